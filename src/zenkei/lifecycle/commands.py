@@ -1,0 +1,114 @@
+"""What can be asked of an existing job. Birth is an event of its own (`Submitted`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from zenkei.model.cluster import NodePart
+from zenkei.model.data import Digest
+from zenkei.model.job import Exit, FailureClass, HoldReason, RetryPolicy, StopReason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hold:
+    """Keep it from starting; a running attempt is stopped and the job held afterwards."""
+
+    reason: HoldReason = HoldReason.USER
+    by: str = ""
+    grace_s: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unhold:
+    """This reason no longer holds it. A job that it does not hold is left as it is."""
+
+    reason: HoldReason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepare:
+    """Its environment is locked."""
+
+    env: Digest = Digest("")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailPreparation:
+    """Its environment cannot be had."""
+
+    message: str
+    failure: FailureClass = FailureClass.USER_ERROR
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reject:
+    """It can never run."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancel:
+    """End it for good."""
+
+    by: str = ""
+    grace_s: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Allocate:
+    """Give it these devices and start the next attempt."""
+
+    cluster: str
+    parts: tuple[NodePart, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportStarted:
+    """The engine says: all ranks run."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportExited:
+    """The engine says: the ranks ended."""
+
+    attempt: int
+    reason: StopReason
+    exit: Exit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """End the current attempt for a reason of the system's (preemption, lost node, ...)."""
+
+    attempt: int
+    reason: StopReason
+    by: str = ""
+    grace_s: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportReleased:
+    """The engine says: all processes are proved gone. The policy comes from the job's spec."""
+
+    attempt: int
+    policy: RetryPolicy
+    proof: str = ""
+
+
+Command: TypeAlias = (
+    Hold
+    | Unhold
+    | Prepare
+    | FailPreparation
+    | Reject
+    | Cancel
+    | Allocate
+    | ReportStarted
+    | ReportExited
+    | Stop
+    | ReportReleased
+)

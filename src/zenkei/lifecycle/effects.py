@@ -1,0 +1,63 @@
+"""What must be done outside the database because of an event: the rows of the outbox.
+
+Every effect is idempotent by its key. SEAL comes before WAKE_DEPENDENTS: who waits for a job waits
+for its result; the sealing use-case inserts WAKE_DEPENDENTS when it is done.
+"""
+
+from __future__ import annotations
+
+from zenkei.model import event as e
+from zenkei.model.event import Effect, EffectKind, Event
+from zenkei.model.ids import AttemptId, JobId
+from zenkei.model.job import Job, JobState, StopReason
+
+
+def effects(event: Event, after: Job) -> tuple[Effect, ...]:
+    """Effects of `event`, which made the row `after`."""
+    body = event.body
+    if isinstance(body, e.Submitted | e.Unheld):
+        return (prepare(after.id),) if after.state is JobState.PREPARING else ()
+    if isinstance(body, e.Allocated):
+        return (_of_attempt(EffectKind.LAUNCH, after),)
+    if isinstance(body, e.StopOrdered):
+        # A later, stronger order (cancel) is an effect of its own: the reason is part of the key.
+        return (_stop(after, body.reason, body.grace_s),)
+    if isinstance(body, e.Released):
+        return (_of_attempt(EffectKind.SEAL, after),)
+    if after.state.terminal:
+        return (wake_dependents(after.id),)
+    return ()
+
+
+def prepare(job: JobId) -> Effect:
+    """One preparation serves all members of a submission: they share spec and code."""
+    whole = JobId(job.number)
+    return Effect(kind=EffectKind.PREPARE, key=f"prepare:{whole}", job=whole)
+
+
+def wake_dependents(job: JobId) -> Effect:
+    """Look again at the jobs that wait for this one."""
+    return Effect(kind=EffectKind.WAKE_DEPENDENTS, key=f"wake:{job}", job=job)
+
+
+def retire(attempt: AttemptId) -> Effect:
+    """The engine may forget the attempt: everything it knew is committed."""
+    return Effect(
+        kind=EffectKind.RETIRE, key=f"retire:{attempt}", job=attempt.job, attempt=attempt.number
+    )
+
+
+def _of_attempt(kind: EffectKind, job: Job) -> Effect:
+    attempt = AttemptId(job.id, job.attempt)
+    return Effect(kind=kind, key=f"{kind}:{attempt}", job=job.id, attempt=job.attempt)
+
+
+def _stop(job: Job, reason: StopReason, grace_s: float) -> Effect:
+    return Effect(
+        kind=EffectKind.STOP,
+        key=f"stop:{AttemptId(job.id, job.attempt)}:{reason}",
+        job=job.id,
+        attempt=job.attempt,
+        reason=reason,
+        grace_s=grace_s,
+    )

@@ -1,0 +1,193 @@
+"""`evolve(job, event)`: the row after an event. The fold of a job's events is its row (checked)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from zenkei.lifecycle.decide import merge
+from zenkei.lifecycle.transitions import BIRTH, TRANSITIONS
+from zenkei.model import event as e
+from zenkei.model.event import Event
+from zenkei.model.job import FailureClass, HoldReason, Job, JobState, StopReason
+
+
+def evolve(job: Job | None, event: Event) -> Job:
+    """The row after `event`. Raises ValueError if the table does not have the transition."""
+    if isinstance(event.body, e.Submitted):
+        if job is not None:
+            raise ValueError(f"job {event.job} is born twice")
+        return _born(event, event.body)
+    if job is None:
+        raise ValueError(f"{event.kind} of job {event.job}, which was never submitted")
+    if event.version != job.version + 1 or event.job != job.id:
+        raise ValueError(f"event {event.job} v{event.version} does not follow {job.id} v{job.version}")
+    after = _EVOLVERS[type(event.body)](job, event.body, event)
+    if after.state not in TRANSITIONS.get((job.state, event.kind), ()):
+        raise ValueError(f"{event.kind} takes job {job.id} from {job.state} to {after.state}")
+    return after
+
+
+def replay(events: Iterable[Event]) -> Job | None:
+    """The row that these events of one job make, in order."""
+    job: Job | None = None
+    for event in events:
+        job = evolve(job, event)
+    return job
+
+
+def _born(event: Event, body: e.Submitted) -> Job:
+    state = JobState.HELD if body.holds else JobState.PREPARING
+    if state not in BIRTH or event.version != 1:
+        raise ValueError(f"job {event.job} cannot be born as {state} v{event.version}")
+    return Job(
+        id=event.job,
+        state=state,
+        version=1,
+        spec=body.spec,
+        project=body.project,
+        owner=body.owner,
+        name=body.name,
+        queue=body.queue,
+        priority=body.priority,
+        submitted_us=event.at_us,
+        changed_us=event.at_us,
+        params=body.params,
+        code=body.code,
+        source=body.source,
+        holds=frozenset(body.holds),
+        rerun_of=body.rerun_of,
+    )
+
+
+def _unheld(job: Job, body: e.Unheld, event: Event) -> Job:
+    left = job.holds - set(body.reasons)
+    state = JobState.HELD if left else JobState.PREPARING
+    return replace(job, version=event.version, changed_us=event.at_us, holds=left, state=state)
+
+
+def _held(job: Job, body: e.Held, event: Event) -> Job:
+    holds = job.holds | set(body.reasons)
+    return replace(
+        job, version=event.version, changed_us=event.at_us, holds=holds, state=JobState.HELD
+    )
+
+
+def _prepared(job: Job, body: e.Prepared, event: Event) -> Job:
+    return replace(
+        job, version=event.version, changed_us=event.at_us, env=body.env, state=JobState.PENDING
+    )
+
+
+def _over(job: Job, event: Event, state: JobState, failure: FailureClass, message: str) -> Job:
+    return replace(
+        job,
+        version=event.version,
+        changed_us=event.at_us,
+        ended_us=event.at_us,
+        state=state,
+        failure=failure,
+        message=message,
+        holds=frozenset(),
+    )
+
+
+def _prepare_failed(job: Job, body: e.PrepareFailed, event: Event) -> Job:
+    return _over(job, event, JobState.FAILED, body.failure, body.message)
+
+
+def _rejected(job: Job, body: e.Rejected, event: Event) -> Job:
+    return _over(job, event, JobState.FAILED, FailureClass.USER_ERROR, body.message)
+
+
+def _cancelled(job: Job, body: e.Cancelled, event: Event) -> Job:
+    return _over(job, event, JobState.CANCELLED, FailureClass.CANCELLED, "")
+
+
+def _allocated(job: Job, body: e.Allocated, event: Event) -> Job:
+    if body.attempt != job.attempt + 1:
+        raise ValueError(f"attempt {job.id}/{body.attempt} does not follow {job.attempt}")
+    return replace(
+        job,
+        version=event.version,
+        changed_us=event.at_us,
+        state=JobState.STARTING,
+        attempt=body.attempt,
+        started_us=0,
+        stop=None,
+        exit=None,
+        failure=None,
+        message="",
+        not_before_us=0,
+    )
+
+
+def _started(job: Job, body: e.Started, event: Event) -> Job:
+    return replace(
+        job,
+        version=event.version,
+        changed_us=event.at_us,
+        started_us=event.at_us,
+        state=JobState.RUNNING,
+    )
+
+
+def _exited(job: Job, body: e.Exited, event: Event) -> Job:
+    return replace(
+        job,
+        version=event.version,
+        changed_us=event.at_us,
+        state=JobState.STOPPING,
+        stop=merge(job.stop, body.reason),
+        exit=body.exit,
+    )
+
+
+def _stop_ordered(job: Job, body: e.StopOrdered, event: Event) -> Job:
+    return replace(
+        job,
+        version=event.version,
+        changed_us=event.at_us,
+        state=JobState.STOPPING,
+        stop=merge(job.stop, body.reason),
+    )
+
+
+_HELD_BY = {
+    StopReason.USER_HOLD: HoldReason.USER,
+    StopReason.BUDGET_EXHAUSTED: HoldReason.BUDGET,
+}
+
+
+def _released(job: Job, body: e.Released, event: Event) -> Job:
+    held = _HELD_BY.get(job.stop) if job.stop and body.next is JobState.HELD else None
+    back = body.next in (JobState.PENDING, JobState.HELD)
+    return replace(
+        job,
+        version=event.version,
+        changed_us=event.at_us,
+        ended_us=0 if back else event.at_us,
+        state=body.next,
+        failure=body.failure,
+        message=body.message,
+        holds=frozenset({held}) if held else frozenset(),
+        counted=job.counted + (1 if body.counts else 0),
+        requeues=job.requeues + (1 if back and not body.counts else 0),
+        not_before_us=body.not_before_us,
+    )
+
+
+_EVOLVERS: dict[type[e.EventBody], Callable[[Job, Any, Event], Job]] = {
+    e.Unheld: _unheld,
+    e.Prepared: _prepared,
+    e.PrepareFailed: _prepare_failed,
+    e.Held: _held,
+    e.Rejected: _rejected,
+    e.Cancelled: _cancelled,
+    e.Allocated: _allocated,
+    e.Started: _started,
+    e.Exited: _exited,
+    e.StopOrdered: _stop_ordered,
+    e.Released: _released,
+}

@@ -1,0 +1,33 @@
+"""The one transition table. `evolve` refuses what is not in it; the reference page is made from it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from zenkei.model.event import EventKind as E
+from zenkei.model.job import JobState as S
+
+BIRTH: Final = frozenset({S.HELD, S.PREPARING})
+
+TRANSITIONS: Final[dict[tuple[S, E], frozenset[S]]] = {
+    (S.HELD, E.HELD): frozenset({S.HELD}),
+    (S.HELD, E.UNHELD): frozenset({S.HELD, S.PREPARING}),
+    (S.HELD, E.REJECTED): frozenset({S.FAILED}),
+    (S.HELD, E.CANCELLED): frozenset({S.CANCELLED}),
+    (S.PREPARING, E.PREPARED): frozenset({S.PENDING}),
+    (S.PREPARING, E.PREPARE_FAILED): frozenset({S.FAILED}),
+    (S.PREPARING, E.HELD): frozenset({S.HELD}),
+    (S.PREPARING, E.CANCELLED): frozenset({S.CANCELLED}),
+    (S.PENDING, E.ALLOCATED): frozenset({S.STARTING}),
+    (S.PENDING, E.HELD): frozenset({S.HELD}),
+    (S.PENDING, E.REJECTED): frozenset({S.FAILED}),
+    (S.PENDING, E.CANCELLED): frozenset({S.CANCELLED}),
+    (S.STARTING, E.STARTED): frozenset({S.RUNNING}),
+    (S.STARTING, E.EXITED): frozenset({S.STOPPING}),
+    (S.STARTING, E.STOP_ORDERED): frozenset({S.STOPPING}),
+    (S.RUNNING, E.EXITED): frozenset({S.STOPPING}),
+    (S.RUNNING, E.STOP_ORDERED): frozenset({S.STOPPING}),
+    (S.STOPPING, E.STOP_ORDERED): frozenset({S.STOPPING}),
+    (S.STOPPING, E.EXITED): frozenset({S.STOPPING}),
+    (S.STOPPING, E.RELEASED): frozenset({S.SUCCEEDED, S.FAILED, S.CANCELLED, S.PENDING, S.HELD}),
+}

@@ -1,0 +1,71 @@
+"""Content by digest: places are (store, digest), never bare paths."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+
+Digest = NewType("Digest", str)
+"""Algorithm and hexadecimal digest: `b3:` and 64 digits (BLAKE3)."""
+
+_DIGEST = re.compile(r"b3:[0-9a-f]{64}")
+
+
+def is_digest(text: str) -> bool:
+    return _DIGEST.fullmatch(text) is not None
+
+
+class EntryKind(StrEnum):
+    """What a row of a manifest is."""
+
+    FILE = "file"
+    LINK = "link"
+    DIRECTORY = "directory"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One path of a manifest. `path` is relative, `/`-separated, as bytes decoded by surrogateescape.
+
+    digest: of the content (files). target: where a link points. Directories appear only when empty.
+    """
+
+    path: str
+    kind: EntryKind
+    mode: int = 0o644
+    size_bytes: int = 0
+    digest: Digest = Digest("")
+    target: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """Immutable list behind code trees, environments, results and dataset versions; sorted by path."""
+
+    digest: Digest
+    entries: tuple[Entry, ...]
+    size_bytes: int
+
+
+class ResultState(StrEnum):
+    """Of a Result, not of the job: the devices are free before sealing starts."""
+
+    SEALING = "sealing"
+    SEALED = "sealed"
+    INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What one attempt left: its output manifest and its record (both by digest)."""
+
+    attempt: str
+    state: ResultState
+    reason: str = ""
+    output: Digest = Digest("")
+    record: Digest = Digest("")
+    files: int = 0
+    size_bytes: int = 0
+    at_us: int = 0

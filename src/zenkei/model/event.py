@@ -1,0 +1,226 @@
+"""What happened to a job (events, append-only) and what must follow (effects, the outbox).
+
+Events carry a type version; the golden logs of earlier releases must replay (`tests/golden`).
+Bodies are plain values: strings, numbers, enums and the frozen types of this room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from zenkei.model.cluster import NodePart
+from zenkei.model.data import Digest
+from zenkei.model.ids import JobId
+from zenkei.model.job import Exit, FailureClass, HoldReason, JobState, StopReason
+
+
+class EventKind(StrEnum):
+    """The events of the transition table."""
+
+    SUBMITTED = "submitted"
+    UNHELD = "unheld"
+    PREPARED = "prepared"
+    PREPARE_FAILED = "prepare_failed"
+    HELD = "held"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+    ALLOCATED = "allocated"
+    STARTED = "started"
+    EXITED = "exited"
+    STOP_ORDERED = "stop_ordered"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submitted:
+    """Birth. holds: empty for a job that may be prepared at once."""
+
+    spec: Digest
+    project: str
+    owner: str
+    name: str
+    queue: str
+    priority: int
+    params: dict[str, str] = field(default_factory=dict)
+    code: Digest = Digest("")
+    source: Digest = Digest("")
+    holds: tuple[HoldReason, ...] = ()
+    rerun_of: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unheld:
+    """These reasons no longer hold the job."""
+
+    reasons: tuple[HoldReason, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """The environment is locked (env: digest of the lock; empty if none is needed)."""
+
+    env: Digest = Digest("")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareFailed:
+    """The environment or the data cannot be had."""
+
+    message: str
+    failure: FailureClass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """These reasons (also) hold the job from now on."""
+
+    reasons: tuple[HoldReason, ...]
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejected:
+    """It can never run: for example, a dependency ended in the wrong way."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancelled:
+    """Cancelled while it held no allocation."""
+
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Allocated:
+    """The only event by which an allocation begins."""
+
+    attempt: int
+    cluster: str
+    parts: tuple[NodePart, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Started:
+    """The ranks run on every node of the attempt."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exited:
+    """The ranks ended; processes they left behind may still live, so the allocation is held."""
+
+    attempt: int
+    reason: StopReason
+    exit: Exit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopOrdered:
+    """Somebody wants the attempt to end."""
+
+    attempt: int
+    reason: StopReason
+    by: str = ""
+    grace_s: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Released:
+    """Every process is proved gone: the only event by which an allocation ends.
+
+    next: the state that `lifecycle.outcome` chose. proof: the mechanism that proved it.
+    """
+
+    attempt: int
+    next: JobState
+    failure: FailureClass
+    counts: bool = False
+    not_before_us: int = 0
+    message: str = ""
+    proof: str = ""
+
+
+EventBody: TypeAlias = (
+    Submitted
+    | Unheld
+    | Prepared
+    | PrepareFailed
+    | Held
+    | Rejected
+    | Cancelled
+    | Allocated
+    | Started
+    | Exited
+    | StopOrdered
+    | Released
+)
+
+BODY_TYPES: Final[dict[EventKind, type[EventBody]]] = {
+    EventKind.SUBMITTED: Submitted,
+    EventKind.UNHELD: Unheld,
+    EventKind.PREPARED: Prepared,
+    EventKind.PREPARE_FAILED: PrepareFailed,
+    EventKind.HELD: Held,
+    EventKind.REJECTED: Rejected,
+    EventKind.CANCELLED: Cancelled,
+    EventKind.ALLOCATED: Allocated,
+    EventKind.STARTED: Started,
+    EventKind.EXITED: Exited,
+    EventKind.STOP_ORDERED: StopOrdered,
+    EventKind.RELEASED: Released,
+}
+KIND_OF: Final[dict[type[EventBody], EventKind]] = {t: k for k, t in BODY_TYPES.items()}
+TYPE_VERSION: Final = 1
+"""Version of the bodies above; an older one is upgraded when it is read (`store.codec`)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """One fact of one job. version: that of the job row it made. at_us: UTC, from the store.
+
+    seq is given by the store, in commit order; 0 before.
+    """
+
+    job: JobId
+    version: int
+    at_us: int
+    body: EventBody
+    seq: int = 0
+
+    @property
+    def kind(self) -> EventKind:
+        return KIND_OF[type(self.body)]
+
+
+class EffectKind(StrEnum):
+    """What must be done outside the database after a commit. All are idempotent by key."""
+
+    PREPARE = "prepare"
+    LAUNCH = "launch"
+    STOP = "stop"
+    SEAL = "seal"
+    RETIRE = "retire"
+    WAKE_DEPENDENTS = "wake_dependents"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effect:
+    """A row of the outbox.
+
+    key: effects with the same key are the same effect; a second insert is dropped. PREPARE is one
+    per submission (job = its number with member WHOLE), the others one per job or attempt.
+    """
+
+    kind: EffectKind
+    key: str
+    job: JobId
+    attempt: int = 0
+    reason: StopReason | None = None
+    grace_s: float = 0.0
+    id: int = 0
+    tries: int = 0

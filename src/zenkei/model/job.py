@@ -1,0 +1,259 @@
+"""What a person asks for (JobSpec, frozen and hashed) and where it stands (Job, one row)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from zenkei.model.data import Digest
+from zenkei.model.ids import JobId
+from zenkei.model.resources import Request
+
+
+class Launcher(StrEnum):
+    """How the ranks of an attempt are started."""
+
+    NONE = "none"
+    MPI = "mpi"
+    TORCHRUN = "torchrun"
+    JAX = "jax"
+
+
+class RetryAction(StrEnum):
+    """What follows an exit that a rule matches."""
+
+    RETRY = "retry"
+    GIVE_UP = "give_up"
+
+
+class After(StrEnum):
+    """How a job that is waited for must have ended."""
+
+    OK = "ok"
+    ANY = "any"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvRequest:
+    """The environment as asked for, before it is resolved to a lock.
+
+    python: a version such as "3.11"; empty: that of zenkei itself. requirements and lock hold the
+    *text* of the files that the job file names, so that the spec is complete without them.
+    """
+
+    python: str = ""
+    packages: tuple[str, ...] = ()
+    requirements: str = ""
+    lock: str = ""
+    vars: dict[str, str] = field(default_factory=dict)
+    build: bool = False
+
+    @property
+    def needs_build(self) -> bool:
+        """False if the job can use the node's own Python without any package."""
+        return bool(self.python or self.packages or self.requirements or self.lock)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResourceRequest:
+    """Per node; `nodes` of them start together or not at all. ranks: processes per node."""
+
+    nodes: int = 1
+    node: Request = Request()
+    ranks: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryRule:
+    """The first rule whose exit codes contain the job's decides."""
+
+    exit_codes: tuple[int, ...]
+    action: RetryAction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryPolicy:
+    """limit: how many more attempts after a failure of the job's own (0: none).
+
+    Infrastructure failures and preemption never count. backoff_s doubles with each counted retry.
+    """
+
+    limit: int = 0
+    backoff_s: float = 1.0
+    rules: tuple[RetryRule, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CodeRequest:
+    """Which files of the working tree travel. enabled False: nothing does (`code: false`)."""
+
+    enabled: bool = True
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dependency:
+    """This job waits until `job` (a job, or all members of its array) has ended as `after` says."""
+
+    job: JobId
+    after: After
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecretUse:
+    """A secret of the project: put into variable `variable`, or into a file named by it."""
+
+    name: str
+    variable: str
+    as_file: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobSpec:
+    """One YAML file's meaning. Defaults are left out of its canonical form (see `spec.canonical`).
+
+    command: a text for `/bin/sh -ec`, or an argv. array and matrix make several members of it.
+    """
+
+    name: str
+    command: str | tuple[str, ...]
+    project: str = "default"
+    queue: str = "default"
+    priority: int = 0
+    env: EnvRequest = EnvRequest()
+    resources: ResourceRequest = ResourceRequest()
+    launcher: Launcher = Launcher.NONE
+    code: CodeRequest = CodeRequest()
+    seed: int | None = None
+    deterministic: bool = False
+    retry: RetryPolicy = RetryPolicy()
+    time_limit_s: float | None = None
+    grace_s: float = 10.0
+    after: tuple[Dependency, ...] = ()
+    array: int = 0
+    matrix: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    constraints: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    secrets: tuple[SecretUse, ...] = ()
+    outputs: str = "outputs"
+
+
+class JobState(StrEnum):
+    """A state exists only if it can last; everything else is a reason."""
+
+    HELD = "held"
+    PREPARING = "preparing"
+    PENDING = "pending"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        return self in TERMINAL
+
+    @property
+    def holds_allocation(self) -> bool:
+        return self in ALLOCATED
+
+
+TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+ALLOCATED: Final = frozenset({JobState.STARTING, JobState.RUNNING, JobState.STOPPING})
+
+
+class HoldReason(StrEnum):
+    """Why a job is HELD; it leaves that state when none is left."""
+
+    USER = "user"
+    DEPENDENCY = "dependency"
+    BUDGET = "budget"
+
+
+class StopReason(StrEnum):
+    """What ended an attempt, as observed."""
+
+    COMPLETED = "completed"
+    NONZERO_EXIT = "nonzero_exit"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIME_LIMIT = "time_limit"
+    USER_CANCEL = "user_cancel"
+    USER_HOLD = "user_hold"
+    PREEMPTED = "preempted"
+    RESIZED = "resized"
+    NODE_LOST = "node_lost"
+    LAUNCH_FAILED = "launch_failed"
+    HUNG = "hung"
+    HEALTH_CHECK = "health_check"
+    DISK_FULL = "disk_full"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+
+
+class FailureClass(StrEnum):
+    """Derived from the StopReason by one total table plus the job's rules."""
+
+    NONE = "none"
+    USER_ERROR = "user_error"
+    OUT_OF_MEMORY = "out_of_memory"
+    INFRASTRUCTURE = "infrastructure"
+    DATA = "data"
+    HUNG = "hung"
+    PREEMPTED = "preempted"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exit:
+    """How the first rank to fail (or the last to end well) ended.
+
+    code: its exit status, None if a signal (`signal`) ended it or it never started.
+    """
+
+    code: int | None = None
+    signal: int = 0
+    rank: int = -1
+    node: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One intent and its state: a row. Changed only by `lifecycle.evolve`.
+
+    version: number of events that made it. attempt: number of the current or last attempt, 0 before
+    the first. counted: attempts that used up retry.limit. requeues: attempts that did not.
+    stop, exit: of the current or last attempt. message: why it failed or was rejected, for people.
+    """
+
+    id: JobId
+    state: JobState
+    version: int
+    spec: Digest
+    project: str
+    owner: str
+    name: str
+    queue: str
+    priority: int
+    submitted_us: int
+    changed_us: int
+    params: dict[str, str] = field(default_factory=dict)
+    code: Digest = Digest("")
+    source: Digest = Digest("")
+    env: Digest = Digest("")
+    holds: frozenset[HoldReason] = frozenset()
+    not_before_us: int = 0
+    attempt: int = 0
+    counted: int = 0
+    requeues: int = 0
+    started_us: int = 0
+    ended_us: int = 0
+    stop: StopReason | None = None
+    exit: Exit | None = None
+    failure: FailureClass | None = None
+    message: str = ""
+    rerun_of: str = ""

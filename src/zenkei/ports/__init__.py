@@ -1,0 +1,1 @@
+"""Holes that adapters fill: Protocols and the values that pass through them. No behaviour."""

@@ -1,0 +1,176 @@
+"""The place where jobs really run; implemented by `engines.*` and the simulator's double.
+
+One controller may hold several engines, by cluster name. Promises (conformance suite
+`tests/conformance/engine`):
+- `launch` is idempotent by attempt: a second call changes nothing, whoever makes it. It returns when
+  the order is durable on the engine's side, not when ranks run.
+- After `tell(attempt, Stop)`, a launch of that attempt never starts anything, whatever the order in
+  which the two arrive: the engine then reports the attempt exited (launch_failed) and released.
+- Each launched attempt is reported started at most once in effect, exited once, released once; a
+  report may be repeated, also after a restart, until `retire`. `released` is reported only when
+  every process of the attempt is gone on every node (or the node's boot id has changed) and its
+  output lies on storage that outlives the allocation.
+- Running attempts go on when the caller dies; a new caller on the same place sees their reports.
+- Errors: TemporaryEngineError (try again) or PermanentEngineError, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+from zenkei.model.cluster import Node, NodePart
+from zenkei.model.data import Digest
+from zenkei.model.ids import AttemptId
+from zenkei.model.job import Exit, JobSpec, StopReason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunAs:
+    """The person whose processes the ranks are. On one machine: the daemon's own uid (-1)."""
+
+    uid: int = -1
+    gid: int = -1
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaunchOrder:
+    """All that an engine needs to run one attempt.
+
+    nodes: in rank order, beside the parts that hold them. params: values of array and matrix.
+    env, code: artefacts that `prepare` has realised at the place; empty if none.
+    seed: given to the ranks, chosen by the spec or derived from the job's id.
+    """
+
+    attempt: AttemptId
+    spec: JobSpec
+    nodes: tuple[tuple[Node, NodePart], ...]
+    params: dict[str, str] = field(default_factory=dict)
+    env: Digest = Digest("")
+    code: Digest = Digest("")
+    seed: int = 0
+    project: str = "default"
+    run_as: RunAs = RunAs()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AskCheckpoint:
+    """Save your work soon; the answer is awaited until the deadline."""
+
+    deadline_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopAttempt:
+    """SIGTERM, `grace_s` later SIGKILL, and proof that nothing is left."""
+
+    reason: StopReason
+    grace_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DumpStacks:
+    """Write the stacks of all ranks into the log."""
+
+
+Message: TypeAlias = AskCheckpoint | StopAttempt | DumpStacks
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Started:
+    """All ranks run."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exited:
+    """The ranks ended, on all nodes, or the attempt as a whole is lost."""
+
+    attempt: AttemptId
+    reason: StopReason
+    exit: Exit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Released:
+    """Nothing of the attempt lives any more. proof: by what mechanism that is known."""
+
+    attempt: AttemptId
+    proof: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeSeen:
+    """A node is there, as described (inventory changed, state changed, or rebooted)."""
+
+    node: Node
+
+
+Report: TypeAlias = Started | Exited | Released | NodeSeen
+
+
+class ArtefactKind(StrEnum):
+    """What can be realised at a place."""
+
+    ENV = "env"
+    CODE = "code"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artefact:
+    """Something by digest that launches on a node will need."""
+
+    kind: ArtefactKind
+    digest: Digest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """places: zenkei chooses the nodes; False where a foreign scheduler does."""
+
+    places: bool = True
+
+
+class Engine(Protocol):
+    """See the module's promises. Called from the controller's threads."""
+
+    @property
+    def cluster(self) -> str: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def inventory(self) -> tuple[Node, ...]:
+        """All nodes as they are now."""
+
+    def prepare(self, artefact: Artefact) -> None:
+        """Realise an artefact where launches will find it. Idempotent, may take minutes."""
+
+    def launch(self, order: LaunchOrder) -> None: ...
+
+    def tell(self, attempt: AttemptId, message: Message) -> None: ...
+
+    def observe(self, cursor: str) -> tuple[tuple[Report, ...], str]:
+        """What happened since `cursor`, and the next cursor. Never blocks.
+
+        The caller stores the cursor in the transaction of the events that the reports cause.
+        """
+
+    def on_report(self, wake: Callable[[], None]) -> None:
+        """Call `wake` (from any thread) when `observe` would return something."""
+
+    def read(self, attempt: AttemptId, stream: str, offset: int, limit: int) -> bytes:
+        """Bytes of a stream kept with the attempt (`log/0`, `metrics/0`, …; engine's doc lists them).
+
+        Empty at the end or if there is no such stream (yet).
+        """
+
+    def fence(self, node: str) -> None:
+        """From now on refuse everything that attempts on `node` report or write."""
+
+    def retire(self, attempt: AttemptId) -> None:
+        """The attempt's end is committed: it need not be reported again. Logs stay readable."""

@@ -1,0 +1,245 @@
+"""The store of jobs, events, allocations and effects; implemented by `store.memory` and `store.sql`.
+
+A *unit* is one command: what it must read and a pure function from what was read to what changes.
+`submit` queues a unit for the writer thread and returns at once; the writer runs all units that
+wait in one transaction (group commit), in order, each seeing the changes of those before it.
+
+Promises of every implementation (one conformance suite, `tests/conformance/store`):
+- Atomic and durable: when a unit's future has a value, its changes survive a power cut.
+- Isolated: units run as if one after another, those of other controllers included.
+- A unit whose `decide` raises changes nothing, its future gets the exception, and its neighbours
+  in the batch are not disturbed. `decide` is pure: it may be called again.
+- Every job change is a compare-and-set on `version`; its events carry the versions between.
+- `seq` is handed out in commit order: a reader who has seen seq n never misses one below n.
+- `View.now_us` is the database's clock, the same for all controllers; effect leases use it too.
+- An allocation that would not fit beside those already there is the caller's mistake; the store
+  refuses two rows for the same (attempt, node).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from zenkei.model.cluster import Allocation, Node
+from zenkei.model.data import Digest, Result
+from zenkei.model.event import Effect, Event
+from zenkei.model.ids import AttemptId, JobId
+from zenkei.model.job import Dependency, Job, JobState
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reads:
+    """What a unit will read, so that a batch is fetched in one query per table."""
+
+    jobs: tuple[JobId, ...] = ()
+    submissions: tuple[int, ...] = ()
+    nodes: tuple[str, ...] = ()
+    request_key: tuple[str, str] | None = None
+    """(principal, idempotency key) of a submit."""
+
+
+class View(Protocol):
+    """The world inside a unit's transaction. Reading what was not declared raises KeyError."""
+
+    @property
+    def now_us(self) -> int:
+        """The database's clock at the start of the transaction, microseconds UTC."""
+
+    def job(self, job: JobId) -> Job | None: ...
+
+    def members(self, number: int) -> tuple[Job, ...]:
+        """All jobs of one submission, by member."""
+
+    def node(self, name: str) -> Node | None: ...
+
+    def held_on(self, name: str) -> tuple[Allocation, ...]:
+        """Allocations with a part on node `name` (each with all of its parts)."""
+
+    def known_request(self) -> tuple[int, str] | None:
+        """Submission made earlier under this unit's `request_key`, with its fingerprint."""
+
+    def next_number(self) -> int:
+        """A fresh submission number: rises, never reused; a number may be skipped."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Changes:
+    """All that one unit writes. Empty fields cost nothing.
+
+    jobs: rows after the unit, with the version that was read (0: the row is new).
+    specs: canonical text by digest; an existing digest is left alone.
+    done: ids of outbox rows whose effect has happened. later: ids to be tried again after seconds.
+    cursors: observe position by cluster.
+    """
+
+    jobs: list[tuple[int, Job]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
+    later: list[tuple[int, float]] = field(default_factory=list)
+    allocated: list[Allocation] = field(default_factory=list)
+    released: list[AttemptId] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    specs: dict[Digest, str] = field(default_factory=dict)
+    dependencies: list[tuple[JobId, Dependency]] = field(default_factory=list)
+    request: tuple[str, str, int, str] | None = None
+    """(principal, idempotency key, number, fingerprint) to remember."""
+    cursors: dict[str, str] = field(default_factory=dict)
+    results: list[Result] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit(Generic[T]):
+    """One command. `decide` returns what changes and the value for the caller."""
+
+    reads: Reads = Reads()
+    decide: Callable[[View], tuple[Changes, T]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Committed:
+    """What the listener hears after a commit, in order: wake followers, hand effects over."""
+
+    seq: int
+    events: tuple[Event, ...]
+    effects: tuple[Effect, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobFilter:
+    """Conditions are joined by and; empty ones do not restrict."""
+
+    states: frozenset[JobState] = frozenset()
+    owner: str = ""
+    project: str = ""
+    queue: str = ""
+    name: str = ""
+    number: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page(Generic[T]):
+    """`next` is the cursor of the following page, empty at the end."""
+
+    items: tuple[T, ...]
+    next: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanningDelta:
+    """What the planner must know of commits after `since`, up to `seq`.
+
+    jobs: every job that changed, as it is now (all states). allocations: those of the changed jobs;
+    a changed job without one holds nothing. nodes: every node that changed. removed_nodes: gone.
+    `specs` has the canonical text of digests that appear in `jobs` for PENDING or allocated jobs.
+    """
+
+    since: int
+    seq: int
+    jobs: tuple[Job, ...]
+    allocations: tuple[Allocation, ...]
+    nodes: tuple[Node, ...]
+    removed_nodes: tuple[str, ...] = ()
+    now_us: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """One segment of paid time: `to_us` is 0 while it lasts. Written with `allocated` and `released`."""
+
+    attempt: AttemptId
+    node: str
+    gpu_milli: int
+    gpu_kind: str
+    cpu_milli: int
+    memory_bytes: int
+    queue: str
+    project: str
+    owner: str
+    from_us: int
+    to_us: int = 0
+    price_class: str = ""
+
+
+class Store(Protocol):
+    """See the module's promises. All methods may be called from any thread."""
+
+    def submit(self, unit: Unit[T]) -> Future[T]:
+        """Queue a unit for the writer."""
+
+    def listen(self, listener: Callable[[Committed], None]) -> None:
+        """Call `listener` after every commit of this process, on the writer thread; it is quick."""
+
+    # -- effects -----------------------------------------------------------------------------
+    def claim(self, *, owner: str, limit: int, lease_s: float) -> tuple[Effect, ...]:
+        """Lease outbox rows that are due and not leased. New rows are born leased to their writer
+
+        (for `lease_s` of the store's settings) and arrive through `listen`; `claim` finds those of
+        a controller that died, and those put back with `later`.
+        """
+
+    # -- queries -----------------------------------------------------------------------------
+    def job(self, job: JobId) -> Job | None: ...
+
+    def jobs(self, where: JobFilter, *, cursor: str = "", limit: int = 100) -> Page[Job]:
+        """Newest first by id."""
+
+    def last_job(self, owner: str) -> JobId | None:
+        """The newest job of a person: what `-` means (the whole array's number if it was one)."""
+
+    def members(self, number: int) -> tuple[Job, ...]: ...
+
+    def events(
+        self, *, after: int = 0, job: JobId | None = None, limit: int = 1000
+    ) -> tuple[Event, ...]:
+        """Events with seq > `after`, in order; of one job or member, or of all."""
+
+    def spec(self, digest: Digest) -> str | None: ...
+
+    def dependents(self, job: JobId) -> tuple[JobId, ...]:
+        """Jobs that wait for `job` or for the whole submission it belongs to."""
+
+    def dependencies(self, job: JobId) -> tuple[Dependency, ...]: ...
+
+    def nodes(self) -> tuple[Node, ...]: ...
+
+    def allocations(self) -> tuple[Allocation, ...]: ...
+
+    def result(self, attempt: AttemptId) -> Result | None: ...
+
+    def usage(self, job: JobId) -> tuple[Usage, ...]: ...
+
+    def cursor(self, cluster: str) -> str: ...
+
+    def planning(self, since: int) -> PlanningDelta:
+        """since 0: everything that is PENDING or holds an allocation, and all nodes."""
+
+    def seq(self) -> int:
+        """The last one committed."""
+
+    def counts(self) -> Mapping[JobState, int]: ...
+
+    def close(self) -> None:
+        """Commit what waits, end the writer."""
+
+
+class Maintenance(Protocol):
+    """What the composition root does around a store, not part of the conformance of commands."""
+
+    def forget(self, jobs: Iterable[JobId]) -> int:
+        """Delete terminal jobs and all that is kept about them. Returns how many."""
+
+    def backup(self, to: str) -> None:
+        """A consistent copy while others write."""
+
+    def check(self) -> list[str]:
+        """What is wrong inside, in words; empty if nothing is (replay of all events included)."""
+
+
+AnyUnit = Unit[Any]

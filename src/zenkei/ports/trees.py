@@ -1,0 +1,55 @@
+"""Directories to manifests and back: code travels in, results are kept; implemented by `data`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from zenkei.model.data import Digest, Manifest
+from zenkei.model.job import CodeRequest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """A path that did not travel although nobody asked for that, and why (a key, a venv)."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """A working tree as stored. source: digest of a JSON document with git's commit, branch, remote
+
+    (without credentials) and the digest of the diff. stored: files whose content was new.
+    largest: (path, bytes) of the largest files, for the size warning.
+    """
+
+    tree: Digest
+    source: Digest
+    files: int
+    size_bytes: int
+    stored: int
+    left_out: tuple[LeftOut, ...] = ()
+    largest: tuple[tuple[str, int], ...] = ()
+
+
+class Trees(Protocol):
+    """All methods do I/O; none is called inside a transaction."""
+
+    def snapshot(self, root: Path, request: CodeRequest) -> Snapshot:
+        """Store a working tree. Raises InvalidInput for links that leave it, files that vanish, ..."""
+
+    def manifest(self, tree: Digest) -> Manifest:
+        """Raises NotFound."""
+
+    def checkout(self, tree: Digest, to: Path) -> None:
+        """Make `to` (absent or empty) the tree's exact copy; atomic: absent or complete."""
+
+    def seal(self, directory: Path) -> tuple[Digest, int, int]:
+        """Store everything below `directory` as a manifest: its digest, files, bytes.
+
+        Links are stored as links and never followed; what cannot be read raises InvalidInput with
+        its path (the result is then incomplete, with that reason).
+        """
