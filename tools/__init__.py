@@ -1,0 +1,1 @@
+"""Tools of the repository: set-up, locks, tests, generated pages. Never imported by zenkei."""
