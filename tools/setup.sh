@@ -10,8 +10,15 @@ cd "$root"
 venv="$root/.venv"
 stamp="$venv/.current"
 
-# what .venv was made from: the place belongs to it, because scripts in a venv carry their absolute path
-wanted() { { printf '%s\n' "$root"; cat pyproject.toml requirements/*.txt tools/setup.sh; } | sha256sum | cut -d' ' -f1; }
+# What .venv was made from; of pyproject.toml only what packaging reads. The place belongs to it,
+# because scripts in a virtual environment carry their absolute path.
+wanted() {
+  {
+    printf '%s\n' "$root"
+    sed '/^\[tool\.ruff\]/,$d' pyproject.toml
+    cat requirements/*.txt tools/setup.sh
+  } | sha256sum | cut -d' ' -f1
+}
 is_current() { [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(wanted)" ] && "$venv/bin/python" -c ''; }
 
 find_python() {
