@@ -20,10 +20,10 @@ check: setup ## style, types, import contracts
 	$(PY) -m mypy $(wildcard src tests tools bench)
 	.venv/bin/lint-imports --no-cache --no-logo
 
-quick: check ## check, and the tests that need nothing but this process
+quick: setup ## check, and the tests that need nothing but this process
 	@bash tools/tests.sh quick
 
-test: check ## everything but the soak
+test: setup ## everything but the soak
 	@bash tools/tests.sh all
 
 demo: setup ## a real training on two nodes of two ranks, from submit to result

@@ -2,8 +2,9 @@
 # Runs the tests in groups and closes with one line for each group and one exit code.
 #
 # Called by `make quick`, `make test` and `make soak`. A group whose folders do not exist is left
-# out; a group that collects nothing is no failure unless every group did. Two workers, since the
-# machine that counts has two cores: ZENKEI_TEST_WORKERS says otherwise, PYTEST_ARGS adds arguments.
+# out; a group that collects nothing is no failure unless every group did. `make check` goes first,
+# except before the soak. Two workers, since the machine that counts has two cores:
+# ZENKEI_TEST_WORKERS says otherwise, PYTEST_ARGS adds arguments.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 workers=${ZENKEI_TEST_WORKERS:-2}
@@ -19,6 +20,13 @@ esac
 failed=0
 ran=0
 closing=()
+if [ "$1" != soak ]; then
+  # style does not hide what the tests have to say
+  make --no-print-directory check
+  rc=$?
+  closing+=("exit $rc  make check")
+  if [ "$rc" -ne 0 ]; then failed=1; fi
+fi
 for group in "${groups[@]}"; do
   marks=${group%%:*}
   folders=()

@@ -1,4 +1,4 @@
-"""Zenkei: jobs, queues and GPUs for a laboratory. Only the version lives here; importing it costs nothing.
+"""Zenkei: jobs, queues and GPUs for a laboratory. Importing it costs nothing.
 
 Runs under Python 3.8 as well, because the agent and the SDK travel into foreign interpreters.
 """

@@ -123,7 +123,9 @@ def _released(job: Job, command: c.ReportReleased, now_us: int) -> tuple[EventBo
     reason, ended = job.stop, job.exit or Exit()
     if job.state is not JobState.STOPPING:
         # The end was seen before the exit: the ranks were never reported, so the launch was lost.
-        reason = StopReason.LAUNCH_FAILED if job.state is JobState.STARTING else StopReason.NODE_LOST
+        reason = (
+            StopReason.LAUNCH_FAILED if job.state is JobState.STARTING else StopReason.NODE_LOST
+        )
         events.append(e.Exited(attempt=job.attempt, reason=reason, exit=ended))
     assert reason is not None, "STOPPING always has a reason"
     then = outcome(reason, ended, command.policy, counted=job.counted, requeues=job.requeues)

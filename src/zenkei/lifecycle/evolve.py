@@ -22,7 +22,9 @@ def evolve(job: Job | None, event: Event) -> Job:
     if job is None:
         raise ValueError(f"{event.kind} of job {event.job}, which was never submitted")
     if event.version != job.version + 1 or event.job != job.id:
-        raise ValueError(f"event {event.job} v{event.version} does not follow {job.id} v{job.version}")
+        raise ValueError(
+            f"event {event.job} v{event.version} does not follow {job.id} v{job.version}"
+        )
     after = _EVOLVERS[type(event.body)](job, event.body, event)
     if after.state not in TRANSITIONS.get((job.state, event.kind), ()):
         raise ValueError(f"{event.kind} takes job {job.id} from {job.state} to {after.state}")

@@ -1,4 +1,4 @@
-"""The attempts of a job, folded from its events: for records, `show` and charts. Pure, O(events)."""
+"""The attempts of a job, folded from its events: for records, `show`, charts. Pure, O(events)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one transition table. `evolve` refuses what is not in it; the reference page is made from it."""
+"""The one transition table. `evolve` refuses what is not in it; the reference page shows it."""
 
 from __future__ import annotations
 

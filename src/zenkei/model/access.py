@@ -37,7 +37,7 @@ class Target:
 
 
 def can(principal: Principal, verb: Verb, target: Target) -> bool:
-    """True if `principal` may do `verb` to `target`. Total: a new verb is refused until named here."""
+    """True if `principal` may do `verb` to `target`. Total: refused until named here."""
     if principal.operator:
         return True
     if verb is Verb.OPERATE:

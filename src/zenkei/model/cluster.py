@@ -24,7 +24,7 @@ class NodeState(StrEnum):
 class Node:
     """One machine, or a declared part of one (`virtual`): sizes are then declared, not measured.
 
-    topology: path from the site to the node, widest first, for example ("tokyo", "row-1", "leaf-3").
+    topology: path from the site to the node, widest first, such as ("tokyo", "row-1", "leaf-3").
     blocked: indices of devices that foreign processes use; they are seen and not handed out.
     """
 

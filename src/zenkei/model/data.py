@@ -27,7 +27,7 @@ class EntryKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One path of a manifest. `path` is relative, `/`-separated, as bytes decoded by surrogateescape.
+    """One path of a manifest. `path`: relative, `/`-separated, bytes decoded by surrogateescape.
 
     digest: of the content (files). target: where a link points. Directories appear only when empty.
     """
@@ -42,7 +42,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """Immutable list behind code trees, environments, results and dataset versions; sorted by path."""
+    """Immutable list behind code trees, environments, results, dataset versions; sorted by path."""
 
     digest: Digest
     entries: tuple[Entry, ...]

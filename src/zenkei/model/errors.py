@@ -7,7 +7,7 @@
     ├── Denied            403  exit 5    the caller may not do this
     ├── Conflict          409  exit 6    the thing's state does not allow it (now)
     ├── Unavailable       503  exit 75   a part does not answer; trying again may help
-    └── InternalError     500  exit 70   a defect of zenkei; carries an incident id, never inner text
+    └── InternalError     500  exit 70   a defect of zenkei; has an incident id, never inner text
 
 Raised everywhere, translated to a status by `server.errors` and to an exit code by `cli.errors`.
 Message: what happened, with the value. Hint: what to do. Waiting is not an error.

@@ -2,8 +2,8 @@
 
 The planner and the applier both call `fits`; a second feasibility logic anywhere makes endless
 reject loops (Nomad #13017). Units: CPU in thousandths of a core, memory and disk in bytes, a GPU in
-thousandths of one device. A request below one GPU is a share of exactly one device; a request of one
-or more takes that many whole devices of one node.
+thousandths of one device. A request below one GPU is a share of exactly one device; a request of
+one or more takes that many whole devices of one node.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WHOLE_GPU_MILLI: Final = 1000
 class DeviceShare(NamedTuple):
     """`milli` thousandths of the device with index `index` on its node."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     milli: int
 
 

@@ -9,7 +9,7 @@ from zenkei.model.data import Digest
 
 
 class Blobs(Protocol):
-    """Immutable content by digest. A put is atomic and durable when it returns; puts are idempotent."""
+    """Immutable content by digest. A put is idempotent, atomic, and durable when it returns."""
 
     def put(self, content: bytes) -> Digest: ...
 

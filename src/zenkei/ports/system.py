@@ -20,4 +20,4 @@ class Workers(Protocol):
     """Threads for effects. The simulator's runs them one by one in a seeded order."""
 
     def submit(self, lane: str, work: Callable[[], None]) -> None:
-        """Run `work` later. Work of one lane ("engine", "build", "seal") never waits for another's."""
+        """Run `work` later. No lane ("engine", "build", "seal") ever waits for another's work."""

@@ -39,7 +39,7 @@ class Trees(Protocol):
     """All methods do I/O; none is called inside a transaction."""
 
     def snapshot(self, root: Path, request: CodeRequest) -> Snapshot:
-        """Store a working tree. Raises InvalidInput for links that leave it, files that vanish, ..."""
+        """Store a working tree. Raises InvalidInput: links that leave it, vanishing files, …"""
 
     def manifest(self, tree: Digest) -> Manifest:
         """Raises NotFound."""
@@ -47,9 +47,10 @@ class Trees(Protocol):
     def checkout(self, tree: Digest, to: Path) -> None:
         """Make `to` (absent or empty) the tree's exact copy; atomic: absent or complete."""
 
-    def seal(self, directory: Path) -> tuple[Digest, int, int]:
-        """Store everything below `directory` as a manifest: its digest, files, bytes.
+    def seal(self, places: tuple[Path, ...]) -> tuple[Digest, int, int]:
+        """Store the output directories of an attempt's nodes as one manifest: digest, files, bytes.
 
-        Links are stored as links and never followed; what cannot be read raises InvalidInput with
-        its path (the result is then incomplete, with that reason).
+        The first node's files stand at the top; files of node k > 0 below `node-<k>/`, if it has
+        any. Links are stored as links and never followed; what cannot be read raises InvalidInput
+        with its path (the result is then incomplete, with that reason).
         """
