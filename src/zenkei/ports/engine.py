@@ -169,6 +169,9 @@ class Engine(Protocol):
         Empty at the end or if there is no such stream (yet).
         """
 
+    def outputs(self, attempt: AttemptId) -> tuple[str, ...]:
+        """Directories, by node rank, in which the ranks left their output; read when released."""
+
     def fence(self, node: str) -> None:
         """From now on refuse everything that attempts on `node` report or write."""
 

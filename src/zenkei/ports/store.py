@@ -1,4 +1,4 @@
-"""The store of jobs, events, allocations and effects; implemented by `store.memory` and `store.sql`.
+"""The store of jobs, events, allocations, effects; implemented by `store.memory` and `store.sql`.
 
 A *unit* is one command: what it must read and a pure function from what was read to what changes.
 `submit` queues a unit for the writer thread and returns at once; the writer runs all units that
@@ -9,11 +9,18 @@ Promises of every implementation (one conformance suite, `tests/conformance/stor
 - Isolated: units run as if one after another, those of other controllers included.
 - A unit whose `decide` raises changes nothing, its future gets the exception, and its neighbours
   in the batch are not disturbed. `decide` is pure: it may be called again.
-- Every job change is a compare-and-set on `version`; its events carry the versions between.
-- `seq` is handed out in commit order: a reader who has seen seq n never misses one below n.
-- `View.now_us` is the database's clock, the same for all controllers; effect leases use it too.
+- Every job change is a compare-and-set on `version`, and its events carry the versions between (a
+  unit that breaks this is refused with InternalError). A unit that wrote a version which is no
+  longer there gets Conflict.
+- `seq` is handed out in commit order: a reader who has seen seq n never misses one below n. A
+  change of nodes takes one too, without an event: seq may have gaps.
+- `View.now_us` is the database's clock, the same for all controllers, and never runs backwards
+  from one commit to the next; effect leases use it too.
 - An allocation that would not fit beside those already there is the caller's mistake; the store
-  refuses two rows for the same (attempt, node).
+  refuses two rows for the same (attempt, node). Releasing what is not held changes nothing.
+- Listeners hear of a commit before the futures of its units have values.
+- A store that cannot write (locked, full, connection lost) gives Unavailable to the units of the
+  batch and goes on with the next. What was lost during the commit itself may have happened.
 """
 
 from __future__ import annotations
@@ -73,7 +80,9 @@ class Changes:
 
     jobs: rows after the unit, with the version that was read (0: the row is new).
     specs: canonical text by digest; an existing digest is left alone.
+    effects: dropped if a row with the same key waits already (it is the same effect).
     done: ids of outbox rows whose effect has happened. later: ids to be tried again after seconds.
+    allocated: the attempt's job is among the jobs read or written here (usage names its queue).
     cursors: observe position by cluster.
     """
 
@@ -85,6 +94,7 @@ class Changes:
     allocated: list[Allocation] = field(default_factory=list)
     released: list[AttemptId] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
+    removed_nodes: list[str] = field(default_factory=list)
     specs: dict[Digest, str] = field(default_factory=dict)
     dependencies: list[tuple[JobId, Dependency]] = field(default_factory=list)
     request: tuple[str, str, int, str] | None = None
@@ -103,7 +113,10 @@ class Unit(Generic[T]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Committed:
-    """What the listener hears after a commit, in order: wake followers, hand effects over."""
+    """What the listener hears after a commit, in order: wake followers, hand effects over.
+
+    effects: the rows that were really inserted, with their ids, leased to this store.
+    """
 
     seq: int
     events: tuple[Event, ...]
@@ -120,7 +133,6 @@ class JobFilter:
     queue: str = ""
     name: str = ""
     number: int = 0
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,12 +158,16 @@ class PlanningDelta:
     allocations: tuple[Allocation, ...]
     nodes: tuple[Node, ...]
     removed_nodes: tuple[str, ...] = ()
+    specs: Mapping[Digest, str] = field(default_factory=dict)
     now_us: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """One segment of paid time: `to_us` is 0 while it lasts. Written with `allocated` and `released`."""
+    """One segment of paid time: `to_us` is 0 while it lasts. Written with `allocated` and `released`.
+
+    gpu_kind: models of the devices held, joined by `+`; empty unless the unit declared the node.
+    """
 
     attempt: AttemptId
     node: str
@@ -210,6 +226,9 @@ class Store(Protocol):
     def nodes(self) -> tuple[Node, ...]: ...
 
     def allocations(self) -> tuple[Allocation, ...]: ...
+
+    def allocations_of(self, attempts: Iterable[AttemptId]) -> tuple[Allocation, ...]:
+        """Those of `attempts` that hold one now; one query."""
 
     def result(self, attempt: AttemptId) -> Result | None: ...
 

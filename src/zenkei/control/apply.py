@@ -1,0 +1,103 @@
+"""Turns a plan's decisions into committed allocations, one transaction for a cycle's starts.
+
+Called by `controller.step`. Every start is checked again inside the transaction, by the planner's
+own predicate (`scheduler.check`), against what is really held: a plan is a proposal. A gang is
+entered whole or not at all. What no longer fits is left PENDING; the next plan sees why.
+Cost: O(parts + allocations on the nodes touched).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from zenkei.control.draft import Draft
+from zenkei.control.specs import SpecCache
+from zenkei.lifecycle import commands as c
+from zenkei.model.cluster import Node, NodePart
+from zenkei.model.errors import Conflict, NotFound
+from zenkei.model.ids import AttemptId
+from zenkei.model.resources import Free, Misfit
+from zenkei.ports.store import Changes, Reads, Store, Unit, View
+from zenkei.scheduler import Start, check
+from zenkei.scheduler.free import free_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Applied:
+    """started: attempts whose allocation is committed. refused: starts that no longer held."""
+
+    started: tuple[AttemptId, ...]
+    refused: int
+
+
+class _Nodes:
+    """Free resources of the touched nodes, reduced by the starts of this very transaction."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._known: dict[str, tuple[Node, Free]] = {}
+
+    def get(self, name: str) -> tuple[Node, Free] | None:
+        if name not in self._known:
+            node = self._view.node(name)
+            if node is None:
+                return None
+            self._known[name] = (node, free_of(node, self._view.held_on(name)))
+        return self._known[name]
+
+
+def apply_starts(store: Store, cache: SpecCache, starts: tuple[Start, ...]) -> Applied:
+    """Commit what still fits of `starts`, in order."""
+    reads = Reads(
+        jobs=tuple(start.job for start in starts),
+        nodes=tuple(dict.fromkeys(part.node for start in starts for part in start.parts)),
+    )
+
+    def decide(view: View) -> tuple[Changes, Applied]:
+        draft, nodes = Draft(view), _Nodes(view)
+        started: list[AttemptId] = []
+        for start in starts:
+            attempt = _start(draft, nodes, cache, start)
+            if attempt is not None:
+                started.append(attempt)
+        refused = len(starts) - len(started)
+        return draft.finish(), Applied(started=tuple(started), refused=refused)
+
+    return store.submit(Unit(reads=reads, decide=decide)).result()
+
+
+def _start(draft: Draft, nodes: _Nodes, cache: SpecCache, start: Start) -> AttemptId | None:
+    try:
+        row = draft.job(start.job)
+        parts = _parts(nodes, cache.get(row.spec).constraints, start)
+        if parts is None:
+            return None
+        row = draft.advance(start.job, c.Allocate(cluster=start.cluster, parts=parts))
+    except (Conflict, NotFound) as refusal:
+        log.info("start refused job=%s why=%s", start.job, refusal.code)
+        return None
+    for part in parts:
+        known = nodes.get(part.node)
+        assert known is not None, "checked by _parts"
+        known[1].take(part.request, part.devices)
+    return AttemptId(row.id, row.attempt)
+
+
+def _parts(
+    nodes: _Nodes, constraints: dict[str, tuple[str, ...]], start: Start
+) -> tuple[NodePart, ...] | None:
+    """The parts with the devices that are free now; None if one of them does not fit."""
+    if len({part.node for part in start.parts}) < len(start.parts):
+        return None
+    parts = []
+    for part in start.parts:
+        known = nodes.get(part.node)
+        found = Misfit.STATE if known is None else check(*known, part.request, constraints)
+        if isinstance(found, Misfit):
+            log.info("start refused job=%s node=%s why=%s", start.job, part.node, found)
+            return None
+        parts.append(NodePart(node=part.node, request=part.request, devices=found))
+    return tuple(parts)

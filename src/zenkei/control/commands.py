@@ -1,0 +1,239 @@
+"""What people may ask the system to do. Called by the server's routes and by the simulator.
+
+Every method checks `access.can`, is one store unit (an array of jobs included), and returns when
+the change is durable. `job` may be a member or, with member WHOLE, everything submitted under the
+number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from zenkei import spec as specs
+from zenkei.control.draft import Draft, no_job
+from zenkei.control.specs import SpecCache
+from zenkei.lifecycle import commands as c
+from zenkei.lifecycle.effects import wake_dependents
+from zenkei.model import event as e
+from zenkei.model.access import Principal, Target, Verb, can
+from zenkei.model.data import Digest
+from zenkei.model.errors import Conflict, Denied
+from zenkei.model.ids import WHOLE, JobId
+from zenkei.model.job import Dependency, HoldReason, Job, JobSpec, StopReason
+from zenkei.ports.store import Changes, Reads, Store, T, Unit, View
+
+
+class Commands:
+    """See the module's docstring."""
+
+    def __init__(self, store: Store, cache: SpecCache) -> None:
+        self._store = store
+        self._specs = cache
+
+    def submit(
+        self,
+        principal: Principal,
+        spec: JobSpec,
+        *,
+        code: Digest = Digest(""),
+        source: Digest = Digest(""),
+        request_key: str = "",
+        rerun_of: str = "",
+        only: dict[str, str] | None = None,
+        hold: bool = False,
+    ) -> tuple[JobId, ...]:
+        """Make one job, or a member for each point of its array or matrix. O(members).
+
+        request_key: a second submit under the same key returns the jobs of the first; Conflict if
+        it asks for something else. only: a single job with these parameters, whatever the matrix.
+        """
+        if not can(principal, Verb.SUBMIT, Target(owner=principal.name, project=spec.project)):
+            raise Denied("may-not-submit", f"{principal.name} may not submit to {spec.project}")
+        self._check_dependencies(principal, spec.after)
+        text, digest = specs.canonical(spec), specs.digest(spec)
+        single = only is not None or not (spec.array or spec.matrix)
+        members = (only,) if only is not None else specs.members(spec)
+        fingerprint = f"{digest} {code} {rerun_of} {sorted((only or {}).items())}"
+        holds = _holds(spec, hold=hold)
+
+        def decide(view: View) -> tuple[Changes, tuple[JobId, ...]]:
+            known = view.known_request() if request_key else None
+            if known is not None:
+                return Changes(), _again(known, fingerprint, len(members), single=single)
+            number = view.next_number()
+            ids = tuple(JobId(number, WHOLE if single else i) for i in range(len(members)))
+            draft = Draft(view)
+            for job, params in zip(ids, members, strict=True):
+                born = _birth(spec, digest, principal, params, holds)
+                draft.record(None, job, replace(born, code=code, source=source, rerun_of=rerun_of))
+            changes = draft.finish()
+            changes.effects = _once_per_submission(changes.effects)
+            changes.specs[digest] = text
+            _wait_for(changes, ids, spec.after)
+            if request_key:
+                changes.request = (principal.name, request_key, number, fingerprint)
+            return changes, ids
+
+        key = (principal.name, request_key) if request_key else None
+        self._specs.remember(digest, spec)
+        return self._run(Reads(request_key=key), decide)
+
+    def cancel(
+        self, principal: Principal, job: JobId, *, grace_s: float | None = None
+    ) -> tuple[Job, ...]:
+        """End jobs for good; returns their rows. Members that are over already are left alone."""
+
+        def command(row: Job) -> c.Command:
+            grace = self._specs.get(row.spec).grace_s if grace_s is None else grace_s
+            return c.Cancel(by=principal.name, grace_s=grace)
+
+        return self._each(principal, job, command)
+
+    def hold(self, principal: Principal, job: JobId) -> tuple[Job, ...]:
+        """Keep jobs from starting; running ones are stopped and held."""
+
+        def command(row: Job) -> c.Command:
+            grace_s = self._specs.get(row.spec).grace_s
+            return c.Hold(reason=HoldReason.USER, by=principal.name, grace_s=grace_s)
+
+        return self._each(principal, job, command)
+
+    def release(self, principal: Principal, job: JobId) -> tuple[Job, ...]:
+        """Let held jobs go on; jobs that no person holds are left as they are."""
+        return self._each(principal, job, lambda row: c.Unhold(reason=HoldReason.USER))
+
+    def rerun(
+        self, principal: Principal, job: JobId, *, request_key: str = ""
+    ) -> tuple[JobId, ...]:
+        """A new job with the spec and code of `job` (of all members, if it was an array)."""
+        rows = self._readable(principal, job)
+        return self.submit(
+            principal,
+            replace(self._specs.get(rows[0].spec), after=()),
+            code=rows[0].code,
+            source=rows[0].source,
+            request_key=request_key,
+            rerun_of=str(job),
+            only=rows[0].params if len(rows) == 1 else None,
+        )
+
+    def stop_attempts(self, reason: StopReason, *, by: str, grace_s: float) -> tuple[Job, ...]:
+        """Stop everything that holds an allocation (`down --jobs`). The operator's call."""
+        held = {allocation.attempt.job for allocation in self._store.allocations()}
+
+        def decide(view: View) -> tuple[Changes, tuple[Job, ...]]:
+            draft = Draft(view)
+            rows = []
+            for job in sorted(held):
+                row = draft.job(job)
+                if row.state.holds_allocation:
+                    stop = c.Stop(attempt=row.attempt, reason=reason, by=by, grace_s=grace_s)
+                    rows.append(draft.advance(job, stop))
+            return draft.finish(), tuple(rows)
+
+        return self._run(Reads(jobs=tuple(sorted(held))), decide)
+
+    def _each(
+        self, principal: Principal, job: JobId, command: Callable[[Job], c.Command]
+    ) -> tuple[Job, ...]:
+        """One unit over a job or all members of a submission; refuses if none can be changed."""
+
+        def decide(view: View) -> tuple[Changes, tuple[Job, ...]]:
+            rows = view.members(job.number) if job.member == WHOLE else _one(view.job(job))
+            _control(principal, job, rows)
+            draft, after, refused = Draft(view), [], None
+            for row in rows:
+                try:
+                    after.append(draft.advance(row.id, command(row)))
+                except Conflict as conflict:
+                    refused = conflict
+                    after.append(row)
+            if refused is not None and all(row.state.terminal for row in rows):
+                raise refused
+            return draft.finish(), tuple(after)
+
+        reads = Reads(submissions=(job.number,)) if job.member == WHOLE else Reads(jobs=(job,))
+        return self._run(reads, decide)
+
+    def _readable(self, principal: Principal, job: JobId) -> tuple[Job, ...]:
+        found = self._store.job(job) if job.member != WHOLE else None
+        rows = self._store.members(job.number) if job.member == WHOLE else _one(found)
+        if not rows or not can(principal, Verb.READ, _target(rows[0])):
+            raise no_job(job)
+        return rows
+
+    def _check_dependencies(self, principal: Principal, after: tuple[Dependency, ...]) -> None:
+        for dependency in after:
+            self._readable(principal, dependency.job)
+
+    def _run(self, reads: Reads, decide: Callable[[View], tuple[Changes, T]]) -> T:
+        return self._store.submit(Unit(reads=reads, decide=decide)).result()
+
+
+def _birth(
+    spec: JobSpec,
+    digest: Digest,
+    principal: Principal,
+    params: dict[str, str],
+    holds: tuple[HoldReason, ...],
+) -> e.Submitted:
+    return e.Submitted(
+        spec=digest,
+        project=spec.project,
+        owner=principal.name,
+        name=spec.name,
+        queue=spec.queue,
+        priority=spec.priority,
+        params=params,
+        holds=holds,
+    )
+
+
+def _holds(spec: JobSpec, *, hold: bool) -> tuple[HoldReason, ...]:
+    reasons = [HoldReason.USER] if hold else []
+    if spec.after:
+        reasons.append(HoldReason.DEPENDENCY)
+    return tuple(reasons)
+
+
+def _wait_for(changes: Changes, ids: tuple[JobId, ...], after: tuple[Dependency, ...]) -> None:
+    """Remember what the jobs wait for, and look at once: it may be over already."""
+    for dependency in after:
+        changes.dependencies.extend((job, dependency) for job in ids)
+        wake = wake_dependents(dependency.job)
+        changes.effects.append(replace(wake, key=f"{wake.key}:for:{ids[0].number}"))
+
+
+def _once_per_submission(effects: list[e.Effect]) -> list[e.Effect]:
+    """All members share one preparation: keep the first effect of each key."""
+    return list({effect.key: effect for effect in reversed(effects)}.values())[::-1]
+
+
+def _again(
+    known: tuple[int, str], fingerprint: str, members: int, *, single: bool
+) -> tuple[JobId, ...]:
+    number, before = known
+    if before != fingerprint:
+        raise Conflict(
+            "request-key-reused",
+            f"this request key made job {number} from another spec or code",
+            hint="use a new key for a new request",
+        )
+    return tuple(JobId(number, WHOLE if single else i) for i in range(members))
+
+
+def _one(row: Job | None) -> tuple[Job, ...]:
+    return () if row is None else (row,)
+
+
+def _target(row: Job) -> Target:
+    return Target(owner=row.owner, project=row.project)
+
+
+def _control(principal: Principal, job: JobId, rows: tuple[Job, ...]) -> None:
+    if not rows or not can(principal, Verb.READ, _target(rows[0])):
+        raise no_job(job)
+    if not can(principal, Verb.CONTROL, _target(rows[0])):
+        raise Denied("may-not-control", f"{principal.name} may not change job {job}")
+

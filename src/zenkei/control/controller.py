@@ -1,0 +1,130 @@
+"""The controller's cycle. `step` is run by a thread of the daemon and, unchanged, by the simulator.
+
+Ideal: whatever happens, the next step brings the world closer to what was asked, and doing a step
+twice does no more than doing it once.
+Departures: a plan may be stale when it is applied; then the applier refuses and the next step plans
+again. Two controllers may plan the same start; one of them is refused by compare-and-set.
+
+Woken by commits and by engines, never by a fast timer: the longest sleep is CLAIM_S, after which
+the outbox is searched for effects of controllers that died.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Event as Flag
+
+from zenkei.control.apply import apply_starts
+from zenkei.control.dispatcher import Dispatcher
+from zenkei.control.observer import Observer
+from zenkei.control.planner import PlanKeeper
+from zenkei.control.specs import SpecCache
+from zenkei.model.cluster import Node
+from zenkei.model.errors import EngineError
+from zenkei.ports.engine import Engine, NodeSeen
+from zenkei.ports.store import Committed, Store
+from zenkei.ports.system import Clock
+from zenkei.scheduler import Start
+
+log = logging.getLogger(__name__)
+
+CLAIM_S = 5.0
+MOST_CYCLES = 64
+"""Planning cycles within one step before reports are looked at again."""
+
+
+class Controller:
+    """guard: why nothing may start now (disk full, paused), or an empty text."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        cache: SpecCache,
+        engines: dict[str, Engine],
+        keeper: PlanKeeper,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        guard: Callable[[], str] = lambda: "",
+        seed: int = 0,
+    ) -> None:
+        self._store = store
+        self._specs = cache
+        self._engines = engines
+        self._observers = [Observer(store, cache, engine) for engine in engines.values()]
+        self._keeper = keeper
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._guard = guard
+        self._seed = seed
+        self._flag = Flag()
+        self._next_claim_us = 0
+        store.listen(self._heard)
+        for engine in engines.values():
+            engine.on_report(self.wake)
+
+    def step(self) -> int | None:
+        """One cycle; everything it does is safe to repeat. Returns when the next is due (µs)."""
+        self._observe()  # 1 what happened on the engines becomes events
+        self._claim()  # 2 effects that a dead controller left are taken over
+        return self._plan()  # 3, 4 snapshot, pure plan, applied with the same fits()
+        #                        5 effects leave after each commit, by the store's listener
+
+    def run(self, stop: Flag) -> None:
+        """Step whenever something happened, until `stop` is set and the controller woken."""
+        while not stop.is_set():
+            self._flag.clear()
+            try:
+                due_us = self.step()
+            except Exception:
+                log.exception("controller step failed")
+                due_us = self._clock.now_us() + 1_000_000
+            self._flag.wait(self._sleep_s(due_us))
+
+    def wake(self) -> None:
+        self._flag.set()
+
+    def register_nodes(self) -> None:
+        """Enter every engine's inventory; called at start and when declared nodes change."""
+        for observer, engine in zip(self._observers, self._engines.values(), strict=True):
+            try:
+                observer.enter(tuple(NodeSeen(node=node) for node in engine.inventory()))
+            except EngineError as error:
+                log.warning("inventory failed cluster=%s error=%s", engine.cluster, error)
+
+    def nodes(self) -> tuple[Node, ...]:
+        return self._store.nodes()
+
+    def _heard(self, committed: Committed) -> None:
+        self._dispatcher.take(committed.effects)
+        self._flag.set()
+
+    def _observe(self) -> None:
+        for observer in self._observers:
+            observer.observe()
+
+    def _claim(self) -> None:
+        now_us = self._clock.now_us()
+        if now_us >= self._next_claim_us:
+            self._next_claim_us = now_us + int(CLAIM_S * 1e6)
+            self._dispatcher.claim()
+
+    def _plan(self) -> int | None:
+        plan = None
+        for _cycle in range(MOST_CYCLES):
+            self._keeper.refresh(paused=self._guard())
+            plan = self._keeper.plan(now_us=self._clock.now_us(), seed=self._seed)
+            starts = tuple(d for d in plan.decisions if isinstance(d, Start))
+            if not starts:
+                break
+            applied = apply_starts(self._store, self._specs, starts)
+            if applied.refused or not plan.more:
+                self._flag.set()  # the commits made new facts: look again, reports first
+                break
+        return plan.next_us if plan else None
+
+    def _sleep_s(self, due_us: int | None) -> float:
+        now_us = self._clock.now_us()
+        due = self._next_claim_us if due_us is None else min(due_us, self._next_claim_us)
+        return max(0.0, (due - now_us) / 1e6)

@@ -1,0 +1,193 @@
+"""Does what the outbox says, after the commit, and takes the rows out when it is done.
+
+Effects reach it in memory right after their commit (`Store.listen`) and, for those of a controller
+that died, through `claim`. Every effect may be done twice: keys, attempt ids and compare-and-set
+make that harmless. A temporary failure goes back with a delay; what is left of an effect whose job
+moved on meanwhile is simply taken out. No handler runs inside a transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from zenkei.control.dependencies import wake_dependents_of
+from zenkei.control.draft import Draft
+from zenkei.control.lanes import Lanes
+from zenkei.control.orders import launch_orders
+from zenkei.control.prepare import Preparer
+from zenkei.control.sealing import Sealer
+from zenkei.control.specs import SpecCache
+from zenkei.lifecycle import commands as c
+from zenkei.lifecycle.decide import Stale
+from zenkei.model.errors import Conflict, NotFound, PermanentEngineError, TemporaryEngineError
+from zenkei.model.event import Effect, EffectKind
+from zenkei.model.ids import AttemptId
+from zenkei.model.job import Exit, StopReason
+from zenkei.ports.engine import Engine, StopAttempt
+from zenkei.ports.store import Changes, Reads, Store, Unit, View
+from zenkei.ports.system import Workers
+
+log = logging.getLogger(__name__)
+
+MOST_TRIES = 8
+"""After as many temporary failures a launch is given up, and the attempt with it."""
+LEASE_S = 30.0
+CLAIM = 500
+
+
+class Dispatcher:
+    """One per controller. `owner` names it in leases."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        cache: SpecCache,
+        engines: dict[str, Engine],
+        preparer: Preparer,
+        sealer: Sealer,
+        workers: Workers,
+        owner: str,
+    ) -> None:
+        self._store = store
+        self._specs = cache
+        self._engines = engines
+        self._preparer = preparer
+        self._sealer = sealer
+        self._owner = owner
+        self._lanes = Lanes(workers, self._work)
+        self._batch_of: dict[str, Callable[[list[Effect]], None]] = {
+            "build": self._prepare,
+            "engine": self._engine,
+            "seal": self._seal,
+            "wake": self._wake,
+        }
+
+    def take(self, effects: tuple[Effect, ...]) -> None:
+        """Effects of a commit of this process; called on the writer's thread, never blocks."""
+        if effects:
+            self._lanes.put(effects)
+
+    def claim(self) -> int:
+        """Take over due effects that nobody works on. Called at start and every few seconds."""
+        claimed = self._store.claim(owner=self._owner, limit=CLAIM, lease_s=LEASE_S)
+        self._lanes.put(claimed)
+        return len(claimed)
+
+    def in_flight(self) -> int:
+        return self._lanes.in_flight()
+
+    def _work(self, lane: str, effects: list[Effect]) -> None:
+        try:
+            self._batch_of[lane](effects)
+        except Exception:
+            # A defect must not lose the effects: the rows are still there, and come back later.
+            log.exception("effects failed lane=%s keys=%s", lane, [e.key for e in effects[:5]])
+            self._finish(later=[(effect, 2.0 ** min(effect.tries, 8)) for effect in effects])
+
+    # -- preparation -------------------------------------------------------------------------
+    def _prepare(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            delay_s = self._preparer.prepare(effect)
+            if delay_s is not None:
+                self._finish(later=[(effect, delay_s)])
+
+    # -- engine ------------------------------------------------------------------------------
+    def _engine(self, effects: list[Effect]) -> None:
+        """Stops go before launches: the engine then never starts what is already unwanted."""
+        done: list[Effect] = []
+        later: list[tuple[Effect, float]] = []
+        failed: list[tuple[Effect, str]] = []
+        launches = [e for e in effects if e.kind is EffectKind.LAUNCH]
+        orders = launch_orders(self._store, self._specs, [_attempt(e) for e in launches])
+        for effect in sorted(effects, key=lambda e: (e.kind is EffectKind.LAUNCH, e.id)):
+            try:
+                if effect.kind is EffectKind.LAUNCH:
+                    order = orders.get(_attempt(effect))
+                    if order is not None:
+                        self._engine_of(effect).launch(order)
+                elif effect.kind is EffectKind.STOP:
+                    self._stop(effect)
+                else:
+                    for engine in self._engines.values():
+                        engine.retire(_attempt(effect))
+                done.append(effect)
+            except TemporaryEngineError as error:
+                if effect.kind is EffectKind.LAUNCH and effect.tries >= MOST_TRIES:
+                    failed.append((effect, str(error)))
+                else:
+                    later.append((effect, error.delay_s))
+            except PermanentEngineError as error:
+                if effect.kind is EffectKind.LAUNCH:
+                    failed.append((effect, str(error)))
+                else:
+                    log.error("effect refused key=%s error=%s", effect.key, error)
+                    done.append(effect)
+        self._finish(done=done, later=later)
+        for effect, why in failed:
+            self._launch_failed(effect, why)
+
+    def _stop(self, effect: Effect) -> None:
+        reason = effect.reason or StopReason.USER_CANCEL
+        message = StopAttempt(reason=reason, grace_s=effect.grace_s)
+        self._engine_of(effect).tell(_attempt(effect), message)
+
+    def _engine_of(self, effect: Effect) -> Engine:
+        if len(self._engines) == 1:
+            return next(iter(self._engines.values()))
+        for allocation in self._store.allocations_of((_attempt(effect),)):
+            return self._engines[allocation.cluster]
+        raise PermanentEngineError(f"attempt {_attempt(effect)} holds nothing on any cluster")
+
+    def _launch_failed(self, effect: Effect, why: str) -> None:
+        """Nothing was started (the engine said so), so the attempt is exited and released at once."""
+        exit_ = Exit(detail=why)
+        number = effect.attempt
+
+        def decide(view: View) -> tuple[Changes, None]:
+            draft = Draft(view)
+            try:
+                policy = self._specs.get(draft.job(effect.job).spec).retry
+                failed = StopReason.LAUNCH_FAILED
+                report = c.ReportExited(attempt=number, reason=failed, exit=exit_)
+                draft.advance(effect.job, report)
+                released = c.ReportReleased(attempt=number, policy=policy, proof="never launched")
+                draft.advance(effect.job, released)
+            except (Stale, Conflict, NotFound) as over:
+                log.info("launch failure dropped key=%s why=%s", effect.key, over)
+            changes = draft.finish()
+            changes.done.append(effect.id)
+            return changes, None
+
+        log.warning("launch failed key=%s why=%s", effect.key, why)
+        self._store.submit(Unit(reads=Reads(jobs=(effect.job,)), decide=decide)).result()
+
+    # -- results and dependents --------------------------------------------------------------
+    def _seal(self, effects: list[Effect]) -> None:
+        self._sealer.seal(effects, self._engine_of)
+
+    def _wake(self, effects: list[Effect]) -> None:
+        for number in dict.fromkeys(effect.job for effect in effects):
+            wake_dependents_of(self._store, number)
+        self._finish(done=effects)
+
+    def _finish(
+        self,
+        done: list[Effect] | None = None,
+        later: list[tuple[Effect, float]] | None = None,
+    ) -> None:
+        """Take rows out, or put them back. Lost by a crash: they are done again."""
+        if not done and not later:
+            return
+
+        def decide(_view: View) -> tuple[Changes, None]:
+            changes = Changes(done=[e.id for e in done or ()])
+            changes.later = [(e.id, delay_s) for e, delay_s in later or ()]
+            return changes, None
+
+        self._store.submit(Unit(decide=decide)).result()
+
+
+def _attempt(effect: Effect) -> AttemptId:
+    return AttemptId(effect.job, effect.attempt)

@@ -1,0 +1,71 @@
+"""From rows to a launch order. Called by the dispatcher; reads, never writes.
+
+One read unit serves a whole batch of launches: jobs, and what each of them holds on its nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from zenkei.control.specs import SpecCache
+from zenkei.model.cluster import Allocation, Node
+from zenkei.model.ids import AttemptId, JobId
+from zenkei.model.job import Job, JobState
+from zenkei.ports.engine import LaunchOrder
+from zenkei.ports.store import Changes, Reads, Store, Unit, View
+
+SEED_BITS = 31
+
+
+def launch_orders(
+    store: Store, cache: SpecCache, attempts: Iterable[AttemptId]
+) -> dict[AttemptId, LaunchOrder]:
+    """Orders for those of `attempts` that still hold their allocation and have not been stopped."""
+    wanted = tuple(attempts)
+    held = {a.attempt: a for a in store.allocations_of(wanted)}
+    jobs = tuple(dict.fromkeys(attempt.job for attempt in wanted))
+    names = tuple(dict.fromkeys(part.node for a in held.values() for part in a.parts))
+
+    def decide(view: View) -> tuple[Changes, tuple[dict[JobId, Job], dict[str, Node]]]:
+        rows = {job: row for job in jobs if (row := view.job(job)) is not None}
+        nodes = {name: node for name in names if (node := view.node(name)) is not None}
+        return Changes(), (rows, nodes)
+
+    rows, nodes = store.submit(Unit(reads=Reads(jobs=jobs, nodes=names), decide=decide)).result()
+    orders = {}
+    for attempt in wanted:
+        row, allocation = rows.get(attempt.job), held.get(attempt)
+        if row is not None and allocation is not None and _is_current(row, attempt):
+            orders[attempt] = _order(row, allocation, nodes, cache)
+    return orders
+
+
+def _is_current(row: Job, attempt: AttemptId) -> bool:
+    launching = row.state in (JobState.STARTING, JobState.RUNNING)
+    return row.attempt == attempt.number and launching
+
+
+def _order(
+    row: Job, allocation: Allocation, nodes: dict[str, Node], cache: SpecCache
+) -> LaunchOrder:
+    spec = cache.get(row.spec)
+    return LaunchOrder(
+        attempt=allocation.attempt,
+        spec=spec,
+        nodes=tuple((nodes[part.node], part) for part in allocation.parts),
+        params=row.params,
+        env=row.env,
+        code=row.code,
+        seed=seed_of(row, spec.seed),
+        project=row.project,
+    )
+
+
+def seed_of(row: Job, asked: int | None) -> int:
+    """The seed that ranks get: the spec's, or one derived from the job's id, the same on every try.
+
+    Knuth's multiplicative hash: neighbouring ids get seeds far apart.
+    """
+    if asked is not None:
+        return asked
+    return (row.id.key * 2654435761) % (1 << SEED_BITS)

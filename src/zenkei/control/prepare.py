@@ -1,0 +1,103 @@
+"""Makes a submission ready: environment locked and realised, code laid out, then PENDING.
+
+Called by the dispatcher on a worker of the build lane; may take minutes. One preparation serves all
+members of a submission. The places that need the artefacts are prepared before any device is held.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from zenkei.control.draft import Draft
+from zenkei.control.specs import SpecCache
+from zenkei.lifecycle import commands as c
+from zenkei.model.data import Digest
+from zenkei.model.errors import TemporaryEngineError, Unavailable, ZenkeiError
+from zenkei.model.event import Effect
+from zenkei.model.job import FailureClass, Job, JobState
+from zenkei.ports.builder import Builder
+from zenkei.ports.engine import Artefact, ArtefactKind, Engine
+from zenkei.ports.store import Changes, Reads, Store, Unit, View
+
+log = logging.getLogger(__name__)
+
+MOST_TRIES = 6
+"""Temporary failures of an index or a place before the preparation is given up."""
+
+
+class Preparer:
+    """progress(number, line): what a follower of the job is shown meanwhile."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        cache: SpecCache,
+        engines: dict[str, Engine],
+        builder: Builder,
+        progress: Callable[[int, str], None],
+    ) -> None:
+        self._store = store
+        self._specs = cache
+        self._engines = engines
+        self._builder = builder
+        self._progress = progress
+
+    def prepare(self, effect: Effect) -> float | None:
+        """Prepare a submission; returns a delay in seconds if it must be tried again."""
+        number = effect.job.number
+        waiting = [r for r in self._store.members(number) if r.state is JobState.PREPARING]
+        if not waiting:
+            self._commit(effect, lambda row: None)
+            return None
+        try:
+            env = self._realise(number, waiting[0])
+        except (Unavailable, TemporaryEngineError) as error:
+            if effect.tries < MOST_TRIES:
+                log.warning("preparation delayed job=%s why=%s", number, error)
+                self._progress(number, f"waiting to try again: {error}")
+                return getattr(error, "delay_s", 2.0 ** (effect.tries + 1))
+            failed = c.FailPreparation(message=_say(error), failure=FailureClass.INFRASTRUCTURE)
+            self._commit(effect, lambda row: failed)
+        except ZenkeiError as error:
+            refused = c.FailPreparation(message=_say(error), failure=FailureClass.USER_ERROR)
+            self._commit(effect, lambda row: refused)
+        else:
+            self._commit(effect, lambda row: c.Prepare(env=env))
+        return None
+
+    def _realise(self, number: int, row: Job) -> Digest:
+        spec = self._specs.get(row.spec)
+
+        def say(line: str) -> None:
+            self._progress(number, line)
+
+        env = self._builder.lock(spec.env, say) if spec.env.needs_build else Digest("")
+        for engine in self._engines.values():
+            if env:
+                engine.prepare(Artefact(kind=ArtefactKind.ENV, digest=env))
+            if row.code:
+                engine.prepare(Artefact(kind=ArtefactKind.CODE, digest=row.code))
+        return env
+
+    def _commit(self, effect: Effect, command: Callable[[Job], c.Command | None]) -> None:
+        """One transaction for all members that still wait for this preparation."""
+
+        def decide(view: View) -> tuple[Changes, None]:
+            draft = Draft(view)
+            for row in view.members(effect.job.number):
+                order = command(row)
+                if order is not None and row.state is JobState.PREPARING:
+                    draft.advance(row.id, order)
+            changes = draft.finish()
+            changes.done.append(effect.id)
+            return changes, None
+
+        reads = Reads(submissions=(effect.job.number,))
+        self._store.submit(Unit(reads=reads, decide=decide)).result()
+
+
+def _say(error: Exception) -> str:
+    hint = getattr(error, "hint", "")
+    return f"{error}\nhint: {hint}" if hint else str(error)

@@ -1,0 +1,198 @@
+"""What people may ask to see. Called by the server's routes. Every method checks `access.can`;
+
+what the caller may not see is reported like what does not exist. Cost: one or two indexed queries
+per call; `show` also folds the job's own events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from zenkei.control.draft import no_job
+from zenkei.control.planner import PlanKeeper
+from zenkei.control.specs import SpecCache
+from zenkei.lifecycle.history import Attempt, attempts
+from zenkei.model.access import Principal, Target, Verb, can
+from zenkei.model.cluster import Allocation, Node
+from zenkei.model.data import Result
+from zenkei.model.errors import InvalidInput, NotFound
+from zenkei.model.event import Event
+from zenkei.model.ids import WHOLE, AttemptId, JobId
+from zenkei.model.job import Dependency, Job, JobSpec, JobState
+from zenkei.ports.blobs import Blobs
+from zenkei.ports.engine import Engine
+from zenkei.ports.store import JobFilter, Page, Store, Usage
+from zenkei.scheduler import Explanation, Reason
+
+MOST_ROWS = 10_000
+MOST_EVENTS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobView:
+    """Everything about one job. reason: why it waits (planner), if it does."""
+
+    job: Job
+    spec: JobSpec
+    attempts: tuple[Attempt, ...]
+    dependencies: tuple[Dependency, ...]
+    reason: Reason | None
+    result: Result | None
+    usage: tuple[Usage, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterView:
+    """Nodes with what is held on them."""
+
+    nodes: tuple[Node, ...]
+    allocations: tuple[Allocation, ...]
+
+
+class Queries:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        cache: SpecCache,
+        keeper: PlanKeeper,
+        engines: Mapping[str, Engine],
+        blobs: Blobs,
+    ) -> None:
+        self._store = store
+        self._specs = cache
+        self._keeper = keeper
+        self._engines = engines
+        self._blobs = blobs
+
+    def resolve(self, principal: Principal, text: str) -> JobId:
+        """`42`, `42.7`, or `-` for the caller's last job. Raises InvalidInput, NotFound."""
+        if text != "-":
+            return JobId.parse(text)
+        last = self._store.last_job(principal.name)
+        if last is None:
+            raise NotFound("no-job-yet", "you have no job yet", hint="`zenkei run` makes one")
+        return last
+
+    def jobs(
+        self, principal: Principal, where: JobFilter, *, cursor: str = "", limit: int = 100
+    ) -> Page[Job]:
+        """Jobs the caller may see, newest first. A person who is no operator sees their own."""
+        if limit < 1 or limit > MOST_ROWS:
+            raise InvalidInput(
+                "bad-limit", f"limit {limit} is out of range", hint=f"1 to {MOST_ROWS}"
+            )
+        if not principal.operator:
+            where = replace(where, owner=principal.name)
+        return self._store.jobs(where, cursor=cursor, limit=limit)
+
+    def row(self, principal: Principal, job: JobId) -> Job:
+        """One job's row. Raises NotFound."""
+        row = self._store.job(job)
+        if row is None or not can(principal, Verb.READ, _target(row)):
+            raise no_job(job)
+        return row
+
+    def rows(self, principal: Principal, job: JobId) -> tuple[Job, ...]:
+        """The job, or all members submitted under its number if it names an array."""
+        if job.member != WHOLE:
+            return (self.row(principal, job),)
+        rows = self._store.members(job.number)
+        if not rows or not can(principal, Verb.READ, _target(rows[0])):
+            raise no_job(job)
+        return rows
+
+    def show(self, principal: Principal, job: JobId) -> JobView:
+        """Everything about one job (not about a whole array: its members are asked one by one)."""
+        row = self.row(principal, job)
+        events = self._store.events(job=row.id, limit=MOST_EVENTS)
+        return JobView(
+            job=row,
+            spec=self._specs.get(row.spec),
+            attempts=attempts(events),
+            dependencies=self._store.dependencies(row.id),
+            reason=self.reason(row),
+            result=self._result(row),
+            usage=self._store.usage(row.id),
+        )
+
+    def reason(self, row: Job) -> Reason | None:
+        """Why a PENDING job waits, as of the last plan."""
+        return self._keeper.reason(row.id) if row.state is JobState.PENDING else None
+
+    def explain(self, principal: Principal, job: JobId) -> Explanation | None:
+        """The planner's account of a waiting job; None if it does not wait for the planner."""
+        row = self.row(principal, job)
+        return self._keeper.explain(row.id) if row.state is JobState.PENDING else None
+
+    def spec(self, principal: Principal, job: JobId) -> JobSpec:
+        return self._specs.get(self.rows(principal, job)[0].spec)
+
+    def events(
+        self, principal: Principal, job: JobId, *, after: int = 0, limit: int = 1000
+    ) -> tuple[Event, ...]:
+        self.rows(principal, job)
+        return self._store.events(after=after, job=job, limit=min(limit, MOST_EVENTS))
+
+    def attempt(self, principal: Principal, job: JobId, number: int = 0) -> AttemptId:
+        """The attempt `number` of a job, or its last one (0). Raises NotFound if there is none."""
+        row = self.row(principal, job)
+        wanted = number or row.attempt
+        if wanted < 1 or wanted > row.attempt:
+            raise NotFound(
+                "no-such-attempt",
+                f"job {job} has no attempt {number}" if number else f"job {job} has not started",
+                hint=f"it has {row.attempt} attempts" if row.attempt else f"`zenkei explain {job}`",
+            )
+        return AttemptId(row.id, wanted)
+
+    def read(
+        self, principal: Principal, attempt: AttemptId, stream: str, offset: int, limit: int
+    ) -> bytes:
+        """Bytes of a stream kept with an attempt (logs, metrics)."""
+        self.row(principal, attempt.job)
+        return self._engine(attempt).read(attempt, stream, offset, limit)
+
+    def nodes(self, principal: Principal) -> ClusterView:
+        """The cluster is no secret to its users; who holds what is shown by job id only."""
+        return ClusterView(nodes=self._store.nodes(), allocations=self._store.allocations())
+
+    def result(self, principal: Principal, job: JobId, number: int = 0) -> Result:
+        """Raises NotFound if the attempt left none (yet)."""
+        attempt = self.attempt(principal, job, number)
+        found = self._store.result(attempt)
+        if found is None:
+            raise NotFound(
+                "no-result-yet",
+                f"attempt {attempt} has no result yet",
+                hint=f"`zenkei wait {job}` waits for it",
+            )
+        return found
+
+    def record(self, principal: Principal, job: JobId, number: int = 0) -> bytes:
+        """The record of a sealed attempt, as written."""
+        result = self.result(principal, job, number)
+        if not result.record:
+            raise NotFound("no-record-yet", f"the result of job {job} is not sealed yet")
+        return self._blobs.get(result.record)
+
+    def counts(self) -> Mapping[JobState, int]:
+        return self._store.counts()
+
+    def _result(self, row: Job) -> Result | None:
+        return self._store.result(AttemptId(row.id, row.attempt)) if row.attempt else None
+
+    def _engine(self, attempt: AttemptId) -> Engine:
+        if len(self._engines) == 1:
+            return next(iter(self._engines.values()))
+        for one in attempts(self._store.events(job=attempt.job, limit=MOST_EVENTS)):
+            if one.id == attempt and one.cluster in self._engines:
+                return self._engines[one.cluster]
+        raise NotFound("no-such-attempt", f"no cluster of this controller ran attempt {attempt}")
+
+
+def _target(row: Job) -> Target:
+    return Target(owner=row.owner, project=row.project)

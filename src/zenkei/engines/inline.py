@@ -1,0 +1,165 @@
+"""An engine in this process, for tests and benchmarks: attempts are callables, not processes.
+
+It keeps every promise of `ports.engine` that does not need an operating system: idempotent launch,
+stop before launch, repeated reports until `retire`. What an attempt does is decided by `program`,
+called once per launch on the launching thread: it returns the exit, or None for an attempt that
+runs until it is told to stop or `finish` is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
+
+from zenkei.model.cluster import Node
+from zenkei.model.errors import PermanentEngineError
+from zenkei.model.ids import AttemptId
+from zenkei.model.job import Exit, StopReason
+from zenkei.ports.engine import (
+    Artefact,
+    Capabilities,
+    Exited,
+    LaunchOrder,
+    Message,
+    Released,
+    Report,
+    Started,
+    StopAttempt,
+)
+
+PROOF = "inline"
+
+
+def succeed(_order: LaunchOrder) -> Exit | None:
+    """A program that does nothing and ends well."""
+    return Exit(code=0)
+
+
+@dataclass(slots=True)
+class _Run:
+    reports: list[Report] = field(default_factory=list)
+    launched: bool = False
+    over: bool = False
+
+
+class InlineEngine:
+    """See the module's docstring. Thread-safe."""
+
+    def __init__(
+        self,
+        nodes: tuple[Node, ...],
+        program: Callable[[LaunchOrder], Exit | None] = succeed,
+        cluster: str = "inline",
+    ) -> None:
+        self._nodes = nodes
+        self._program = program
+        self._cluster = cluster
+        self._lock = Lock()
+        self._runs: dict[AttemptId, _Run] = {}
+        self._fresh: list[Report] = []
+        self._scanned = False
+        self._wake: Callable[[], None] = lambda: None
+        self._streams: dict[tuple[AttemptId, str], bytes] = {}
+
+    @property
+    def cluster(self) -> str:
+        return self._cluster
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
+
+    def inventory(self) -> tuple[Node, ...]:
+        return self._nodes
+
+    def prepare(self, artefact: Artefact) -> None:
+        """Programs are callables: there is nothing to lay out."""
+
+    def launch(self, order: LaunchOrder) -> None:
+        with self._lock:
+            run = self._runs.setdefault(order.attempt, _Run())
+            if run.launched:
+                return
+            run.launched = True
+            if run.over:
+                return
+            self._say(run, Started(attempt=order.attempt))
+        ended = self._program(order)
+        if ended is not None:
+            self.finish(order.attempt, ended)
+        else:
+            self._wake()
+
+    def finish(self, attempt: AttemptId, ended: Exit) -> None:
+        """The attempt's ranks end by themselves."""
+        well = ended.code == 0
+        self._end(attempt, StopReason.COMPLETED if well else StopReason.NONZERO_EXIT, ended)
+
+    def tell(self, attempt: AttemptId, message: Message) -> None:
+        if not isinstance(message, StopAttempt):
+            raise PermanentEngineError(f"the inline engine cannot do {type(message).__name__}")
+        with self._lock:
+            launched = self._runs.setdefault(attempt, _Run()).launched
+        if launched:
+            self._end(attempt, message.reason, Exit(signal=15))
+        else:
+            self._end(attempt, StopReason.LAUNCH_FAILED, Exit(detail="stopped before its launch"))
+
+    def observe(self, cursor: str) -> tuple[tuple[Report, ...], str]:
+        with self._lock:
+            if self._scanned:
+                reports, self._fresh = tuple(self._fresh), []
+            else:
+                reports = tuple(r for run in self._runs.values() for r in run.reports)
+                self._fresh, self._scanned = [], True
+        return reports, cursor
+
+    def rescan(self) -> None:
+        """What a new controller sees: every report that has not been retired, again."""
+        with self._lock:
+            self._scanned = False
+
+    def on_report(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    def write(self, attempt: AttemptId, stream: str, data: bytes) -> None:
+        """Give a program a stream to be read back."""
+        with self._lock:
+            key = (attempt, stream)
+            self._streams[key] = self._streams.get(key, b"") + data
+
+    def read(self, attempt: AttemptId, stream: str, offset: int, limit: int) -> bytes:
+        with self._lock:
+            return self._streams.get((attempt, stream), b"")[offset : offset + limit]
+
+    def outputs(self, attempt: AttemptId) -> tuple[str, ...]:
+        return ()
+
+    def fence(self, node: str) -> None:
+        """Programs end with this process: nothing of theirs can write later."""
+
+    def retire(self, attempt: AttemptId) -> None:
+        with self._lock:
+            run = self._runs.get(attempt)
+            if run is not None and run.over:
+                run.reports.clear()
+
+    def running(self) -> tuple[AttemptId, ...]:
+        """Attempts that are launched and not over."""
+        with self._lock:
+            return tuple(a for a, run in self._runs.items() if run.launched and not run.over)
+
+    def _end(self, attempt: AttemptId, reason: StopReason, ended: Exit) -> None:
+        with self._lock:
+            run = self._runs[attempt]
+            if run.over:
+                return
+            run.over = True
+            self._say(run, Exited(attempt=attempt, reason=reason, exit=ended))
+            self._say(run, Released(attempt=attempt, proof=PROOF))
+        self._wake()
+
+    def _say(self, run: _Run, report: Report) -> None:
+        run.reports.append(report)
+        self._fresh.append(report)
