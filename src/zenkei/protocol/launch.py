@@ -1,0 +1,80 @@
+"""The launch document: all that a supervisor needs to run one attempt on one node, but no secret.
+
+Written by an engine as `launch.json` before the supervisor starts, never changed afterwards. Paths
+are absolute. A reader ignores keys it does not know and fills those it misses with defaults, so
+supervisors and control planes of neighbouring versions understand each other.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from zenkei.protocol import VERSION
+
+
+class SecretSlot(NamedTuple):
+    """A secret goes into variable `variable`, or a file that it names. The value travels apart."""
+
+    variable: str
+    as_file: bool = False
+
+
+class Launch(NamedTuple):
+    """Built with keywords only.
+
+    tree: mark of all processes of this attempt on this node. ranks: processes on this node; all
+    nodes have as many. prefix: argv that enters the node. env: variables common to all ranks.
+    code_dir: copied to the private `work` directory (empty: nothing). env_dir: shown read-only
+    where the machine allows it. python: interpreter with which helpers of the agent are started.
+    argv is what each rank runs (launcher `none`), or what is started once with `mpiexec` around it.
+    """
+
+    attempt: str
+    node: str
+    node_rank: int
+    nodes: int
+    tree: str
+    argv: tuple[str, ...]
+    version: int = VERSION
+    boot_id: str = ""
+    launcher: str = "none"
+    ranks: int = 1
+    addresses: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = ()
+    env: dict[str, str] = {}  # noqa: RUF012 - never changed
+    code_dir: str = ""
+    env_dir: str = ""
+    python: str = ""
+    outputs: str = "outputs"
+    time_limit_s: float = 0.0
+    grace_s: float = 10.0
+    memory_bytes: int = 0
+    cpu_milli: int = 0
+    log_head_bytes: int = 64 << 20
+    log_tail_bytes: int = 64 << 20
+    wake: str = ""
+    secrets: tuple[SecretSlot, ...] = ()
+
+
+def dump(document: Launch) -> bytes:
+    """As JSON, with a newline."""
+    fields = document._asdict()
+    fields["secrets"] = [list(slot) for slot in document.secrets]
+    return json.dumps(fields, sort_keys=True).encode() + b"\n"
+
+
+def load(data: bytes) -> Launch:
+    """Raises ValueError if it is not a launch document or from a newer, unreadable version."""
+    fields = json.loads(data)
+    if not isinstance(fields, dict):
+        raise ValueError("a launch document is a JSON object")
+    if int(fields.get("version", 0)) > VERSION:
+        raise ValueError(f"launch document of version {fields['version']}, known is {VERSION}")
+    known: dict[str, Any] = {name: fields[name] for name in Launch._fields if name in fields}
+    for name in ("argv", "addresses", "prefix"):
+        if name in known:
+            known[name] = tuple(known[name])
+    slots: list[SecretSlot] = [SecretSlot(*slot) for slot in fields.get("secrets", ())]
+    known["secrets"] = tuple(slots)
+    return Launch(**known)

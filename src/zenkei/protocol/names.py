@@ -1,0 +1,45 @@
+"""Names of variables and files that more than one side must agree on.
+
+Every rank sees the `ZENKEI_*` variables below; they are part of the product's interface. Files are
+relative to the directory of one attempt on one node (see `docs/concepts/isolation.md`).
+"""
+
+JOB = "ZENKEI_JOB"
+ATTEMPT = "ZENKEI_ATTEMPT"
+NODE = "ZENKEI_NODE"
+NODE_RANK = "ZENKEI_NODE_RANK"
+NODES = "ZENKEI_NODES"
+RANK = "ZENKEI_RANK"
+WORLD_SIZE = "ZENKEI_WORLD_SIZE"
+LOCAL_RANK = "ZENKEI_LOCAL_RANK"
+LOCAL_WORLD_SIZE = "ZENKEI_LOCAL_WORLD_SIZE"
+SEED = "ZENKEI_SEED"
+DETERMINISTIC = "ZENKEI_DETERMINISTIC"
+OUTPUT_DIR = "ZENKEI_OUTPUT_DIR"
+METRICS_DIR = "ZENKEI_METRICS_DIR"
+TMPDIR = "ZENKEI_TMPDIR"
+NODE_ADDRESSES = "ZENKEI_NODE_ADDRESSES"
+MASTER_ADDR = "ZENKEI_MASTER_ADDR"
+MASTER_PORT = "ZENKEI_MASTER_PORT"
+GPUS = "ZENKEI_GPUS"
+VIRTUAL_GPUS = "ZENKEI_VIRTUAL_GPUS"
+PARAM_PREFIX = "ZENKEI_PARAM_"
+ARRAY_INDEX = "ZENKEI_ARRAY_INDEX"
+TREE = "ZENKEI_TREE"
+"""Marks every process of one attempt on one node; how its processes are found after the fact."""
+MPI_DIR = "ZENKEI_MPI_DIR"
+"""Where the remote-start script of `mpiexec` finds the supervisors of the other nodes."""
+
+LAUNCH_FILE = "launch.json"
+SPOOL_FILE = "spool"
+INBOX_FILE = "inbox"
+CONTROL_SOCKET = "ctl"
+LOG_DIR = "log"
+METRICS_SUBDIR = "metrics"
+WORK_DIR = "work"
+OUTPUTS_DIR = "outputs"
+TMP_DIR = "tmp"
+WAKE_SOCKET = "wake"
+"""Datagram socket of whoever watches, in the directory that holds all attempts of a place."""
+
+SECRETS_PREFIX = "/dev/shm/zenkei-"  # noqa: S108 - memory, never disk; made 0700 by the agent

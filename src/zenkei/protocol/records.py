@@ -1,0 +1,126 @@
+"""Append-only records: what a supervisor reports (spool) and what it is told (inbox).
+
+One record is one line: eight hexadecimal digits (CRC-32 of the rest), a space, a JSON object with
+`v`, `seq` (from 1, without gaps), `attempt`, `node` (its rank), `kind`, `at_us` and the kind's own
+fields. A file is made with room to spare (zero bytes), so that a full disk cannot stop a report or
+an order; a reader stops at the first byte that is not a whole, sound record. Writers hold the file
+alone (a supervisor by flock on its spool, which also tells whether it lives).
+
+Spool, in order: `claimed` (pid, start, boot_id: from here on nobody else starts it), `started`,
+`exited` (reason, code, signal, rank, detail), `released` (proof). Inbox: `stop` (reason, grace_s).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from typing import Any, Dict
+
+from zenkei.protocol import VERSION
+
+CLAIMED = "claimed"
+STARTED = "started"
+EXITED = "exited"
+RELEASED = "released"
+STOP = "stop"
+
+ROOM_BYTES = 8192
+Record = Dict[str, Any]
+
+
+def encode(record: Record) -> bytes:
+    """One line. Raises ValueError for what JSON cannot hold."""
+    body = json.dumps(record, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def decode(data: bytes) -> list[Record]:
+    """The sound records at the start of `data`; stops at a torn or foreign line."""
+    return _scan(data)[0]
+
+
+def _scan(data: bytes) -> tuple[list[Record], int]:
+    """Sound records, and how many bytes they take."""
+    found: list[Record] = []
+    end = 0
+    for line in data.split(b"\0", 1)[0].splitlines(keepends=True):
+        record = _record(line)
+        if record is None or record["seq"] != len(found) + 1:
+            break
+        found.append(record)
+        end += len(line)
+    return found, end
+
+
+def _record(line: bytes) -> Record | None:
+    if not line.endswith(b"\n") or line[8:9] != b" ":
+        return None
+    body = line[9:-1]
+    if line[:8] != b"%08x" % zlib.crc32(body):
+        return None
+    record = json.loads(body)
+    return record if isinstance(record, dict) and "seq" in record and "kind" in record else None
+
+
+def make(path: str) -> None:
+    """Create the file with its room. Raises FileExistsError, OSError (disk full)."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, b"\0" * ROOM_BYTES)
+    finally:
+        os.close(fd)
+
+
+def read(path: str) -> list[Record]:
+    """All sound records of a file; none if there is no file."""
+    try:
+        with open(path, "rb") as file:
+            return decode(file.read())
+    except FileNotFoundError:
+        return []
+
+
+class Journal:
+    """Writer of one file. The caller sees to it that it is the only one."""
+
+    def __init__(self, path: str, *, attempt: str, node: int) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._attempt = attempt
+        self._node = node
+        size = os.fstat(self._fd).st_size
+        self.records, self._end = _scan(os.pread(self._fd, size, 0))
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def append(self, kind: str, *, at_us: int, sync: bool = True, **fields: Any) -> Record:
+        """Write one record. sync: it has reached the disk on return. Raises OSError."""
+        record: Record = {
+            "v": VERSION,
+            "seq": len(self.records) + 1,
+            "attempt": self._attempt,
+            "node": self._node,
+            "kind": kind,
+            "at_us": at_us,
+            **fields,
+        }
+        line = encode(record)
+        written = 0
+        while written < len(line):
+            written += os.pwrite(self._fd, line[written:], self._end + written)
+        if sync:
+            os.fdatasync(self._fd)
+        self._end += len(line)
+        self.records.append(record)
+        return record
+
+    def last(self, kind: str) -> Record | None:
+        """The newest record of a kind."""
+        for record in reversed(self.records):
+            if record["kind"] == kind:
+                return record
+        return None
+
+    def close(self) -> None:
+        os.close(self._fd)
