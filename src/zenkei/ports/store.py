@@ -164,9 +164,10 @@ class PlanningDelta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """One segment of paid time: `to_us` is 0 while it lasts. Written with `allocated` and `released`.
+    """One segment of paid time, written with `allocated` and `released`.
 
-    gpu_kind: models of the devices held, joined by `+`; empty unless the unit declared the node.
+    to_us: 0 while it lasts. gpu_kind: models of the devices held, joined by `+`; empty
+    unless the unit declared the node.
     """
 
     attempt: AttemptId

@@ -1,0 +1,220 @@
+"""A store in memory: for the simulator and for tests, with every promise but durability.
+
+`submit` decides and commits on the caller's thread before it returns, so that a run repeats. The
+rows live in `Tables`: what a database would be. A controller that "dies" drops its MemoryStore; the
+next one is a new MemoryStore on the same Tables, and two at a time are two controllers.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from itertools import islice
+from typing import TypeVar
+
+from zenkei.model.cluster import Allocation, Node
+from zenkei.model.data import Digest, Result
+from zenkei.model.errors import NotAvailable, Unavailable
+from zenkei.model.event import Effect, Event
+from zenkei.model.ids import AttemptId, JobId
+from zenkei.model.job import Dependency, Job, JobState
+from zenkei.ports.store import Committed, JobFilter, Page, PlanningDelta, Unit, Usage
+from zenkei.store.checking import effects_of_nobody, replay_differs, wrongly_held
+from zenkei.store.filters import is_planned, limited, passes
+from zenkei.store.listeners import Listeners
+from zenkei.store.tables import TableRows, Tables, forget, write
+from zenkei.store.units import Batch, Pending, run_batch
+
+__all__ = ["MemoryStore", "Tables"]
+
+T = TypeVar("T")
+
+
+class MemoryStore:
+    """`ports.store.Store` and `Maintenance` on `tables`, seen by controller `owner`."""
+
+    def __init__(
+        self,
+        clock: Callable[[], int],
+        *,
+        owner: str = "memory",
+        lease_s: float = 30.0,
+        tables: Tables | None = None,
+    ) -> None:
+        self.tables = Tables() if tables is None else tables
+        self._clock = clock
+        self._owner = owner
+        self._lease_us = int(lease_s * 1e6)
+        self._listeners = Listeners()
+        self._closed = False
+
+    # -- writing -------------------------------------------------------------------------------
+    def submit(self, unit: Unit[T]) -> Future[T]:
+        pending = Pending(unit)
+        with self.tables.lock:
+            if self._closed:
+                raise Unavailable("store-closed", "the store is closed")
+            run_batch((pending,), self._transaction, self._listeners.tell)
+        return pending.future
+
+    def listen(self, listener: Callable[[Committed], None]) -> None:
+        with self.tables.lock:
+            self._listeners.add(listener)
+
+    def _transaction(self, batch: Sequence[Pending]) -> Committed | None:
+        tables = self.tables
+        rows = TableRows(tables)
+        writes = Batch(rows, replace(tables.counters), self._clock()).decide(batch)
+        if writes.empty:
+            return None
+        inserted = write(tables, writes, owner=self._owner, lease_us=self._lease_us)
+        return writes.committed(inserted)
+
+    def claim(self, *, owner: str, limit: int, lease_s: float) -> tuple[Effect, ...]:
+        with self.tables.lock:
+            now_us = max(self._clock(), self.tables.counters.at_us)
+            due = [
+                row
+                for row in self.tables.outbox.values()
+                if row.due_us <= now_us and row.leased_until_us <= now_us
+            ][:limit]
+            for row in due:
+                row.owner, row.leased_until_us = owner, now_us + int(lease_s * 1e6)
+            return tuple(row.effect for row in due)
+
+    # -- queries -------------------------------------------------------------------------------
+    def job(self, job: JobId) -> Job | None:
+        return self.tables.jobs.get(job)
+
+    def jobs(self, where: JobFilter, *, cursor: str = "", limit: int = 100) -> Page[Job]:
+        limit = limited(limit)
+        before = JobId.parse(cursor) if cursor else None
+        with self.tables.lock:
+            rows = self.tables.jobs
+            older = (i for i in sorted(rows, reverse=True) if before is None or i < before)
+            found = list(islice((rows[i] for i in older if passes(rows[i], where)), limit + 1))
+        more = str(found[limit - 1].id) if len(found) > limit else ""
+        return Page(items=tuple(found[:limit]), next=more)
+
+    def last_job(self, owner: str) -> JobId | None:
+        with self.tables.lock:
+            own = [job.id for job in self.tables.jobs.values() if job.owner == owner]
+        return JobId(max(own).number) if own else None
+
+    def members(self, number: int) -> tuple[Job, ...]:
+        with self.tables.lock:
+            return tuple(TableRows(self.tables).submissions((number,)))
+
+    def events(
+        self, *, after: int = 0, job: JobId | None = None, limit: int = 1000
+    ) -> tuple[Event, ...]:
+        with self.tables.lock:
+            events = self.tables.events if job is None else self.tables.job_events.get(job, [])
+            start = bisect_right(events, after, key=lambda event: event.seq)
+            return tuple(events[start : start + limited(limit)])
+
+    def spec(self, digest: Digest) -> str | None:
+        return self.tables.specs.get(digest)
+
+    def dependents(self, job: JobId) -> tuple[JobId, ...]:
+        with self.tables.lock:
+            return tuple(
+                sorted(
+                    waiter
+                    for waiter, on in self.tables.dependencies.items()
+                    if any(d.job in (job, JobId(job.number)) for d in on)
+                )
+            )
+
+    def dependencies(self, job: JobId) -> tuple[Dependency, ...]:
+        with self.tables.lock:
+            return tuple(sorted(self.tables.dependencies.get(job, ()), key=lambda d: d.job))
+
+    def nodes(self) -> tuple[Node, ...]:
+        with self.tables.lock:
+            nodes = [node for _, node in self.tables.nodes.values() if node is not None]
+        return tuple(sorted(nodes, key=lambda node: node.name))
+
+    def allocations(self) -> tuple[Allocation, ...]:
+        with self.tables.lock:
+            return tuple(sorted(self.tables.allocations.values(), key=lambda a: a.attempt))
+
+    def result(self, attempt: AttemptId) -> Result | None:
+        return self.tables.results.get(attempt)
+
+    def usage(self, job: JobId) -> tuple[Usage, ...]:
+        with self.tables.lock:
+            return tuple(self.tables.usage.get(job, ()))
+
+    def cursor(self, cluster: str) -> str:
+        return self.tables.cursors.get(cluster, "")
+
+    def planning(self, since: int) -> PlanningDelta:
+        with self.tables.lock:
+            tables = self.tables
+            jobs = self._changed_since(since)
+            ids = {job.id for job in jobs}
+            nodes = [(n, node) for n, (seq, node) in tables.nodes.items() if seq > since]
+            removed = () if since == 0 else tuple(sorted(n for n, node in nodes if node is None))
+            return PlanningDelta(
+                since=since,
+                seq=tables.counters.seq,
+                jobs=jobs,
+                allocations=tuple(a for a in self.allocations() if a.attempt.job in ids),
+                nodes=tuple(
+                    node for _, node in sorted(nodes, key=lambda row: row[0]) if node is not None
+                ),
+                removed_nodes=removed,
+                specs={job.spec: tables.specs[job.spec] for job in jobs if self._has_spec(job)},
+                now_us=max(self._clock(), tables.counters.at_us),
+            )
+
+    def _has_spec(self, job: Job) -> bool:
+        return is_planned(job) and job.spec in self.tables.specs
+
+    def _changed_since(self, since: int) -> tuple[Job, ...]:
+        changed = []
+        for job_id, seq in reversed(self.tables.job_seq.items()):
+            if seq <= since:
+                break
+            job = self.tables.jobs[job_id]
+            if since or is_planned(job):
+                changed.append(job)
+        return tuple(sorted(changed, key=lambda job: job.id))
+
+    def seq(self) -> int:
+        return self.tables.counters.seq
+
+    def counts(self) -> Mapping[JobState, int]:
+        with self.tables.lock:
+            counts: dict[JobState, int] = {}
+            for job in self.tables.jobs.values():
+                counts[job.state] = counts.get(job.state, 0) + 1
+            return counts
+
+    def close(self) -> None:
+        self._closed = True
+
+    # -- maintenance ---------------------------------------------------------------------------
+    def forget(self, jobs: Iterable[JobId]) -> int:
+        with self.tables.lock:
+            rows = self.tables.jobs
+            gone = {i for i in jobs if i in rows and rows[i].state.terminal}
+            if gone:
+                forget(self.tables, gone)
+            return len(gone)
+
+    def backup(self, to: str) -> None:
+        raise NotAvailable("no-backup", f"a store in memory cannot be copied to `{to}`")
+
+    def check(self) -> list[str]:
+        with self.tables.lock:
+            tables = self.tables
+            effects = [row.effect for row in tables.outbox.values()]
+            return [
+                *replay_differs(tables.jobs, tables.events),
+                *wrongly_held(tables.jobs, self.nodes(), tables.allocations.values()),
+                *effects_of_nobody(tables.jobs, effects),
+            ]
