@@ -236,4 +236,3 @@ def _control(principal: Principal, job: JobId, rows: tuple[Job, ...]) -> None:
         raise no_job(job)
     if not can(principal, Verb.CONTROL, _target(rows[0])):
         raise Denied("may-not-control", f"{principal.name} may not change job {job}")
-

@@ -20,7 +20,6 @@ from zenkei.control.dispatcher import Dispatcher
 from zenkei.control.observer import Observer
 from zenkei.control.planner import PlanKeeper
 from zenkei.control.specs import SpecCache
-from zenkei.model.cluster import Node
 from zenkei.model.errors import EngineError
 from zenkei.ports.engine import Engine, NodeSeen
 from zenkei.ports.store import Committed, Store
@@ -66,6 +65,7 @@ class Controller:
 
     def step(self) -> int | None:
         """One cycle; everything it does is safe to repeat. Returns when the next is due (µs)."""
+        self._flag.clear()
         self._observe()  # 1 what happened on the engines becomes events
         self._claim()  # 2 effects that a dead controller left are taken over
         return self._plan()  # 3, 4 snapshot, pure plan, applied with the same fits()
@@ -74,16 +74,22 @@ class Controller:
     def run(self, stop: Flag) -> None:
         """Step whenever something happened, until `stop` is set and the controller woken."""
         while not stop.is_set():
-            self._flag.clear()
             try:
                 due_us = self.step()
             except Exception:
                 log.exception("controller step failed")
                 due_us = self._clock.now_us() + 1_000_000
-            self._flag.wait(self._sleep_s(due_us))
+            sleep_us = self.due_us(due_us) - self._clock.now_us()
+            self._flag.wait(max(0.0, sleep_us / 1e6))
 
     def wake(self) -> None:
+        """Something happened: step again soon. From any thread."""
         self._flag.set()
+
+    @property
+    def awake(self) -> bool:
+        """Whether something happened since the last step began."""
+        return self._flag.is_set()
 
     def register_nodes(self) -> None:
         """Enter every engine's inventory; called at start and when declared nodes change."""
@@ -92,9 +98,6 @@ class Controller:
                 observer.enter(tuple(NodeSeen(node=node) for node in engine.inventory()))
             except EngineError as error:
                 log.warning("inventory failed cluster=%s error=%s", engine.cluster, error)
-
-    def nodes(self) -> tuple[Node, ...]:
-        return self._store.nodes()
 
     def _heard(self, committed: Committed) -> None:
         self._dispatcher.take(committed.effects)
@@ -124,7 +127,6 @@ class Controller:
                 break
         return plan.next_us if plan else None
 
-    def _sleep_s(self, due_us: int | None) -> float:
-        now_us = self._clock.now_us()
-        due = self._next_claim_us if due_us is None else min(due_us, self._next_claim_us)
-        return max(0.0, (due - now_us) / 1e6)
+    def due_us(self, planned_us: int | None) -> int:
+        """When to step again although nothing happens: the plan's instant, or the next claim."""
+        return self._next_claim_us if planned_us is None else min(planned_us, self._next_claim_us)

@@ -36,7 +36,7 @@ def wake_dependents_of(store: Store, job: JobId) -> int:
 
 
 def verdict(store: Store, job: JobId) -> c.Command | None:
-    """Unhold if all it waits for ended as asked, Reject if that has become impossible, else None."""
+    """Unhold if all ended as asked, Reject if that has become impossible, else None."""
     met = True
     for dependency in store.dependencies(job):
         rows = _rows(store, dependency.job)

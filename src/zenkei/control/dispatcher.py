@@ -141,7 +141,7 @@ class Dispatcher:
         raise PermanentEngineError(f"attempt {_attempt(effect)} holds nothing on any cluster")
 
     def _launch_failed(self, effect: Effect, why: str) -> None:
-        """Nothing was started (the engine said so), so the attempt is exited and released at once."""
+        """Nothing was started (the engine said so): the attempt is exited and released."""
         exit_ = Exit(detail=why)
         number = effect.attempt
 

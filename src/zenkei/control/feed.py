@@ -1,8 +1,8 @@
-"""Followers of the event log: wake-ups after commits, and a short memory so few reads hit the store.
+"""Followers of the event log: wake-ups after commits, a short memory to spare the store.
 
 `Feed.after(seq)` is what every live view (command line, web page, chat) is made of. A follower that
 is far behind reads the store; a new event reaches a waiting follower without polling. Commits of
-other controllers are noticed by the store's `seq` within POLL_S.
+other controllers are noticed when the follower asks again.
 """
 
 from __future__ import annotations

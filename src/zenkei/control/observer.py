@@ -110,4 +110,3 @@ def _merge(known: Node | None, seen: Node, now_us: int) -> Node | None:
     same_state = known is not None and (known.state, known.reason) == (seen.state, seen.reason)
     since_us = known.since_us if known is not None and same_state else now_us
     return replace(seen, since_us=since_us)
-

@@ -1,0 +1,133 @@
+"""Random users: they submit gangs, arrays and chains, cancel, hold and release, and try again.
+
+A user whose request got no answer (the controller died) repeats it under the same request key, as
+the command line does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from zenkei.model.cluster import Node
+from zenkei.model.errors import Conflict
+from zenkei.model.ids import JobId
+from zenkei.model.job import (
+    After,
+    Dependency,
+    EnvRequest,
+    JobSpec,
+    ResourceRequest,
+    RetryPolicy,
+)
+from zenkei.model.resources import Capacity, Device, Request
+from zenkei.sim.faults import Crash
+from zenkei.sim.world import USER, World
+
+GIB = 1 << 30
+
+
+def cluster(rng: Random) -> tuple[Node, ...]:
+    """1 to 6 nodes of 4 to 16 CPUs and up to 8 GPUs."""
+    return tuple(_node(rng, number) for number in range(1, rng.randint(2, 7)))
+
+
+def _node(rng: Random, number: int) -> Node:
+    gpus = rng.choice((0, 2, 4, 8))
+    return Node(
+        name=f"node-{number}",
+        cluster="sim",
+        capacity=Capacity(
+            cpu_milli=1000 * rng.choice((4, 8, 16)),
+            memory_bytes=rng.choice((16, 64)) * GIB,
+            tmp_bytes=100 * GIB,
+            devices=tuple(Device(index=i, kind="A100") for i in range(gpus)),
+        ),
+        labels={"rack": f"r{number % 2}"},
+        boot_id=f"boot-{number}",
+        virtual=True,
+    )
+
+
+class Users:
+    """Plans `jobs` submissions and some interference over `span_s` virtual seconds."""
+
+    def __init__(self, world: World, rng: Random, *, jobs: int, span_s: float) -> None:
+        self._world = world
+        self._rng = rng
+        for number in range(jobs):
+            spec = self.spec(number)
+            world.clock.call_in(rng.uniform(0, span_s), lambda n=number, s=spec: self._submit(n, s))
+        for _ in range(jobs // 3):
+            verb = rng.choice(("cancel", "hold", "release"))
+            world.clock.call_in(rng.uniform(0, 2 * span_s), lambda v=verb: self._interfere(v))
+        # Whoever holds a job lets it go in the end, or the world would never come to rest.
+        for later in range(1, 40):
+            world.clock.call_in(2 * span_s + 60 * later, self._release_all)
+
+    def spec(self, number: int) -> JobSpec:
+        """A job that can run on some node of most clusters."""
+        rng = self._rng
+        gpus = rng.choice((0, 0, 1, 1, 2, 4))
+        share = gpus == 1 and rng.random() < 0.4
+        request = Request(
+            cpu_milli=rng.choice((100, 1000, 4000)),
+            memory_bytes=rng.choice((0, 1, 8)) * GIB,
+            gpu_count=gpus,
+            gpu_milli=rng.choice((250, 500)) if share else 1000 * min(gpus, 1),
+        )
+        nodes = 1 if share else rng.choice((1, 1, 1, 2, 3))
+        members = rng.choice((1, 1, 1, 2, 9))
+        return JobSpec(
+            name=f"job-{number}",
+            command="simulated",
+            priority=rng.choice((0, 0, 10)),
+            env=EnvRequest(packages=("numpy",)) if rng.random() < 0.3 else EnvRequest(),
+            resources=ResourceRequest(nodes=nodes, node=request),
+            retry=RetryPolicy(limit=rng.choice((0, 1, 3)), backoff_s=rng.choice((0.0, 5.0))),
+            after=self._after(),
+            matrix={
+                "seconds": tuple(str(rng.choice((0, 1, 5, 60))) for _ in range(members)),
+                "exit": (rng.choice(("0", "0", "0", "1")),),
+            },
+        )
+
+    def _after(self) -> tuple[Dependency, ...]:
+        known = self._world.acknowledged
+        if not known or self._rng.random() < 0.7:
+            return ()
+        how = self._rng.choice((After.OK, After.ANY, After.FAILED))
+        return (Dependency(job=self._rng.choice(known), after=how),)
+
+    def _submit(self, number: int, spec: JobSpec) -> None:
+        try:
+            ids = self._world.commands.submit(USER, spec, request_key=f"request-{number}")
+            self._world.acknowledged.extend(ids)
+        except Crash:
+            self._world.boot()
+            self._world.clock.call_in(1.0, lambda: self._submit(number, spec))
+
+    def _interfere(self, verb: str) -> None:
+        if not self._world.acknowledged:
+            return
+        job = self._rng.choice(self._world.acknowledged)
+        self._ask(verb, job)
+
+    def _ask(self, verb: str, job: JobId) -> None:
+        calls: dict[str, Callable[..., object]] = {
+            "cancel": self._world.commands.cancel,
+            "hold": self._world.commands.hold,
+            "release": self._world.commands.release,
+        }
+        try:
+            calls[verb](USER, job)
+        except Conflict:
+            return  # it is over already: the user reads so and leaves it
+        except Crash:
+            self._world.boot()
+
+    def _release_all(self) -> None:
+        for job in self._world.acknowledged:
+            row = self._world.store.job(job)
+            if row is not None and row.holds:
+                self._ask("release", job)

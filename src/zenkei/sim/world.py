@@ -1,0 +1,171 @@
+"""A world: one store, one engine, a controller that may die at any port call, users, and time.
+
+`World(seed).run()` drives everything to its end and raises CheckFailed, with the seed, as soon as a
+checker finds something that must not be. The same seed gives the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from zenkei.control.commands import Commands
+from zenkei.control.controller import Controller
+from zenkei.control.dispatcher import Dispatcher
+from zenkei.control.planner import PlanKeeper
+from zenkei.control.prepare import Preparer
+from zenkei.control.sealing import Sealer
+from zenkei.control.specs import SpecCache
+from zenkei.model.access import Principal
+from zenkei.model.cluster import Node
+from zenkei.model.ids import JobId
+from zenkei.model.job import TERMINAL, Job, JobSpec
+from zenkei.ports.store import JobFilter
+from zenkei.sim.checkers import check_end, check_now
+from zenkei.sim.clock import VirtualClock
+from zenkei.sim.doubles import BlobsDouble, BuilderDouble, TreesDouble, WorkersDouble
+from zenkei.sim.engine import EngineDouble
+from zenkei.sim.faults import PEACE, Crash, Crashing, FaultRates, Faults
+from zenkei.spec import from_canonical
+from zenkei.store.memory import MemoryStore, Tables
+
+USER = Principal(name="user", uid=1000)
+FAULTY_S = 600.0
+"""Virtual seconds after which no new faults happen, so that the world can come to rest."""
+MOST_EVENTS = 200_000
+
+
+class World:
+    """One simulated run. `commands` is what users call; it is reborn with the controller."""
+
+    def __init__(self, seed: int, nodes: tuple[Node, ...], rates: FaultRates = PEACE) -> None:
+        self.seed = seed
+        self.rng = Random(seed)
+        self.clock = VirtualClock()
+        self.faults = Faults(Random(seed + 1), rates)
+        self.tables = Tables()
+        self.store = MemoryStore(self.clock.now_us, owner="onlooker", tables=self.tables)
+        self.engine = EngineDouble(self.clock, Random(seed + 2), self.faults, nodes)
+        self.acknowledged: list[JobId] = []
+        self.steps = 0
+        self._blobs = BlobsDouble()
+        self._controller: Controller | None = None
+        self._epoch = 0
+        self._due_us: int | None = None
+        self.commands: Commands
+        self.boot()
+
+    def boot(self) -> None:
+        """A new controller process on what is durable. Crashes while it starts happen too."""
+        while True:
+            try:
+                self._build()
+                return
+            except Crash:
+                continue
+
+    def user(self, call: Callable[[], None]) -> None:
+        """Run something a user does; a crash under it is the controller's, not the user's."""
+        try:
+            call()
+        except Crash:
+            self.boot()
+
+    def run(self) -> None:
+        """Until every job is over and nothing is left to do. Raises CheckFailed."""
+        end_of_faults_us = self.clock.now_us() + int(FAULTY_S * 1e6)
+        for _ in range(MOST_EVENTS):
+            if self.clock.now_us() >= end_of_faults_us:
+                self.faults.active = False
+            if not self._advance():
+                break
+            check_now(self)
+        check_end(self)
+
+    def spec_of(self, row: Job) -> JobSpec:
+        """What a job asked for."""
+        text = self.store.spec(row.spec)
+        assert text is not None, "a job's spec is written with it"
+        return from_canonical(text)
+
+    def over(self) -> bool:
+        """Every job is terminal and every effect of it is done."""
+        rows = self.store.jobs(JobFilter(), limit=10_000).items
+        assert self._controller is not None, "boot makes one"
+        return all(row.state in TERMINAL for row in rows) and self._idle()
+
+    def _idle(self) -> bool:
+        return not self._dispatcher.in_flight() and not self.tables.outbox
+
+    def _advance(self) -> bool:
+        """One thing happens: a controller step if it is awake or due, else the next event."""
+        assert self._controller is not None, "boot makes one"
+        due = self._due_us is not None and self._due_us <= self.clock.now_us()
+        if self._controller.awake or due:
+            self._step()
+            return True
+        next_us = self.clock.next_us()
+        if self._due_us is not None and (next_us is None or self._due_us < next_us):
+            if next_us is None and self.over():
+                return False
+            self.clock.advance_to(self._due_us)
+            return True
+        return self.clock.run_next()
+
+    def _step(self) -> None:
+        assert self._controller is not None, "boot makes one"
+        self.steps += 1
+        try:
+            self._due_us = self._controller.due_us(self._controller.step())
+        except Crash:
+            self.boot()
+
+    def _build(self) -> None:
+        self._epoch += 1
+        epoch = self._epoch
+        self.engine.new_controller()
+        owner = f"controller-{epoch}"
+        own = MemoryStore(self.clock.now_us, owner=owner, tables=self.tables)
+        store = Crashing(own, self.faults, "store")
+        engines = {"sim": Crashing(self.engine, self.faults, "engine")}
+        cache = SpecCache(store)
+        preparer = Preparer(
+            store=store,
+            cache=cache,
+            engines=engines,
+            builder=BuilderDouble(self.faults),
+            progress=lambda number, line: None,
+        )
+        blobs = Crashing(self._blobs, self.faults, "blobs")
+        sealer = Sealer(
+            store=store, cache=cache, trees=TreesDouble(), blobs=blobs, version="simulation"
+        )
+        self._dispatcher = Dispatcher(
+            store=store,
+            cache=cache,
+            engines=engines,
+            preparer=preparer,
+            sealer=sealer,
+            workers=WorkersDouble(self.clock, self.rng, lambda work: self._work(epoch, work)),
+            owner=owner,
+        )
+        self._controller = Controller(
+            store=store,
+            cache=cache,
+            engines=engines,
+            keeper=PlanKeeper(store, cache),
+            dispatcher=self._dispatcher,
+            clock=self.clock,
+        )
+        self.commands = Commands(store, cache)
+        self._due_us = self.clock.now_us()
+        self._controller.register_nodes()
+
+    def _work(self, epoch: int, work: Callable[[], None]) -> None:
+        """Work of a controller that has died is never done."""
+        if epoch != self._epoch:
+            return
+        try:
+            work()
+        except Crash:
+            self.boot()
