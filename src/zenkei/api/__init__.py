@@ -1,0 +1,1 @@
+"""The wire: versions, request and response forms, the error body."""

@@ -1,0 +1,199 @@
+"""What is shown of jobs, events, nodes, results: stable keys, documented in the HTTP reference.
+
+Called by the server's routes only. Plain dicts on purpose: they are encoded at once and travel no
+further inside the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from zenkei.api.exits import ExitView, exit_of
+from zenkei.lifecycle.history import Attempt
+from zenkei.model import event as e
+from zenkei.model.cluster import Allocation, Node
+from zenkei.model.data import Result
+from zenkei.model.event import Event, EventKind
+from zenkei.model.ids import WHOLE
+from zenkei.model.job import Exit, Job, JobState
+
+View = dict[str, Any]
+
+
+def job_row(job: Job) -> View:
+    """One line of a list. O(1), no lookups."""
+    return {
+        "id": str(job.id),
+        "number": job.id.number,
+        "member": None if job.id.member == WHOLE else job.id.member,
+        "name": job.name,
+        "state": job.state,
+        "owner": job.owner,
+        "project": job.project,
+        "queue": job.queue,
+        "priority": job.priority,
+        "params": job.params,
+        "holds": sorted(job.holds),
+        "attempt": job.attempt,
+        "retries": job.counted,
+        "requeues": job.requeues,
+        "submitted_us": job.submitted_us,
+        "changed_us": job.changed_us,
+        "started_us": job.started_us,
+        "ended_us": job.ended_us,
+        "not_before_us": job.not_before_us,
+        "stop": job.stop,
+        "failure": job.failure,
+        "rank_exit": exit_view(job.exit),
+        "exit": exit_of(job),
+        "message": job.message,
+        "rerun_of": job.rerun_of,
+        "version": job.version,
+    }
+
+
+def exit_view(ended: Exit | None) -> View | None:
+    """How the rank that decided ended; `code` is null if a signal did."""
+    if ended is None:
+        return None
+    return {
+        "code": ended.code,
+        "signal": ended.signal,
+        "rank": ended.rank,
+        "node": ended.node,
+        "detail": ended.detail,
+    }
+
+
+def digests(job: Job) -> View:
+    """The artefacts of a job by digest; empty texts where there is none."""
+    return {"spec": job.spec, "code": job.code, "source": job.source, "environment": job.env}
+
+
+def attempt_view(attempt: Attempt) -> View:
+    return {
+        "id": str(attempt.id),
+        "number": attempt.id.number,
+        "cluster": attempt.cluster,
+        "nodes": [
+            {
+                "node": part.node,
+                "cpu_milli": part.request.cpu_milli,
+                "memory_bytes": part.request.memory_bytes,
+                "devices": [{"index": s.index, "milli": s.milli} for s in part.devices],
+            }
+            for part in attempt.parts
+        ],
+        "allocated_us": attempt.allocated_us,
+        "started_us": attempt.started_us,
+        "exited_us": attempt.exited_us,
+        "released_us": attempt.released_us,
+        "stop": attempt.stop,
+        "failure": attempt.failure,
+        "rank_exit": exit_view(attempt.exit),
+        "release_proof": attempt.proof,
+    }
+
+
+def event_view(event: Event) -> View:
+    """`state` is the one that the event led to, where the event alone says so."""
+    return {
+        "seq": event.seq,
+        "job": str(event.job),
+        "version": event.version,
+        "at_us": event.at_us,
+        "kind": event.kind,
+        "state": state_after(event),
+        "body": event.body,
+    }
+
+
+_STATE_AFTER = {
+    EventKind.PREPARED: JobState.PENDING,
+    EventKind.PREPARE_FAILED: JobState.FAILED,
+    EventKind.HELD: JobState.HELD,
+    EventKind.REJECTED: JobState.FAILED,
+    EventKind.CANCELLED: JobState.CANCELLED,
+    EventKind.ALLOCATED: JobState.STARTING,
+    EventKind.STARTED: JobState.RUNNING,
+    EventKind.EXITED: JobState.STOPPING,
+    EventKind.STOP_ORDERED: JobState.STOPPING,
+}
+
+
+def state_after(event: Event) -> JobState | None:
+    """None only for `unheld`, after which other reasons may still hold the job."""
+    if isinstance(event.body, e.Submitted):
+        return JobState.HELD if event.body.holds else JobState.PREPARING
+    if isinstance(event.body, e.Released):
+        return event.body.next
+    return _STATE_AFTER.get(event.kind)
+
+
+def node_view(node: Node, held: Iterable[Allocation]) -> View:
+    """A node with what is held on it. held: allocations with a part on it."""
+    return {
+        "name": node.name,
+        "cluster": node.cluster,
+        "state": node.state,
+        "reason": node.reason,
+        "since_us": node.since_us,
+        "virtual": node.virtual,
+        "address": node.address,
+        "labels": node.labels,
+        "topology": list(node.topology),
+        "cpu_milli": node.capacity.cpu_milli,
+        "memory_bytes": node.capacity.memory_bytes,
+        "tmp_bytes": node.capacity.tmp_bytes,
+        "devices": [
+            {
+                "index": d.index,
+                "kind": d.kind,
+                "uuid": d.uuid,
+                "memory_bytes": d.memory_bytes,
+                "foreign": d.index in node.blocked,
+            }
+            for d in node.capacity.devices
+        ],
+        "held": [
+            {
+                "attempt": str(allocation.attempt),
+                "job": str(allocation.attempt.job),
+                "cpu_milli": part.request.cpu_milli,
+                "memory_bytes": part.request.memory_bytes,
+                "tmp_bytes": part.request.tmp_bytes,
+                "devices": [{"index": s.index, "milli": s.milli} for s in part.devices],
+            }
+            for allocation in held
+            for part in allocation.parts
+            if part.node == node.name
+        ],
+    }
+
+
+def result_view(result: Result | None) -> View | None:
+    if result is None:
+        return None
+    return {
+        "attempt": result.attempt,
+        "state": result.state,
+        "reason": result.reason,
+        "output": result.output,
+        "record": result.record,
+        "files": result.files,
+        "size_bytes": result.size_bytes,
+        "at_us": result.at_us,
+    }
+
+
+def array_exit(rows: Iterable[Job]) -> ExitView | None:
+    """Of a whole array: 0 if all members succeeded, else that of the first that did not."""
+    rows = tuple(rows)
+    ends = [exit_of(row) for row in rows]
+    if any(end is None for end in ends):
+        return None
+    for row, end in zip(rows, ends, strict=True):
+        if end is not None and end["code"]:
+            return ExitView(code=end["code"], by=end["by"], text=f"job {row.id} {end['text']}")
+    return ExitView(code=0, by="job", text="all members succeeded")
