@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Mapping, NamedTuple, Optional
+from typing import Mapping, NamedTuple
 
 from zenkei.protocol import names
 

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from typing import Any, Dict, Mapping, Optional, Set
+from typing import Any, Mapping
 
 from zenkei.protocol import metrics as wire
 from zenkei.sdk.context import context

@@ -9,7 +9,6 @@ import importlib
 import importlib.util
 import random
 import sys
-from typing import List, Optional
 
 from zenkei.sdk.context import context
 
