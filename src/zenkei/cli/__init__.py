@@ -1,0 +1,1 @@
+"""The command line: one module for each noun, imported only when its verb is typed."""

@@ -1,0 +1,108 @@
+"""`zenkei VERB …`: looks at the verb and imports the one module that does it.
+
+The console script calls `main`. Kept to `sys` so that a verb pays for nothing but itself.
+"""
+
+from __future__ import annotations
+
+import sys
+
+VERBS: dict[str, tuple[str, str, str]] = {
+    # verb: (module of zenkei.cli, function, one line of help)
+    "run": ("run", "run", "submit a job and follow it"),
+    "submit": ("run", "submit", "submit a job and return (run --detach)"),
+    "ps": ("ps", "ps", "list jobs"),
+    "show": ("show", "show", "everything about a job"),
+    "logs": ("logs", "logs", "output of a job"),
+    "wait": ("wait", "wait", "wait until jobs are over and their results are kept"),
+    "cancel": ("cancel", "cancel", "end jobs for good"),
+    "hold": ("cancel", "hold", "keep jobs from starting; running ones are stopped and held"),
+    "release": ("cancel", "release", "let held jobs go on"),
+    "rerun": ("cancel", "rerun", "run a job again as a new job"),
+    "up": ("daemon", "up", "start the daemon; declare virtual nodes"),
+    "down": ("daemon", "down", "stop the daemon; with --jobs also everything that runs"),
+}
+HIDDEN = {"-V": "version", "--version": "version", "-h": "help", "--help": "help"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do what `argv` says; returns the exit code. Nothing but SystemExit leaves it."""
+    args = sys.argv[1:] if argv is None else argv
+    verb = HIDDEN.get(args[0], args[0]) if args else "help"
+    if verb == "version":
+        return _version(args[1:])
+    if verb == "help":
+        return _help()
+    try:
+        if verb not in VERBS:
+            return _unknown(verb)
+        return _call(verb, args[1:])
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return _pipe_closed()
+    except Exception as error:  # noqa: BLE001 - the last place where it can be told to a person
+        from zenkei.cli import errors
+
+        return errors.report(error, as_json=_wants_json(args))
+
+
+def _call(verb: str, args: list[str]) -> int:
+    from importlib import import_module
+
+    module, function, _help_line = VERBS[verb]
+    code = getattr(import_module(f"zenkei.cli.{module}"), function)(args)
+    sys.stdout.flush()
+    return int(code)
+
+
+def _wants_json(args: list[str]) -> bool:
+    """`--json` before the `--` that starts a job's own command."""
+    own = args[: args.index("--")] if "--" in args else args
+    return "--json" in own
+
+
+def _version(args: list[str]) -> int:
+    from zenkei import __version__
+
+    if "--json" in args:
+        from zenkei.api.version import PROTOCOL
+
+        print(f'{{"version": "{__version__}", "protocol": {PROTOCOL}}}')
+    else:
+        print(f"zenkei {__version__}")
+    return 0
+
+
+def _help() -> int:
+    print("usage: zenkei VERB [options]\n")
+    width = max(map(len, VERBS))
+    for verb, (_module, _function, line) in VERBS.items():
+        print(f"  {verb:{width}}  {line}")
+    print(f"  {'version':{width}}  version of this program")
+    print(
+        "\n`zenkei VERB --help` says more. `-` stands for your last job, 42.7 for a member of 42."
+    )
+    return 0
+
+
+def _unknown(verb: str) -> int:
+    import difflib
+
+    from zenkei.client.failure import usage
+
+    near = difflib.get_close_matches(verb, VERBS, 1)
+    hint = f"did you mean `{near[0]}`?" if near else "`zenkei help` lists all verbs"
+    raise usage(f"`{verb[:60]}` is not a verb of zenkei", hint)
+
+
+def _pipe_closed() -> int:
+    """Whoever read our output is gone (`zenkei ps | head`); end as other programs do."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13
+
+
+if __name__ == "__main__":
+    sys.exit(main())

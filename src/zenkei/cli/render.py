@@ -1,0 +1,125 @@
+"""What people see: tables, times in the reader's zone, sizes, and text made harmless.
+
+Used by every verb; standard library only. Everything that came from a job, a file or another person
+goes through `clean` (one line) or `harmless` (output of a job) before it reaches a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+# C0 without \n and \t, DEL, C1; and what re-orders text invisibly
+_CONTROL = [*range(9), *range(11, 32), *range(127, 160)]
+_BIDI = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_HARMLESS = {code: f"\\x{code:02x}" for code in _CONTROL} | {
+    code: f"\\u{code:04x}" for code in _BIDI
+}
+_ONE_LINE = _HARMLESS | {9: " ", 10: "\\n"}
+
+STATE_COLOUR = {
+    "running": "32",
+    "starting": "36",
+    "stopping": "36",
+    "succeeded": "32",
+    "failed": "31",
+    "cancelled": "33",
+    "held": "33",
+}
+
+
+def clean(text: str) -> str:
+    """Text of one line: no control character survives, a long dash stays a long dash."""
+    return text.translate(_ONE_LINE)
+
+
+def harmless(text: str, *, progress: bool = False) -> str:
+    """Output of a job for a terminal: lines and tabs stay, escapes are shown, not obeyed.
+
+    progress: keep carriage returns, so that a progress bar moves.
+    """
+    text = text.replace("\r\n", "\n")
+    if not progress:
+        return text.replace("\r", "\n").translate(_HARMLESS)
+    return "\r".join(part.translate(_HARMLESS) for part in text.split("\r"))
+
+
+def has_colour(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
+    """`text` in an SGR colour such as "31", if the stream is a terminal that wants it."""
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour and has_colour(stream or sys.stdout) else text
+
+
+def state(name: str, width: int = 0) -> str:
+    return paint(f"{name:{width}}", STATE_COLOUR.get(name, ""))
+
+
+def width_of(text: str) -> int:
+    """Columns on a terminal; wide characters count two."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> str:
+    """Aligned columns, two spaces between them. right: columns of numbers. Cells are cleaned."""
+    cells = [[clean(cell) for cell in row] for row in rows]
+    widths = [max(width_of(c) for c in column) for column in zip(head, *cells, strict=True)]
+    to_right = set(right)
+    lines = [_line(head, widths, to_right, is_head=True)]
+    lines += [_line(row, widths, to_right) for row in cells]
+    return "\n".join(lines)
+
+
+def _line(
+    row: Sequence[str], widths: Sequence[int], right: set[int], *, is_head: bool = False
+) -> str:
+    out = []
+    for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        space = " " * (width - width_of(cell))
+        shown = cell if is_head else paint(cell, STATE_COLOUR.get(cell, ""))
+        out.append(space + shown if i in right else shown + space)
+    return "  ".join(out).rstrip()
+
+
+def clock(at_us: int) -> str:
+    """A moment in the reader's zone; `-` if it has not come."""
+    if not at_us:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_us // 1_000_000))
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def span(us: int) -> str:
+    """A duration in its two largest units."""
+    seconds = max(0, us) // 1_000_000
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02}s"
+    if seconds < 86400:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02}m"
+    return f"{seconds // 86400}d{seconds % 86400 // 3600:02}h"
+
+
+def size(count: float) -> str:
+    """Bytes in the largest unit that keeps a digit before the point."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
