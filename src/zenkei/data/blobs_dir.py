@@ -18,6 +18,7 @@ until the caller has committed a reference. Cost: a small put 0.7 ms (one fsync)
 from __future__ import annotations
 
 import io
+import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -30,11 +31,13 @@ from blake3 import blake3
 from zenkei.data import disk
 from zenkei.data.batch import Batch, copy_in
 from zenkei.data.digests import digest_of, to_digest, to_raw
-from zenkei.data.pack import PackWriter, Place
+from zenkei.data.pack import PackWriter, Place, read_index
 from zenkei.data.pack_index import PackIndex
 from zenkei.data.reading import VerifyingReader
 from zenkei.model.data import Digest
 from zenkei.model.errors import InternalError, NotFound
+
+log = logging.getLogger("zenkei.data")
 
 YOUNG_S = 600.0
 """What is younger is not made young again; far below any sensible grace of a collection."""
@@ -46,8 +49,9 @@ SETTLED_S = 5.0
 class DirectoryBlobs:
     """Implements ports.blobs.Blobs; further methods are for this room (batch, located, remove)."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, young_s: float = YOUNG_S) -> None:
         self.root = root
+        self.young_s = young_s
         self.objects = root / "objects"
         self.packs = root / "packs"
         self.temporary = root / "tmp"
@@ -139,7 +143,7 @@ class DirectoryBlobs:
             return frozenset(
                 digest
                 for digest in digests
-                if not self._touch(to_raw(digest), young_s=YOUNG_S, touched=touched)
+                if not self._touch(to_raw(digest), young_s=self.young_s, touched=touched)
             )
 
     def delete(self, digest: Digest) -> None:
@@ -179,32 +183,47 @@ class DirectoryBlobs:
     def keep(self, raw: bytes) -> bool:
         """Whether it is stored; if so it will not be collected for the time of a grace."""
         with disk.locked(self.lock, exclusive=False):
-            return self._touch(raw, young_s=YOUNG_S)
+            return self._touch(raw, young_s=self.young_s)
 
     def rewrite_pack(self, name: str, *, without: frozenset[bytes]) -> None:
-        """Replace a pack by one with the other, undamaged members. Under the exclusive lock."""
+        """Replace a pack by one with its other members. Under the exclusive lock.
+
+        Members that are damaged cannot be taken along: the old pack is then kept aside.
+        """
         old = self.packs / name
         writer = PackWriter(self.temporary)
+        damaged = False
         try:
-            rows = [row for row in self.index.rows() if row[1].pack == name]
+            members = sorted(read_index(old).items(), key=lambda row: row[1].offset)
             with old.open("rb", buffering=0) as file:
-                for raw, place in sorted(rows, key=lambda row: row[1].offset):
+                for raw, place in members:
+                    if raw in without:
+                        continue
                     content = os.pread(file.fileno(), place.size, place.offset)
-                    if raw not in without and blake3(content).digest() == raw:
+                    if blake3(content).digest() == raw:
                         writer.add(raw, content)
+                    else:
+                        damaged = True
             if writer.rows:
                 new = writer.finish()
                 disk.publish([disk.Publication(file=writer.file, final=self.packs / new)])
                 self.index.add(new, writer.rows)
                 if new == name:
                     return
+            if damaged:
+                self._keep_aside(name)
+            old.unlink()
         except FileNotFoundError:
-            self.index.forget(name)
-            return
+            pass  # another process was faster
         finally:
             writer.file.discard()
-        old.unlink(missing_ok=True)
         self.index.forget(name)
+
+    def _keep_aside(self, pack: str) -> Path:
+        kept = self.corrupt / f"{pack}-{time.time_ns()}"
+        os.link(self.packs / pack, kept)
+        log.error("pack has damaged contents pack=%s kept=%s", pack, kept)
+        return kept
 
     # --- its own
 
@@ -273,10 +292,10 @@ class DirectoryBlobs:
 
     def packed_is_damaged(self, raw: bytes, place: Place) -> InternalError:
         """Keep a copy of the pack, then leave only its sound members in the store."""
-        kept = self.corrupt / f"{place.pack}-{time.time_ns()}"
+        kept = self.corrupt
         with disk.disk_errors(self.root), disk.locked(self.lock, exclusive=True):
             try:
-                os.link(self.packs / place.pack, kept)
+                kept = self._keep_aside(place.pack)
             except FileNotFoundError:
                 self.index.forget(place.pack)
             else:
