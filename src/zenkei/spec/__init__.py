@@ -10,6 +10,7 @@ from zenkei.spec.expand import command, members, variables
 from zenkei.spec.jsonschema import schema
 from zenkei.spec.parsing import from_flags, parse
 from zenkei.spec.problems import Code
+from zenkei.spec.starter import init
 
 __all__ = [
     "Code",
@@ -18,6 +19,7 @@ __all__ = [
     "digest",
     "from_canonical",
     "from_flags",
+    "init",
     "limits",
     "members",
     "parse",

@@ -41,7 +41,7 @@ DEFAULTS: Final = JobSpec(name="", command="")
 
 def build(fields: Fields, to: Reading, read: Read | None) -> JobSpec:
     """The spec; meaningless if problems were recorded (the caller raises them)."""
-    if "command" not in fields and not _spoke_of(to, "command"):
+    if not fields.wrote("command") and not _meant(to, "command"):
         hint = "add what runs, for example `command: python train.py`"
         to.add(fields.node, Code.MISSING_KEY, "`command` is missing", hint)
     command = _command(fields)
@@ -84,13 +84,9 @@ def build(fields: Fields, to: Reading, read: Read | None) -> JobSpec:
     )
 
 
-def _spoke_of(to: Reading, key: str) -> bool:
-    """True if the key is there but wrong, or was meant: one problem is enough."""
-    meant = f"did you mean `{key}`?"
-    return any(
-        p.message.startswith((f"`{key}`", f"`{key}[")) or p.hint.startswith(meant)
-        for p in to.problems
-    )
+def _meant(to: Reading, key: str) -> bool:
+    """True if a misspelled key was probably this one: one problem is enough."""
+    return any(p.hint.startswith(f"did you mean `{key}`?") for p in to.problems)
 
 
 def _table(fields: Fields, name: str) -> list[tuple[str, Any, Node, Any]]:
@@ -116,7 +112,7 @@ def _resources(fields: Fields | None, launcher: Launcher, to: Reading) -> Resour
     if share and not count and nodes > 1:
         message = f"a share of a GPU is for one node, the job asks for {nodes}"
         to.add(fields.at("gpus"), Code.CONFLICT, message, "ask for whole GPUs, or for one node")
-    if "gpu_type" in fields and not milli and not _spoke_of(to, "resources.gpus"):
+    if "gpu_type" in fields and not milli and not fields.wrote("gpus"):
         message = "`resources.gpu_type` is given, but no GPUs are asked for"
         to.add(fields.at("gpu_type"), Code.CONFLICT, message, "add `gpus: 1`")
     per_gpu = count if launcher is Launcher.MPI and not share else 0
@@ -149,12 +145,8 @@ def _retry(fields: Fields, to: Reading) -> RetryPolicy:
         return RetryPolicy(limit=found)
     rules = []
     for rule, node in found.get("rules", ()):
-        missing = [name for name in ("exit_code", "action") if name not in rule]
-        if missing and not any(p.at and p.at.line >= node.line for p in to.problems):
-            message = f"a rule of `retry.rules` needs `{missing[0]}`"
-            example = "write `- {exit_code: 75, action: retry}`"
-            to.add(node, Code.MISSING_KEY, message, example)
-        if not missing:
+        _check_rule(rule, node, to)
+        if "exit_code" in rule and "action" in rule:
             codes = tuple(sorted({code for code, _ in rule.get("exit_code")}))
             rules.append(RetryRule(exit_codes=codes, action=RetryAction(rule.get("action"))))
     if "limit" not in found and any(rule.action is RetryAction.RETRY for rule in rules):
@@ -165,6 +157,15 @@ def _retry(fields: Fields, to: Reading) -> RetryPolicy:
     return RetryPolicy(
         limit=found.get("limit", 0), backoff_s=found.get("backoff", 1.0), rules=tuple(rules)
     )
+
+
+def _check_rule(rule: Fields, node: Node, to: Reading) -> None:
+    has_code = rule.wrote("exit_code") or rule.wrote("log")
+    missing = "" if rule.wrote("action") else "action"
+    missing = missing if has_code else "exit_code"
+    if missing:
+        message = f"a rule of `retry.rules` needs `{missing}`"
+        to.add(node, Code.MISSING_KEY, message, "write `- {exit_code: 75, action: retry}`")
 
 
 def _after(fields: Fields, to: Reading) -> tuple[Dependency, ...]:
@@ -286,7 +287,7 @@ def _secret(found: str | Fields, node: Node, to: Reading) -> SecretUse | None:
         return SecretUse(name=found, variable=found)
     name = found.get("name")
     if name is None:
-        if not _spoke_of(to, "secrets"):
+        if not found.wrote("name"):
             message = "an entry of `secrets` has no `name`"
             to.add(node, Code.MISSING_KEY, message, "write `{name: wandb, env: WANDB_API_KEY}`")
         return None

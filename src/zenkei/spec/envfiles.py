@@ -24,8 +24,10 @@ Read = Callable[[str], bytes]
 
 LOCK_BYTES: Final = 4 << 20
 _SECRET_WORDS: Final = frozenset(
-    ("SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASSPHRASE")
-    + ("CREDENTIAL", "CREDENTIALS", "KEY", "KEYS")
+    {
+        *("SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASSPHRASE"),
+        *("CREDENTIAL", "CREDENTIALS", "KEY", "KEYS"),
+    }
 )
 _SECRET_ENDS: Final = ("TOKEN", "SECRET", "PASSWORD", "APIKEY", "ACCESSKEY", "PRIVATEKEY")
 _HARMLESS: Final = frozenset({"", "0", "1", "true", "false", "yes", "no", "on", "off"})

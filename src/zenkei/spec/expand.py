@@ -22,6 +22,15 @@ INDEX: Final = "array.index"
 PARAM_PREFIX: Final = "ZENKEI_PARAM_"
 INDEX_VARIABLE: Final = "ZENKEI_ARRAY_INDEX"
 SHELL: Final = ("/bin/sh", "-ec")
+DETERMINISTIC: Final = {
+    "PYTHONHASHSEED": "0",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "TF_DETERMINISTIC_OPS": "1",
+    "XLA_FLAGS": "--xla_gpu_deterministic_ops=true",
+}
+"""Order of sets; cuBLAS, TensorFlow and XLA (JAX) kernels. What has no variable is the program's:
+`torch.use_deterministic_algorithms(True)`.
+"""
 _TEMPLATE: Final = re.compile(r"\$\{\{[ \t]*([A-Za-z0-9_.\-]{1,80})[ \t]*\}\}")
 _OPENING: Final = "${{"
 
@@ -50,8 +59,13 @@ def command(spec: JobSpec, params: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def variables(spec: JobSpec, params: Mapping[str, str]) -> dict[str, str]:
-    """`env.vars` of one member, and its parameters as ZENKEI_PARAM_* and ZENKEI_ARRAY_INDEX."""
-    found = {name: _put_in(value, params) for name, value in spec.env.vars.items()}
+    """`env.vars` of one member, and its parameters as ZENKEI_PARAM_* and ZENKEI_ARRAY_INDEX.
+
+    With `deterministic`, also the switches that make libraries repeat themselves, unless the author
+    set them.
+    """
+    found = dict(DETERMINISTIC) if spec.deterministic else {}
+    found |= {name: _put_in(value, params) for name, value in spec.env.vars.items()}
     for name, value in params.items():
         found[INDEX_VARIABLE if name == INDEX else param_variable(name)] = value
     return found

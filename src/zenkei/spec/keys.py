@@ -148,7 +148,8 @@ FILE: Final = Section(
         Key(
             "deterministic",
             Boolean(),
-            "Set the documented switches for repeatable results.",
+            "Set the variables that make libraries repeat themselves: PYTHONHASHSEED, "
+            "CUBLAS_WORKSPACE_CONFIG, TF_DETERMINISTIC_OPS, XLA_FLAGS.",
             default="false",
         ),
         Key(

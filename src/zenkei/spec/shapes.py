@@ -57,6 +57,10 @@ class Fields:
         for name, (value, node, key) in self._found.items():
             yield name, value, node, key
 
+    def wrote(self, name: str) -> bool:
+        """True if the author wrote the key, even if its value was refused."""
+        return isinstance(self.node, Mapping) and any(k.text == name for k, _ in self.node.pairs)
+
     def __contains__(self, name: str) -> bool:
         return name in self._found
 
