@@ -1,0 +1,1 @@
+"""Who may do what and with which keys: for now the secrets of projects."""
