@@ -94,7 +94,9 @@ def write(tables: Tables, writes: WriteSet, *, owner: str, lease_us: int) -> lis
     for digest, text in writes.specs.items():
         tables.specs.setdefault(digest, text)
     for job, dependency in writes.dependencies:
-        tables.dependencies.setdefault(job, []).append(dependency)
+        others = tables.dependencies.setdefault(job, [])
+        if all(other.job != dependency.job for other in others):
+            others.append(dependency)
     tables.requests.update(writes.requests)
     tables.cursors.update(writes.cursors)
     tables.results.update((AttemptId.parse(result.attempt), result) for result in writes.results)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.process_guard import RUN_DIR
+from tests.testbeds.postgres import Postgres, postgres
 from zenkei.store.memory import MemoryStore, Tables
+from zenkei.store.sql import SqlStore
 
 START_US = 1_700_000_000_000_000
 
@@ -54,7 +59,14 @@ def memory() -> Callable[..., Any]:
     return connect
 
 
-KINDS = [pytest.param("memory")]
+def sql(url: str) -> Callable[..., Any]:
+    def connect(**options: Any) -> SqlStore:
+        return SqlStore(url, **options)
+
+    return connect
+
+
+KINDS = ["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
 
 @pytest.fixture(params=KINDS)
@@ -62,10 +74,24 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[Postgres]:
+    with postgres(Path(os.environ[RUN_DIR])) as server:
+        yield server
+
+
 @pytest.fixture
-def world(kind: str) -> Iterator[World]:
-    connects = {"memory": memory}
-    world = World(kind, connects[kind]())
+def url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """Of an empty database of this kind."""
+    if kind == "postgres":
+        server: Postgres = request.getfixturevalue("server")
+        return server.url(server.new_schema())
+    return f"sqlite:///{tmp_path}/db.sqlite3"
+
+
+@pytest.fixture
+def world(kind: str, url: str) -> Iterator[World]:
+    world = World(kind, memory() if kind == "memory" else sql(url))
     yield world
     world.close()
 

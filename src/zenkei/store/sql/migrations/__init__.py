@@ -1,0 +1,1 @@
+"""Schema history. A released migration is never edited; a test compares with `schema`."""

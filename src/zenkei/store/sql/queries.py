@@ -1,0 +1,241 @@
+"""The questions of `ports.store.Store`, each in one read transaction.
+
+Called by `SqlStore`, which inherits them. Cost: about 5 µs a row, 20 more to decode a job that the
+cache does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from sqlalchemy import Connection, Text, bindparam, func, or_, select, union_all
+from sqlalchemy.sql import ColumnElement
+
+from zenkei.model.cluster import Allocation, Node
+from zenkei.model.data import Digest, Result
+from zenkei.model.event import Event
+from zenkei.model.ids import AttemptId, JobId
+from zenkei.model.job import After, Dependency, Job, JobState
+from zenkei.ports.store import JobFilter, Page, PlanningDelta, Usage
+from zenkei.store.codec import (
+    column,
+    decode_allocations,
+    decode_event,
+    decode_node,
+    decode_result,
+    loads,
+)
+from zenkei.store.filters import PLANNED, is_planned, limited
+from zenkei.store.sql import schema as t
+from zenkei.store.sql.database import Database
+from zenkei.store.sql.jsonrows import NUMBER, TEXT, Statement, pack, rows
+from zenkei.store.sql.rows import JOB_COLUMNS, PART_COLUMNS, PART_ORDER, JobCache, key_range
+
+
+def _number(name: str) -> Any:
+    return bindparam(name, type_=NUMBER)
+
+
+def _word(name: str) -> Any:
+    return bindparam(name, type_=Text())
+
+
+EVENT_COLUMNS: Final = tuple(t.events.columns)
+_JOB = Statement(select(*JOB_COLUMNS).where(t.jobs.c.key == _number("key")))
+_MEMBERS = Statement(
+    select(*JOB_COLUMNS)
+    .where(t.jobs.c.key >= _number("first"), t.jobs.c.key <= _number("last"))
+    .order_by(t.jobs.c.key)
+)
+_LAST = Statement(select(func.max(t.jobs.c.key)).where(t.jobs.c.owner == _word("owner")))
+_EVENTS = Statement(
+    select(*EVENT_COLUMNS)
+    .where(t.events.c.seq > _number("after"))
+    .order_by(t.events.c.seq)
+    .limit(_number("most"))
+)
+_JOB_EVENTS = Statement(
+    select(*EVENT_COLUMNS)
+    .where(t.events.c.job == _number("job"), t.events.c.seq > _number("after"))
+    .order_by(t.events.c.version)
+    .limit(_number("most"))
+)
+_SPEC = Statement(select(t.specs.c.body).where(t.specs.c.digest == _word("digest")))
+_digests = rows(digest=TEXT)
+_SPECS = Statement(
+    select(t.specs.c.digest, t.specs.c.body).where(t.specs.c.digest == _digests.c.digest)
+)
+_DEPENDENTS = Statement(
+    select(t.dependencies.c.job)
+    .where(or_(*(t.dependencies.c.target == _number(name) for name in ("member", "whole"))))
+    .distinct()
+    .order_by(t.dependencies.c.job)
+)
+_DEPENDENCIES = Statement(
+    select(t.dependencies.c.target, t.dependencies.c.after)
+    .where(t.dependencies.c.job == _number("job"))
+    .order_by(t.dependencies.c.target)
+)
+_NODES = Statement(select(t.nodes.c.body).where(t.nodes.c.removed == 0).order_by(t.nodes.c.name))
+_ALLOCATIONS = Statement(select(*PART_COLUMNS).order_by(*PART_ORDER))
+_RESULT = Statement(
+    select(t.results.c.body).where(
+        t.results.c.job == _number("job"), t.results.c.attempt == _number("attempt")
+    )
+)
+_USAGE = Statement(
+    select(t.usage.c.attempt, t.usage.c.to_us, t.usage.c.held)
+    .where(t.usage.c.job == _number("job"))
+    .order_by(t.usage.c.attempt, t.usage.c.from_us, t.usage.c.rank)
+)
+_CURSOR = Statement(select(t.cursors.c.body).where(t.cursors.c.cluster == _word("cluster")))
+_COUNTS = Statement(select(t.jobs.c.state, func.count()).group_by(t.jobs.c.state))
+_changed = t.jobs.c.seq > _number("since")
+_CHANGED_JOBS = Statement(select(*JOB_COLUMNS).where(_changed).order_by(t.jobs.c.key))
+_PLANNED_JOBS = Statement(
+    union_all(*(select(*JOB_COLUMNS).where(t.jobs.c.state == s.value) for s in sorted(PLANNED)))
+)
+_CHANGED_PARTS = Statement(
+    select(*PART_COLUMNS)
+    .join(t.jobs, t.jobs.c.key == t.allocations.c.job)
+    .where(_changed)
+    .order_by(*PART_ORDER)
+)
+_CHANGED_NODES = Statement(
+    select(t.nodes.c.name, t.nodes.c.removed, t.nodes.c.body)
+    .where(t.nodes.c.seq > _number("since"))
+    .order_by(t.nodes.c.name)
+)
+
+
+class SqlQueries:
+    """Needs `_database`, `_cache` and `_clock` of the store."""
+
+    _database: Database
+    _cache: JobCache
+    _clock: Callable[[], int] | None
+
+    def _rows(self, statement: Statement, **values: Any) -> list[Any]:
+        with self._database.reading() as connection:
+            return list(statement.run(connection, **values).fetchall())
+
+    def _decoded(self, found: Iterable[Any]) -> tuple[Job, ...]:
+        return tuple(self._cache.decode(row) for row in found)
+
+    def job(self, job: JobId) -> Job | None:
+        found = self._decoded(self._rows(_JOB, key=job.key))
+        return found[0] if found else None
+
+    def jobs(self, where: JobFilter, *, cursor: str = "", limit: int = 100) -> Page[Job]:
+        limit = limited(limit)
+        query = select(*JOB_COLUMNS).where(*_conditions(where, cursor))
+        query = query.order_by(t.jobs.c.key.desc()).limit(limit + 1)
+        with self._database.reading() as connection:
+            found = connection.execute(query).fetchall()
+        items = self._decoded(found[:limit])
+        return Page(items=items, next=str(items[-1].id) if len(found) > limit else "")
+
+    def last_job(self, owner: str) -> JobId | None:
+        ((key,),) = self._rows(_LAST, owner=column(owner))
+        return None if key is None else JobId(JobId.from_key(key).number)
+
+    def members(self, number: int) -> tuple[Job, ...]:
+        first, last = key_range(number)
+        return self._decoded(self._rows(_MEMBERS, first=first, last=last))
+
+    def events(
+        self, *, after: int = 0, job: JobId | None = None, limit: int = 1000
+    ) -> tuple[Event, ...]:
+        most = limited(limit)
+        if job is None:
+            found = self._rows(_EVENTS, after=after, most=most)
+        else:
+            found = self._rows(_JOB_EVENTS, job=job.key, after=after, most=most)
+        return tuple(decode_event(*row) for row in found)
+
+    def spec(self, digest: Digest) -> str | None:
+        found = self._rows(_SPEC, digest=column(digest))
+        return loads(found[0][0]) if found else None
+
+    def dependents(self, job: JobId) -> tuple[JobId, ...]:
+        found = self._rows(_DEPENDENTS, member=job.key, whole=JobId(job.number).key)
+        return tuple(JobId.from_key(key) for (key,) in found)
+
+    def dependencies(self, job: JobId) -> tuple[Dependency, ...]:
+        return tuple(
+            Dependency(job=JobId.from_key(target), after=After(after))
+            for target, after in self._rows(_DEPENDENCIES, job=job.key)
+        )
+
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(decode_node(loads(body)) for (body,) in self._rows(_NODES))
+
+    def allocations(self) -> tuple[Allocation, ...]:
+        return decode_allocations(self._rows(_ALLOCATIONS))
+
+    def result(self, attempt: AttemptId) -> Result | None:
+        found = self._rows(_RESULT, job=attempt.job.key, attempt=attempt.number)
+        return decode_result(loads(found[0][0])) if found else None
+
+    def usage(self, job: JobId) -> tuple[Usage, ...]:
+        return tuple(
+            Usage(**loads(held) | {"attempt": AttemptId(job, attempt), "to_us": to_us})
+            for attempt, to_us, held in self._rows(_USAGE, job=job.key)
+        )
+
+    def cursor(self, cluster: str) -> str:
+        found = self._rows(_CURSOR, cluster=column(cluster))
+        return loads(found[0][0]) if found else ""
+
+    def seq(self) -> int:
+        with self._database.reading() as connection:
+            return int(self._database.counters(connection)[0])
+
+    def counts(self) -> Mapping[JobState, int]:
+        return {JobState(state): count for state, count in self._rows(_COUNTS)}
+
+    def planning(self, since: int) -> PlanningDelta:
+        with self._database.reading() as connection:
+            seq, _, _, at_us, now_us = self._database.counters(connection)
+            if since:
+                found = _CHANGED_JOBS.run(connection, since=since).fetchall()
+                parts = _CHANGED_PARTS.run(connection, since=since).fetchall()
+            else:
+                found = sorted(_PLANNED_JOBS.run(connection), key=lambda row: int(row[0]))
+                parts = _ALLOCATIONS.run(connection).fetchall()
+            jobs = self._decoded(found)
+            nodes = _CHANGED_NODES.run(connection, since=since).fetchall()
+            specs = self._specs(connection, jobs)
+        removed = tuple(name for name, removed, _ in nodes if removed) if since else ()
+        return PlanningDelta(
+            since=since,
+            seq=seq,
+            jobs=jobs,
+            allocations=decode_allocations(parts),
+            nodes=tuple(decode_node(loads(body)) for _, removed, body in nodes if not removed),
+            removed_nodes=removed,
+            specs=specs,
+            now_us=max(at_us, self._clock() if self._clock else now_us),
+        )
+
+    def _specs(self, connection: Connection, jobs: Iterable[Job]) -> dict[Digest, str]:
+        digests = {job.spec: (column(job.spec),) for job in jobs if is_planned(job)}
+        if not digests:
+            return {}
+        found = _SPECS.run(connection, j=pack(digests.values()))
+        texts = {digest: loads(body) for digest, body in found}
+        return {d: texts[name] for d, (name,) in digests.items() if name in texts}
+
+
+def _conditions(where: JobFilter, cursor: str) -> Iterable[ColumnElement[bool]]:
+    if cursor:
+        yield t.jobs.c.key < JobId.parse(cursor).key
+    if where.number:
+        yield t.jobs.c.key.between(*key_range(where.number))
+    if where.states:
+        yield t.jobs.c.state.in_(sorted(str(state) for state in where.states))
+    words = {"owner": where.owner, "project": where.project, "queue": where.queue}
+    for name, word in (words | {"name": where.name}).items():
+        if word:
+            yield t.jobs.c[name] == column(word)

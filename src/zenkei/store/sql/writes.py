@@ -1,0 +1,237 @@
+"""Write what a batch changed: at most one statement per table and kind of change.
+
+Called by `store` inside the writer's transaction. Compare-and-set: rows of jobs that are no longer
+at the version that was read, and rows that are there already, are absent from RETURNING; then
+LostRace is raised and the caller rolls back. Cost: about 10 µs per row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table, and_, bindparam, delete, select, true, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from zenkei.model.event import TYPE_VERSION, Effect
+from zenkei.model.ids import AttemptId, JobId
+from zenkei.store.codec import column, dumps, encode_birth, encode_effect, encode_standing
+from zenkei.store.sql import schema as t
+from zenkei.store.sql.jsonrows import NUMBER, TEXT, Statement, pack, rows
+from zenkei.store.units import LostRace, WriteSet
+
+
+def _insert(table: Table, *, replace: bool = False, returning: Any = None) -> Statement:
+    """INSERT of rows in the order of the table's columns. What is there already stays, or gives
+
+    way where `replace` says so.
+    """
+    columns = {c.name: NUMBER if c.type.python_type is int else TEXT for c in table.columns}
+    source = select(rows(**columns)).where(true())
+    made = []
+    for dialect in (sqlite, postgresql):
+        insert = dialect.insert(table).from_select(list(columns), source)
+        if replace:
+            keys = list(table.primary_key.columns)
+            others = {c.name: insert.excluded[c.name] for c in table.columns if c not in set(keys)}
+            insert = insert.on_conflict_do_update(index_elements=keys, set_=others)
+        else:
+            insert = insert.on_conflict_do_nothing()
+        made.append(insert if returning is None else insert.returning(returning))
+    return Statement(*made)
+
+
+_BORN = _insert(t.jobs, returning=t.jobs.c.key)
+_standing = rows(key=NUMBER, read=NUMBER, version=NUMBER, state=TEXT, seq=NUMBER, standing=TEXT)
+_CHANGED = Statement(
+    update(t.jobs)
+    .where(and_(t.jobs.c.key == _standing.c.key, t.jobs.c.version == _standing.c.read))
+    .values({name: _standing.c[name] for name in ("version", "state", "seq", "standing")})
+    .returning(t.jobs.c.key)
+)
+_EVENTS = _insert(t.events, returning=t.events.c.seq)
+_ids = rows(id=NUMBER)
+_DONE = Statement(delete(t.outbox).where(t.outbox.c.id.in_(select(_ids.c.id))))
+_later = rows(id=NUMBER, due_us=NUMBER)
+_LATER = Statement(
+    update(t.outbox)
+    .where(t.outbox.c.id == _later.c.id)
+    .values(due_us=_later.c.due_us, leased_until_us=0, owner="", tries=t.outbox.c.tries + 1)
+)
+_EFFECTS = _insert(t.outbox, returning=t.outbox.c.id)
+_ALLOCATED = _insert(t.allocations, returning=t.allocations.c.job)
+_USED = _insert(t.usage)
+_attempts = rows(job=NUMBER, attempt=NUMBER)
+_RELEASED = Statement(
+    delete(t.allocations).where(
+        tuple_(t.allocations.c.job, t.allocations.c.attempt).in_(
+            select(_attempts.c.job, _attempts.c.attempt)
+        )
+    )
+)
+_UNUSED = Statement(
+    update(t.usage)
+    .where(
+        t.usage.c.job == _attempts.c.job,
+        t.usage.c.attempt == _attempts.c.attempt,
+        t.usage.c.to_us == 0,
+    )
+    .values(to_us=bindparam("now_us", type_=NUMBER))
+)
+_NODES = _insert(t.nodes, replace=True)
+_SPECS = _insert(t.specs)
+_DEPENDENCIES = _insert(t.dependencies)
+_REQUESTS = _insert(t.requests, returning=t.requests.c.number)
+_CURSORS = _insert(t.cursors, replace=True)
+_RESULTS = _insert(t.results, replace=True)
+_COUNTERS = Statement(
+    update(t.counters)
+    .where(t.counters.c.id == 1)
+    .values(
+        {
+            name: bindparam(f"new_{name}", type_=NUMBER)
+            for name in ("seq", "number", "effect", "at_us")
+        }
+    )
+)
+NOT_LEASED: Final = ""
+
+
+def write(connection: Connection, writes: WriteSet, *, owner: str, lease_us: int) -> list[Effect]:
+    """Write everything; returns the effects that were inserted. Raises LostRace."""
+    _write_jobs(connection, writes)
+    inserted = _write_outbox(connection, writes, owner, lease_us)
+    if writes.allocated or writes.released:
+        _write_allocations(connection, writes)
+    _write_rest(connection, writes)
+    after = writes.after
+    _COUNTERS.run(
+        connection,
+        new_seq=after.seq,
+        new_number=after.number,
+        new_effect=after.effect,
+        new_at_us=after.at_us,
+    )
+    return inserted
+
+
+def _write_jobs(connection: Connection, writes: WriteSet) -> None:
+    if writes.born:
+        born = [
+            (
+                job.id.key,
+                job.version,
+                job.state,
+                writes.job_seq[job.id],
+                column(job.owner),
+                column(job.project),
+                column(job.queue),
+                column(job.name),
+                column(job.spec),
+                encode_birth(job),
+                encode_standing(job),
+            )
+            for job in writes.born.values()
+        ]
+        found = _BORN.run(connection, j=pack(born)).fetchall()
+        _refuse_lost(writes.born, found)
+    if writes.changed:
+        changed = [
+            (
+                job.id.key,
+                read,
+                job.version,
+                job.state,
+                writes.job_seq[job.id],
+                encode_standing(job),
+            )
+            for read, job in writes.changed.values()
+        ]
+        found = _CHANGED.run(connection, j=pack(changed)).fetchall()
+        _refuse_lost(writes.changed, found)
+    if writes.events:
+        events = [
+            (e.seq, e.job.key, e.version, e.at_us, e.kind, TYPE_VERSION, dumps(e.body))
+            for e in writes.events
+        ]
+        if len(_EVENTS.run(connection, j=pack(events)).fetchall()) != len(events):
+            raise LostRace("one of the jobs")
+
+
+def _refuse_lost(wanted: Iterable[JobId], found: list[tuple[int]]) -> None:
+    written = {key for (key,) in found}
+    lost = [str(job) for job in wanted if job.key not in written]
+    if lost:
+        raise LostRace(f"job {', '.join(lost[:5])}")
+
+
+def _write_outbox(
+    connection: Connection, writes: WriteSet, owner: str, lease_us: int
+) -> list[Effect]:
+    if writes.done:
+        _DONE.run(connection, j=pack([(i,) for i in writes.done]))
+    for row in writes.later:
+        # one by one: an effect may be put back twice in a batch, and each is a try
+        _LATER.run(connection, j=pack([row]))
+    if not writes.effects:
+        return []
+    until_us = writes.now_us + lease_us
+    effects = [
+        (e.id, column(e.key), e.job.key, encode_effect(e), 0, owner, until_us, 0)
+        for e in writes.effects.values()
+    ]
+    inserted = {i for (i,) in _EFFECTS.run(connection, j=pack(effects))}
+    return [effect for effect in writes.effects.values() if effect.id in inserted]
+
+
+def _attempt(attempt: AttemptId) -> tuple[int, int]:
+    return attempt.job.key, attempt.number
+
+
+def _write_allocations(connection: Connection, writes: WriteSet) -> None:
+    if writes.allocated:
+        parts = [
+            (*_attempt(a.attempt), column(part.node), rank, column(a.cluster), dumps(part))
+            for a in writes.allocated.values()
+            for rank, part in enumerate(a.parts)
+        ]
+        if len(_ALLOCATED.run(connection, j=pack(parts)).fetchall()) != len(parts):
+            raise LostRace("an allocation")
+        used = [
+            (*_attempt(u.attempt), column(u.node), u.from_us, 0, rank, dumps(u))
+            for rank, u in enumerate(writes.usage)
+        ]
+        _USED.run(connection, j=pack(used))
+    if writes.released:
+        released = pack([_attempt(attempt) for attempt in writes.released])
+        _RELEASED.run(connection, j=released)
+        _UNUSED.run(connection, j=released, now_us=writes.now_us)
+
+
+def _write_rest(connection: Connection, writes: WriteSet) -> None:
+    if writes.nodes:
+        nodes = [
+            (column(name), writes.node_seq, int(node is None), dumps(node))
+            for name, node in writes.nodes.items()
+        ]
+        _NODES.run(connection, j=pack(nodes))
+    if writes.specs:
+        specs = [(column(digest), dumps(text)) for digest, text in writes.specs.items()]
+        _SPECS.run(connection, j=pack(specs))
+    if writes.dependencies:
+        waits = [(job.key, on.job.key, on.after) for job, on in writes.dependencies]
+        _DEPENDENCIES.run(connection, j=pack(waits))
+    if writes.requests:
+        requests = [
+            (column(principal), column(key), number, dumps(fingerprint))
+            for (principal, key), (number, fingerprint) in writes.requests.items()
+        ]
+        if len(_REQUESTS.run(connection, j=pack(requests)).fetchall()) != len(requests):
+            raise LostRace("the request")
+    if writes.cursors:
+        cursors = [(column(cluster), dumps(text)) for cluster, text in writes.cursors.items()]
+        _CURSORS.run(connection, j=pack(cursors))
+    if writes.results:
+        results = {AttemptId.parse(result.attempt): result for result in writes.results}
+        kept = [(*_attempt(attempt), dumps(result)) for attempt, result in results.items()]
+        _RESULTS.run(connection, j=pack(kept))
