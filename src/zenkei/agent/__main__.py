@@ -1,0 +1,42 @@
+"""Command line of the agent's one file: `serve` (warm process) or `supervise` (one attempt).
+
+Both read frames (`protocol.wire`) from standard input. Started by engines only.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+
+def main() -> None:
+    """The word after the file's name chooses."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb == "serve":
+        from zenkei.agent.server import serve
+
+        serve()
+    elif verb == "supervise":
+        _supervise()
+    else:
+        sys.exit("usage: agent.pyz serve|supervise (started by zenkei, not by hand)")
+
+
+def _supervise() -> None:
+    from zenkei.agent import groups, supervisor
+    from zenkei.agent.server import read_order
+    from zenkei.protocol import wire
+
+    order = wire.receive(socket.socket(fileno=os.dup(0)))
+    if order is None:
+        return
+    directory, secrets = read_order(order[1])
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    supervisor.main(directory, secrets, groups.find_places())
+
+
+if __name__ == "__main__":
+    main()

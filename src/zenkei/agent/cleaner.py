@@ -1,0 +1,59 @@
+"""Finishes an attempt whose supervisor died: kills what is left, completes the records.
+
+Called with the spool locked. What ended the ranks is not known, so it counts as a failure of the
+infrastructure. After a reboot nothing is signalled: no process id of the old boot means anything.
+Finds processes by control group and by the tree's mark in their environment; a process that had
+neither was adopted and killed by the warm agent, if that still lived.
+"""
+
+from __future__ import annotations
+
+import time
+
+from zenkei.agent import notify, processes, staging
+from zenkei.agent.groups import NO_GROUP, Group
+from zenkei.protocol import launch, names, records
+
+AGAIN_S = 0.02
+ENVIRON = "environ-search"
+REBOOT = "reboot"
+
+
+def finish(document: launch.Launch, journal: records.Journal, group: Group) -> None:
+    """Returns when the tree is gone and the spool says so."""
+    rebooted = document.boot_id not in ("", processes.boot_id())
+    if rebooted:
+        proof = REBOOT
+    else:
+        kill_all(document, group)
+        proof = group.proof
+        proof = ENVIRON if proof == NO_GROUP else f"{proof}+{ENVIRON}"
+        group.remove()
+    staging.remove_private(document)
+    if not journal.last(records.EXITED):
+        started = journal.last(records.STARTED) is not None
+        lost = rebooted or started
+        journal.append(
+            records.EXITED,
+            at_us=time.time_ns() // 1000,
+            reason="node_lost" if lost else "launch_failed",
+            code=None,
+            signal=0,
+            rank=-1,
+            detail="the machine was started anew" if rebooted else "its supervisor died",
+        )
+    journal.append(records.RELEASED, at_us=time.time_ns() // 1000, proof=proof)
+    notify.wake(document)
+
+
+def kill_all(document: launch.Launch, group: Group) -> None:
+    """SIGKILL by control group and by mark until neither finds anybody."""
+    mark = f"{names.TREE}={document.tree}".encode()
+    while True:
+        group.kill()
+        left = processes.marked(mark)
+        for pid in left:
+            processes.kill_marked(pid, mark)
+        if not left and not group.members():
+            return
+        time.sleep(AGAIN_S)

@@ -1,0 +1,224 @@
+"""The socket in an attempt's directory: wake-ups, and commands to start inside the tree.
+
+`mpiexec` starts its daemons on other nodes through such commands (as it would through ssh). Only
+this uid can connect (the directory is 0700). Called by the supervisor's loop; nothing here blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from zenkei.agent import processes, rank_env, spawn
+from zenkei.protocol import names, wire
+
+if TYPE_CHECKING:
+    from zenkei.agent.supervisor import Supervisor
+
+READ_BYTES = 65536
+# a client that does not read must not fill the supervisor's memory
+BACKLOG_BYTES = 1 << 20
+
+
+class ControlSocket:
+    """Listens while the attempt lives."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._socket: socket.socket | None = None
+        self._commands: dict[int, Connection] = {}
+        self.served = 0
+
+    def open(self, selector: selectors.BaseSelector) -> None:
+        """The current directory is the attempt's: a relative name is always short enough."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock.bind(names.CONTROL_SOCKET)
+        sock.listen(64)
+        selector.register(sock, selectors.EVENT_READ, self._accept)
+        self._socket = sock
+
+    def _accept(self, _fd: int) -> None:
+        assert self._socket is not None
+        try:
+            client, _ = self._socket.accept()
+        except OSError:
+            return
+        client.setblocking(False)
+        Connection(client, self._supervisor, self._commands)
+
+    def command_ended(self, pid: int, status: int) -> bool:
+        """True if the process was started for a client."""
+        connection = self._commands.pop(pid, None)
+        if connection is None:
+            return False
+        self.served += 1
+        connection.ended(status)
+        return True
+
+    @property
+    def busy(self) -> bool:
+        """True while a command runs."""
+        return bool(self._commands)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            try:
+                os.unlink(names.CONTROL_SOCKET)
+            except FileNotFoundError:
+                pass
+
+
+class Connection:
+    """One client: `WAKE` frames, or one command with its input, output and end."""
+
+    def __init__(
+        self, client: socket.socket, supervisor: Supervisor, commands: dict[int, Connection]
+    ) -> None:
+        self._client = client
+        self._supervisor = supervisor
+        self._selector = supervisor.selector
+        self._commands = commands
+        self._received = b""
+        self._to_send = b""
+        self._child: spawn.Child | None = None
+        self._pipes: dict[int, bytes] = {}
+        self._status: int | None = None
+        self._selector.register(client, selectors.EVENT_READ, self._on_client)
+
+    # -- from the client ---------------------------------------------------------------------------
+
+    def _on_client(self, _fd: int) -> None:
+        self._send_more()
+        try:
+            data = self._client.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost()
+            return
+        try:
+            frames, self._received = wire.split(self._received + data)
+        except ValueError:
+            self._lost()
+            return
+        for kind, payload in frames:
+            self._handle(kind, payload)
+
+    def _handle(self, kind: bytes, payload: bytes) -> None:
+        if kind == wire.WAKE:
+            self._supervisor.on_wake()
+        elif kind == wire.RUN and self._child is None:
+            self._start(os.fsdecode(payload))
+        elif self._child is None or self._status is not None:
+            return
+        elif kind == wire.INPUT:
+            self._input(payload)
+        elif kind == wire.SIGNAL:
+            self._signal(struct.unpack(">I", payload)[0])
+
+    def _start(self, command: str) -> None:
+        attempt = self._supervisor.attempt
+        document = attempt.document
+        env = rank_env.variables(document, document.node_rank * document.ranks, 0, attempt.secrets)
+        self._child = spawn.spawn(
+            (*document.prefix, "/bin/sh", "-c", command),
+            cwd=names.WORK_DIR,
+            env=env,
+            entrances=attempt.group.entrances(),
+            with_input=True,
+        )
+        self._commands[self._child.pid] = self
+        for fd, kind in ((self._child.stdout, wire.OUT), (self._child.stderr, wire.ERR)):
+            os.set_blocking(fd, False)
+            self._pipes[fd] = kind
+            self._selector.register(fd, selectors.EVENT_READ, self._on_pipe)
+
+    def _input(self, payload: bytes) -> None:
+        assert self._child is not None
+        try:
+            if payload:
+                os.write(self._child.stdin, payload)
+            else:
+                os.close(self._child.stdin)
+        except OSError:
+            # it has closed its input, or ended
+            pass
+
+    def _signal(self, number: int) -> None:
+        assert self._child is not None
+        try:
+            os.killpg(self._child.pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    # -- to the client -----------------------------------------------------------------------------
+
+    def _on_pipe(self, fd: int) -> None:
+        if len(self._to_send) > BACKLOG_BYTES:
+            self._send_more()
+            return
+        try:
+            data = os.read(fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        if data:
+            self._send(self._pipes[fd], data)
+            return
+        self._selector.unregister(fd)
+        os.close(fd)
+        del self._pipes[fd]
+        self._maybe_finish()
+
+    def _send(self, kind: bytes, payload: bytes) -> None:
+        self._to_send += wire.frame(kind, payload)
+        self._send_more()
+
+    def _send_more(self) -> None:
+        try:
+            while self._to_send:
+                self._to_send = self._to_send[self._client.send(self._to_send) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._to_send = b""
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._to_send else 0)
+        if self._client.fileno() >= 0:
+            self._selector.modify(self._client, wanted, self._on_client)
+
+    # -- ends --------------------------------------------------------------------------------------
+
+    def ended(self, status: int) -> None:
+        """The command's process was reaped."""
+        self._status = status
+        self._maybe_finish()
+
+    def _maybe_finish(self) -> None:
+        """Tell the end after all output, unless leftovers keep the pipes open."""
+        if self._status is None or self._client.fileno() < 0:
+            return
+        for fd in list(self._pipes):
+            self._on_pipe(fd)
+        if os.WIFEXITED(self._status):
+            code = os.WEXITSTATUS(self._status)
+        else:
+            code = -os.WTERMSIG(self._status)
+        self._send(wire.EXIT, struct.pack(">i", code))
+
+    def _lost(self) -> None:
+        """The client is gone: what it started ends too, as with a broken ssh connection."""
+        self._selector.unregister(self._client)
+        self._client.close()
+        for fd in self._pipes:
+            self._selector.unregister(fd)
+            os.close(fd)
+        self._pipes.clear()
+        if self._child is not None and self._status is None:
+            for pid in [*processes.below(self._child.pid), self._child.pid]:
+                processes.send(pid, signal.SIGKILL)

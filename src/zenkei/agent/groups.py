@@ -1,0 +1,174 @@
+"""Control groups as far as this process may write them; called by supervisors and the cleaner.
+
+The ideal is one v2 group that kills and limits. Departures: v2 without controllers beside v1 (kill
+with v2, limit with v1), v1 only (freezer to hold a tree still while it is killed), nothing writable
+(an ordinary user without delegation): then all methods do nothing and `proof` says so.
+Source: kernel documentation, admin-guide/cgroup-v2 and cgroup-v1.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import NamedTuple
+
+from zenkei.agent import processes
+
+NO_GROUP = "subreaper"
+
+
+class Places(NamedTuple):
+    """Directories in which this process may make groups; empty: may not, or there is none."""
+
+    unified: str = ""
+    freezer: str = ""
+    memory: str = ""
+
+
+def find_places() -> Places:
+    """Look once; a warm process hands the answer to all it forks."""
+    own = _own_groups()
+    unified = freezer = memory = ""
+    for point, kind, options in _mounts():
+        if kind == "cgroup2":
+            unified = _writable(point + own.get("", "/"))
+        elif "freezer" in options:
+            freezer = _writable(point + own.get("freezer", "/"))
+        elif "memory" in options:
+            memory = _writable(point + own.get("memory", "/"))
+    return Places(unified, freezer, memory)
+
+
+def _own_groups() -> dict[str, str]:
+    """Group of this process by controller; the v2 one under the empty name."""
+    found = {}
+    for line in _lines("/proc/self/cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        for controller in controllers.split(","):
+            found[controller] = path
+    return found
+
+
+def _mounts() -> list[tuple[str, str, list[str]]]:
+    found = []
+    for line in _lines("/proc/self/mounts"):
+        fields = line.split(" ")
+        if len(fields) > 3 and fields[2] in ("cgroup", "cgroup2"):
+            found.append((fields[1], fields[2], fields[3].split(",")))
+    return found
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
+def _writable(path: str) -> str:
+    path = path.rstrip("/")
+    able = os.access(path, os.W_OK | os.X_OK) and os.access(f"{path}/cgroup.procs", os.W_OK)
+    return path if able else ""
+
+
+class Group:
+    """The groups of one tree. `proof` names the mechanism that will tell when it is empty."""
+
+    def __init__(self, places: Places, tree: str) -> None:
+        name = f"zenkei-{tree}"
+        self._unified = places.unified and f"{places.unified}/{name}"
+        self._freezer = "" if self._unified else places.freezer and f"{places.freezer}/{name}"
+        self._memory_v1 = places.memory and f"{places.memory}/{name}"
+        self.limits_memory = False
+
+    @property
+    def proof(self) -> str:
+        if self._unified and os.path.exists(f"{self._unified}/cgroup.kill"):
+            return "cgroup-kill"
+        if self._freezer and os.path.exists(self._freezer):
+            return "cgroup-freezer"
+        return NO_GROUP
+
+    def create(self, memory_bytes: int) -> None:
+        """Make the groups. What fails is done without; `limits_memory` and `proof` tell."""
+        if self._unified and not _make(self._unified):
+            self._unified = ""
+        if self._freezer and not _make(self._freezer):
+            self._freezer = ""
+        if memory_bytes and self._unified:
+            self.limits_memory = _write(f"{self._unified}/memory.max", str(memory_bytes))
+            _write(f"{self._unified}/memory.swap.max", "0")
+        if not memory_bytes or self.limits_memory:
+            self._memory_v1 = ""
+        elif self._memory_v1:
+            self.limits_memory = _make(self._memory_v1) and _write(
+                f"{self._memory_v1}/memory.limit_in_bytes", str(memory_bytes)
+            )
+            _write(f"{self._memory_v1}/memory.memsw.limit_in_bytes", str(memory_bytes))
+
+    def _folders(self) -> list[str]:
+        return [path for path in (self._unified, self._freezer, self._memory_v1) if path]
+
+    def entrances(self) -> list[str]:
+        """Files into which a process to be writes "0" to enter."""
+        return [f"{path}/cgroup.procs" for path in self._folders()]
+
+    def members(self) -> set[int]:
+        """Processes in any of the groups."""
+        found: set[int] = set()
+        for path in self._folders():
+            found.update(int(line) for line in _lines(f"{path}/cgroup.procs") if line != "0")
+        return found
+
+    def kill(self) -> None:
+        """SIGKILL to all members at once (v2), held still (freezer), or one by one."""
+        if self._unified and _write(f"{self._unified}/cgroup.kill", "1"):
+            return
+        if self._freezer:
+            _write(f"{self._freezer}/freezer.state", "FROZEN")
+        for pid in self.members():
+            processes.send(pid, signal.SIGKILL)
+        if self._freezer:
+            _write(f"{self._freezer}/freezer.state", "THAWED")
+
+    def out_of_memory(self) -> bool:
+        """True if the kernel killed a member because of this group's memory limit."""
+        lines = []
+        if self._memory_v1:
+            lines = _lines(f"{self._memory_v1}/memory.oom_control")
+        elif self._unified and self.limits_memory:
+            lines = _lines(f"{self._unified}/memory.events")
+        return any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in lines)
+
+    def remove(self) -> None:
+        """Take the groups away; they must be empty. A group that stays is found by its name."""
+        for path in self._folders():
+            _remove(path)
+
+
+def _make(path: str) -> bool:
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _remove(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError:
+        pass
+
+
+def _write(path: str, text: str) -> bool:
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,155 @@
+"""The warm process: forks a supervisor per launch, adopts and ends what a dead one leaves.
+
+Started by an engine with one end of a socket pair as its standard input. It is only a speed-up: its
+death ends no job, a launch works without it, and another can be started at any time. It ends when
+the engine is gone and its last supervisor has ended. Every child that it has not forked itself was
+adopted from a dead supervisor and is killed.
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+
+from zenkei.agent import groups, kernel, processes, supervisor
+from zenkei.protocol import names, records, wire
+
+AGAIN_S = 0.02
+
+
+def serve() -> None:
+    """Until the engine is gone and nothing is left to look after."""
+    kernel.become_subreaper()
+    control = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    control.setblocking(False)
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    os.set_blocking(read_end, False)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    places = groups.find_places()
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    Server(control, read_end, places).run()
+
+
+class Server:
+    """children: directory of the attempt by process id. orphaned: whose supervisor has died."""
+
+    def __init__(self, control: socket.socket, signals: int, places: groups.Places) -> None:
+        self._control = control
+        self._signals = signals
+        self._places = places
+        self._selector = selectors.DefaultSelector()
+        self._received = b""
+        self._children: dict[int, str] = {}
+        self._orphaned: list[str] = []
+        self._open = True
+        self._selector.register(control, selectors.EVENT_READ, self._on_control)
+        self._selector.register(signals, selectors.EVENT_READ, self._on_signal)
+
+    def run(self) -> None:
+        while self._open or self._children or self._orphaned:
+            timeout = AGAIN_S if self._orphaned else None
+            for key, _ in self._selector.select(timeout):
+                key.data()
+            self._reap()
+            self._settle()
+
+    def _on_control(self) -> None:
+        try:
+            data = self._control.recv(1 << 20)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._open = False
+            self._selector.unregister(self._control)
+            self._control.close()
+            return
+        frames, self._received = wire.split(self._received + data)
+        for kind, payload in frames:
+            if kind == wire.SUPERVISE:
+                self._supervise(*read_order(payload))
+
+    def _on_signal(self) -> None:
+        try:
+            os.read(self._signals, 4096)
+        except BlockingIOError:
+            pass
+
+    def _supervise(self, directory: str, secrets: dict[str, bytes]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self._become_supervisor(directory, secrets)
+        self._children[pid] = directory
+
+    def _become_supervisor(self, directory: str, secrets: dict[str, bytes]) -> None:
+        """In the fork; never returns."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            self._selector.close()
+            os.closerange(3, 64)
+            os.setsid()
+            supervisor.main(directory, secrets, self._places)
+            status = 0
+        except BaseException:  # noqa: BLE001 - nothing may return from a fork
+            traceback.print_exc(file=sys.stderr)
+        finally:
+            os._exit(status)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            directory = self._children.pop(pid, None)
+            if directory is not None and not _is_finished(directory):
+                self._orphaned.append(directory)
+
+    def _settle(self) -> None:
+        """End what was adopted; when nothing of it is left, let a fork write the records."""
+        if not self._orphaned:
+            return
+        adopted = [p for p in processes.children(os.getpid()) if p not in self._children]
+        for pid in adopted:
+            for each in [*processes.below(pid), pid]:
+                processes.send(each, signal.SIGKILL)
+        if not adopted:
+            waiting, self._orphaned = self._orphaned, []
+            for directory in waiting:
+                self._supervise(directory, {})
+
+
+def read_order(payload: bytes) -> tuple[str, dict[str, bytes]]:
+    """Directory and secret values of a SUPERVISE frame."""
+    order = json.loads(payload)
+    values = {name: base64.b64decode(text) for name, text in order.get("secrets", {}).items()}
+    return str(order["dir"]), values
+
+
+def _is_finished(directory: str) -> bool:
+    """True if nothing remains to be recorded, or the directory is gone."""
+    path = os.path.join(directory, names.SPOOL_FILE)
+    if not os.path.exists(path):
+        return True
+    found = records.read(path)
+    return bool(found) and found[-1]["kind"] == records.RELEASED

@@ -1,0 +1,91 @@
+"""Start one process of a tree; called by the supervisor (which is single-threaded: fork is safe).
+
+The child enters the tree's control groups before it executes anything, is a session leader, dies
+with the supervisor (its descendants may not: that is the cleaner's work), has default signals,
+/dev/null as input and no inherited descriptor.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from typing import NamedTuple
+
+from zenkei.agent import kernel
+
+NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+
+
+class Child(NamedTuple):
+    """stdin: -1 unless asked for. error: why it never ran (0: it runs)."""
+
+    pid: int
+    stdin: int
+    stdout: int
+    stderr: int
+    error: int
+
+
+def spawn(
+    argv: tuple[str, ...],
+    *,
+    cwd: str,
+    env: dict[str, str],
+    entrances: list[str],
+    with_input: bool = False,
+) -> Child:
+    """Returns when the program runs or has failed to start (`error`, an errno)."""
+    in_read, in_write = os.pipe() if with_input else (os.open(os.devnull, os.O_RDONLY), -1)
+    out_read, out_write = os.pipe()
+    err_read, err_write = os.pipe()
+    report_read, report_write = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become(argv, cwd, env, entrances, (in_read, out_write, err_write), report_write, parent)
+    for fd in (in_read, out_write, err_write, report_write):
+        os.close(fd)
+    failure = os.read(report_read, 16)
+    os.close(report_read)
+    return Child(pid, in_write, out_read, err_read, int(failure or b"0"))
+
+
+def exit_code(error: int) -> int:
+    """As a shell says it."""
+    return NOT_FOUND if error in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
+
+
+def _become(
+    argv: tuple[str, ...],
+    cwd: str,
+    env: dict[str, str],
+    entrances: list[str],
+    descriptors: tuple[int, int, int],
+    report: int,
+    parent: int,
+) -> None:
+    """In the child; never returns."""
+    try:
+        kernel.die_with_parent(signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(NOT_EXECUTABLE)
+        os.setsid()
+        for path in entrances:
+            fd = os.open(path, os.O_WRONLY)
+            os.write(fd, b"0")
+            os.close(fd)
+        for target, fd in enumerate(descriptors):
+            os.dup2(fd, target)
+        os.chdir(cwd)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execvpe(argv[0], argv, env)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        os.write(report, b"%d" % (error.errno or errno.ENOEXEC))
+    finally:
+        os._exit(NOT_EXECUTABLE)

@@ -1,0 +1,104 @@
+"""What must lie ready before ranks start: the private copy of the code, folders, secret files.
+
+Called by the supervisor. Copying runs in a child, so that a stop order is heard meanwhile; the
+child's exit status tells what went wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import traceback
+
+from zenkei.agent import kernel, rank_env
+from zenkei.agent.attempt import FULL, Attempt, Cause
+from zenkei.protocol import launch, names
+
+_DISK_FULL = 3
+_FAILED = 4
+
+
+def start(attempt: Attempt) -> int:
+    """Copy the code in a child process; its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = _FAILED
+    try:
+        kernel.die_with_parent(signal.SIGKILL)
+        shutil.copytree(attempt.document.code_dir, names.WORK_DIR, symlinks=True)
+        prepare(attempt)
+        status = 0
+    except (OSError, shutil.Error) as error:
+        traceback.print_exc(file=sys.stderr)
+        full = any(str(os.strerror(number)) in str(error) for number in FULL)
+        status = _DISK_FULL if full else _FAILED
+    finally:
+        os._exit(status)
+
+
+def verdict(status: int) -> Cause | None:
+    """What the child's status means; None: all is ready."""
+    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else _FAILED
+    if code == 0:
+        return None
+    if code == _DISK_FULL:
+        return Cause("disk_full", detail="the disk is full: the code could not be copied")
+    return Cause("launch_failed", detail="the code could not be copied to the attempt's directory")
+
+
+def prepare(attempt: Attempt) -> None:
+    """Folders and files beside the code."""
+    document = attempt.document
+    os.makedirs(names.WORK_DIR, mode=0o700, exist_ok=True)
+    _link_outputs(document)
+    if any(slot.as_file for slot in document.secrets):
+        folder = rank_env.secret_folder(document)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        for slot in document.secrets:
+            if slot.as_file:
+                _write_private(os.path.join(folder, slot.variable), attempt.secrets[slot.variable])
+
+
+def _link_outputs(document: launch.Launch) -> None:
+    """`work/<outputs>` leads to the directory that becomes the result.
+
+    Files that the code brings at that place move there, so that the program finds them.
+    """
+    outputs = os.path.abspath(names.OUTPUTS_DIR)
+    link = os.path.normpath(os.path.join(names.WORK_DIR, document.outputs))
+    if not link.startswith(names.WORK_DIR + os.sep):
+        return
+    if os.path.isdir(link) and not os.path.islink(link):
+        shutil.copytree(link, outputs, symlinks=True, dirs_exist_ok=True)
+        shutil.rmtree(link)
+    os.makedirs(os.path.dirname(link), exist_ok=True)
+    if not os.path.lexists(link):
+        os.symlink(outputs, link)
+
+
+def _write_private(path: str, value: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(fd, value)
+    finally:
+        os.close(fd)
+
+
+def protect_environment(document: launch.Launch) -> bool:
+    """Show the environment read-only to this process and all below it, where that is allowed."""
+    if not document.env_dir:
+        return False
+    try:
+        kernel.show_read_only(document.env_dir)
+    except OSError:
+        return False
+    return True
+
+
+def remove_private(document: launch.Launch) -> None:
+    """After the end: temporary files and secrets."""
+    shutil.rmtree(names.TMP_DIR, ignore_errors=True)
+    shutil.rmtree(rank_env.secret_folder(document), ignore_errors=True)

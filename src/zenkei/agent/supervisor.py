@@ -1,0 +1,262 @@
+"""Runs one attempt on one node, from claim to proof that nothing of it is left.
+
+Called by the warm agent in a fork, or by `__main__` in a fresh interpreter. Promises:
+- the ranks of an attempt are started at most once, whoever calls how often (flock on the spool
+  while a supervisor lives, `claimed` record for ever);
+- the spool says `exited` when all ranks have ended and `released` when every process of the tree is
+  gone: this process is a subreaper, so the tree is empty when it has no child left;
+- its own death kills the ranks (kernel) and breaks their pipes; `cleaner` does the rest.
+One loop, no threads. Cost: 1-2 MB of its own, wakes up only for events and deadlines.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import selectors
+import signal
+import sys
+import time
+import traceback
+
+from zenkei.agent import cleaner, groups, kernel, processes, ranks, staging
+from zenkei.agent.attempt import Attempt, Cause
+from zenkei.agent.control import ControlSocket
+from zenkei.agent.memory import MemoryWatch
+from zenkei.agent.stop import Stopper
+from zenkei.protocol import launch, names, records
+
+DRAIN_BYTES = 4 << 20
+IDLE_TICK_S = 30.0
+NEVER_STARTED = "never-started"
+
+
+def main(directory: str, secrets: dict[str, bytes], places: groups.Places) -> None:
+    """Start the attempt in `directory`, or finish it if an earlier supervisor died."""
+    os.chdir(directory)
+    with open(names.LAUNCH_FILE, "rb") as file:
+        document = launch.load(file.read())
+    journal = records.Journal(names.SPOOL_FILE, attempt=document.attempt, node=document.node_rank)
+    try:
+        fcntl.flock(journal.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    # another supervisor may have written between our reading and our locking
+    journal.refresh()
+    if journal.last(records.RELEASED):
+        return
+    group = groups.Group(places, document.tree)
+    if journal.last(records.CLAIMED) or document.boot_id not in ("", processes.boot_id()):
+        cleaner.finish(document, journal, group)
+        return
+    journal.append(
+        records.CLAIMED,
+        at_us=now_us(),
+        sync=False,
+        pid=os.getpid(),
+        start=processes.start_ticks(os.getpid()),
+        boot_id=processes.boot_id(),
+    )
+    try:
+        Supervisor(Attempt(document, journal, group, secrets)).run()
+    except BaseException:
+        traceback.print_exc(file=sys.stderr)
+        cleaner.finish(document, journal, group)
+        raise
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Supervisor:
+    """The loop. What it supervises is in `attempt`; how it ends, in `stop`."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.selector = selectors.DefaultSelector()
+        self.ranks = ranks.Ranks(attempt, self.selector)
+        self.stopper = Stopper(attempt)
+        self.control = ControlSocket(self)
+        self.memory: MemoryWatch | None = None
+        self.staging = 0
+        self.time_limit_at = 0.0
+        self.exited = False
+        self.childless = False
+
+    def run(self) -> None:
+        kernel.become_subreaper()
+        signals = _watch_signals()
+        self.selector.register(signals, selectors.EVENT_READ, self._on_signal)
+        self.control.open(self.selector)
+        self.attempt.open()
+        self._read_orders()
+        if self.attempt.cause is None:
+            self._begin()
+        else:
+            self.childless = True
+        while not self._step():
+            for key, _ in self.selector.select(self._timeout_s()):
+                key.data(key.fd)
+        self.control.close()
+
+    # -- beginning ---------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self.attempt.group.create(self.attempt.document.memory_bytes)
+        if self.attempt.document.code_dir:
+            self.staging = staging.start(self.attempt)
+        else:
+            staging.prepare(self.attempt)
+            self._start_ranks()
+
+    def _start_ranks(self) -> None:
+        document = self.attempt.document
+        self.ranks.start_all()
+        self.attempt.report(records.STARTED)
+        if document.time_limit_s:
+            self.time_limit_at = time.monotonic() + document.time_limit_s
+        if document.memory_bytes and not self.attempt.group.limits_memory:
+            self.memory = MemoryWatch(document.memory_bytes)
+
+    # -- one round ---------------------------------------------------------------------------------
+
+    def _step(self) -> bool:
+        """Everything that time or an event makes due. True when all is done."""
+        now = time.monotonic()
+        self._reap()
+        self.ranks.flush(now_us())
+        if self.time_limit_at and now >= self.time_limit_at and not self.exited:
+            limit_s = self.attempt.document.time_limit_s
+            self._end_with(Cause("time_limit", detail=f"ran for its time limit of {limit_s:g} s"))
+        if self.memory is not None and self.memory.exceeded(now, self._pids):
+            self.attempt.blame(Cause("out_of_memory", detail=self.memory.text))
+            self.stopper.kill_now()
+        if self.attempt.disk_full and self.attempt.cause is None:
+            self._end_with(Cause("disk_full", detail="the disk with the attempt's log is full"))
+        if self.ranks.started and not self.exited and not self.ranks.alive:
+            self._ranks_ended()
+        self.stopper.work(self._pids)
+        if not self._empty():
+            return False
+        self._finish()
+        return True
+
+    def _pids(self) -> list[int]:
+        found = set(processes.below(os.getpid())) | self.attempt.group.members()
+        return sorted(found - {os.getpid()})
+
+    def _empty(self) -> bool:
+        if not self.childless or self.staging:
+            return False
+        return not self.attempt.group.members()
+
+    def _timeout_s(self) -> float:
+        now = time.monotonic()
+        due = [now + IDLE_TICK_S, self.stopper.due_at(now, childless=self.childless)]
+        if self.time_limit_at and not self.exited:
+            due.append(self.time_limit_at)
+        if self.memory is not None:
+            due.append(self.memory.next_at)
+        output_us = self.ranks.deadline_us()
+        if output_us:
+            due.append(now + max(0.0, (output_us - now_us()) / 1e6))
+        return max(0.0, min(due) - now)
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def _on_signal(self, fd: int) -> None:
+        try:
+            numbers = os.read(fd, 4096)
+        except BlockingIOError:
+            return
+        if signal.SIGTERM in numbers:
+            self._end_with(Cause("node_lost", detail="the supervisor was told to end (SIGTERM)"))
+
+    def on_wake(self) -> None:
+        """Somebody wrote into the inbox."""
+        self._read_orders()
+
+    def _read_orders(self) -> None:
+        for order in self.attempt.new_orders():
+            if order["kind"] == records.STOP:
+                self._end_with(Cause(str(order["reason"])), float(order["grace_s"]))
+
+    def _end_with(self, cause: Cause, grace_s: float | None = None) -> None:
+        self.attempt.blame(cause)
+        if self.staging:
+            processes.send(self.staging, signal.SIGKILL)
+        self.stopper.begin(
+            self.attempt.document.grace_s if grace_s is None else grace_s, self._pids
+        )
+
+    def _reap(self) -> None:
+        """Collect all children that have ended."""
+        if self.childless:
+            return
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                self.childless = True
+                return
+            if pid == 0:
+                return
+            self._reaped(pid, status)
+
+    def _reaped(self, pid: int, status: int) -> None:
+        if pid == self.staging:
+            self.staging = 0
+            cause = staging.verdict(status)
+            if cause is not None:
+                self.attempt.blame(cause)
+            elif self.attempt.cause is None:
+                self._start_ranks()
+            return
+        if self.control.command_ended(pid, status):
+            return
+        cause = self.ranks.ended(pid, status)
+        if cause is not None and self.attempt.cause is None:
+            self._end_with(cause)
+
+    # -- ending ------------------------------------------------------------------------------------
+
+    def _ranks_ended(self) -> None:
+        """All ranks have ended; what they left behind is stopped next."""
+        self.exited = True
+        if not self.childless or self.attempt.group.members():
+            self._report_exit(sync=True)
+            self.stopper.begin(self.attempt.document.grace_s, self._pids)
+
+    def _report_exit(self, *, sync: bool) -> None:
+        self.ranks.drain(DRAIN_BYTES)
+        self.attempt.report_exit(self.ranks.last_words(self.attempt.cause), sync=sync)
+
+    def _finish(self) -> None:
+        """Nothing is left: say so, last of all."""
+        self.ranks.drain(DRAIN_BYTES)
+        self.ranks.close()
+        if not self.attempt.journal.last(records.EXITED):
+            self.attempt.report_exit(self.ranks.last_words(self.attempt.cause), sync=False)
+        self.attempt.close()
+        proof = self.attempt.group.proof if self.ranks.started else NEVER_STARTED
+        self.attempt.group.remove()
+        staging.remove_private(self.attempt.document)
+        self.attempt.report(records.RELEASED, proof=proof)
+
+
+def _watch_signals() -> int:
+    """Signals become bytes in a pipe, so that the loop sleeps in one place only."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    os.set_blocking(write_end, False)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, _note)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    return read_end
+
+
+def _note(_number: int, _frame: object) -> None:
+    """The wake-up descriptor carries the signal; nothing is done in a handler."""

@@ -1,0 +1,365 @@
+"""The engine: launches, orders, reports and streams of the attempts of one place.
+
+Called from the controller's threads. State on disk is the truth (`layout`); what is in memory can
+be read again. The noticing thread (`watch`) reads spools when a supervisor says that one has grown.
+
+A launch: folders with empty spool and inbox and the launch document per node, then `attempt.json`,
+the commit point, synced; then supervisors are asked for, which claim the attempt once for ever. If
+this process dies in between, the next one's first scan finishes what is committed. A stop order for
+an attempt that was never launched commits a tombstone in the same file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock, RLock
+
+from zenkei.engines.local import nodes as node_room
+from zenkei.engines.local import orders
+from zenkei.engines.local.layout import WAKE_FROM_NODE, Layout
+from zenkei.engines.local.link import AgentLink
+from zenkei.engines.local.nodes import NodesConfig
+from zenkei.engines.local.runs import Run, Runs
+from zenkei.engines.local.shipping import ship_agent, ship_sdk
+from zenkei.engines.local.watch import Watch
+from zenkei.model.cluster import Node
+from zenkei.model.data import Digest
+from zenkei.model.errors import (
+    EngineError,
+    PermanentEngineError,
+    TemporaryEngineError,
+    ZenkeiError,
+)
+from zenkei.model.ids import AttemptId
+from zenkei.model.job import JobSpec, StopReason
+from zenkei.ports.builder import Builder
+from zenkei.ports.engine import (
+    Artefact,
+    ArtefactKind,
+    Capabilities,
+    LaunchOrder,
+    Message,
+    Report,
+    StopAttempt,
+)
+from zenkei.ports.secrets import Secrets
+from zenkei.ports.trees import Trees
+from zenkei.protocol import logs, names, records
+from zenkei.protocol.launch import Launch, dump
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How much output of a node is kept."""
+
+    log_head_bytes: int = 64 * MIB
+    log_tail_bytes: int = 64 * MIB
+
+
+class LocalEngine:
+    """See the module's docstring and `ports.engine`. Thread-safe.
+
+    nodes: declared nodes; None: this machine as it is. warm: False starts every supervisor in a
+    fresh interpreter. Streams of `read`: `log/<node rank>`, `log/<node rank>/index`,
+    `metrics/<rank>`.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        builder: Builder,
+        trees: Trees,
+        secrets: Secrets,
+        nodes: NodesConfig | None = None,
+        limits: Limits = Limits(),
+        warm: bool = True,
+    ) -> None:
+        self._layout = Layout(home)
+        self._layout.make()
+        self._builder = builder
+        self._trees = trees
+        self._secrets = secrets
+        self._config = nodes
+        self._limits = limits
+        self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        self._sdk = ship_sdk(self._layout.agent)
+        self._link = AgentLink(
+            ship_agent(self._layout.agent), log=self._layout.agent / "agent.log", warm=warm
+        )
+        self._own_python()
+        self._stripes = tuple(RLock() for _ in range(64))
+        self._env_dirs: dict[Digest, str] = {}
+        self._env_lock = Lock()
+        self._runs = Runs(self._layout, self._boot_id, self._resume, self._stop_node)
+        self._watch = Watch(self._layout, self._runs)
+
+    @property
+    def cluster(self) -> str:
+        return node_room.CLUSTER
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
+
+    @property
+    def agent_pid(self) -> int:
+        """Process id of the warm agent; 0 if there is none (for doctor and tests)."""
+        return self._link.agent_pid
+
+    def start(self) -> None:
+        """Scan what is there and notice from now on; also done by the first use."""
+        self._watch.start()
+        self._link.start()
+
+    def close(self, *, wait_s: float = 0.0) -> None:
+        """Stop noticing. Running attempts go on; wait_s: wait for the agent to end (tests)."""
+        self._watch.close()
+        self._link.close(wait_s=wait_s)
+
+    def inventory(self) -> tuple[Node, ...]:
+        if self._config is not None:
+            return node_room.declared(self._config, self._boot_id, self._layout.home)
+        return node_room.measured(self._boot_id, self._layout.home)
+
+    # -- artefacts ---------------------------------------------------------------------------------
+
+    def prepare(self, artefact: Artefact) -> None:
+        if artefact.kind is ArtefactKind.ENV:
+            with self._env_lock:
+                self._env_dirs.pop(artefact.digest, None)
+            self._env_dir(artefact.digest)
+            return
+        target = self._layout.code_tree(artefact.digest)
+        if target.exists():
+            return
+        with _engine_errors():
+            self._trees.checkout(artefact.digest, target)
+
+    def _env_dir(self, digest: Digest) -> str:
+        """Directory of a realised environment; the builder answers at once if it is there."""
+        with self._env_lock:
+            known = self._env_dirs.get(digest)
+        if known and Path(known).exists():
+            return known
+        with _engine_errors():
+            found = self._builder.realise(digest, lambda _line: None)
+        with self._env_lock:
+            self._env_dirs[digest] = found
+        return found
+
+    # -- launch and orders -------------------------------------------------------------------------
+
+    def launch(self, order: LaunchOrder) -> None:
+        self._watch.start()
+        env_dir = self._env_dir(order.env) if order.env else ""
+        code_dir = ""
+        if order.code:
+            self.prepare(Artefact(kind=ArtefactKind.CODE, digest=order.code))
+            code_dir = str(self._layout.code_tree(order.code))
+        with self._locked(order.attempt), _engine_errors():
+            if self._runs.known(order.attempt) is not None:
+                return
+            secrets = self._secret_values(order.project, order.spec)
+            place = self._place(order)
+            documents = orders.documents(order, place, env_dir=env_dir, code_dir=code_dir)
+            run = Run(
+                attempt=order.attempt,
+                nodes=tuple(node.name for node, _ in order.nodes),
+                boot_id=self._boot_id,
+                project=order.project,
+                secrets=tuple((s.name, s.variable) for s in order.spec.secrets),
+            )
+            self._lay_out(order.attempt, documents)
+            self._runs.commit(run)
+            for rank in range(len(documents)):
+                self._link.supervise(self._layout.node(order.attempt, rank), secrets)
+
+    def _lay_out(self, attempt: AttemptId, documents: tuple[Launch, ...]) -> None:
+        """Folders of a launch that is not committed yet; an earlier, cut-off try is removed."""
+        folder = self._layout.attempt(attempt)
+        if folder.exists():
+            shutil.rmtree(folder)
+        for document in documents:
+            node = self._layout.node(attempt, document.node_rank)
+            node.mkdir(parents=True, mode=0o700)
+            records.make(str(node / names.SPOOL_FILE))
+            records.make(str(node / names.INBOX_FILE))
+            (node / names.LAUNCH_FILE).write_bytes(dump(document))
+
+    def _resume(self, run: Run, rank: int) -> None:
+        """A committed attempt has no living supervisor on a node: start, or finish, it there."""
+        values = {v: self._secrets.get(run.project, n) for n, v in run.secrets}
+        self._link.supervise(self._layout.node(run.attempt, rank), values)
+
+    def tell(self, attempt: AttemptId, message: Message) -> None:
+        if not isinstance(message, StopAttempt):
+            raise PermanentEngineError(f"{type(message).__name__} is not available yet")
+        self._watch.start()
+        with self._locked(attempt), _engine_errors():
+            run = self._runs.known(attempt)
+            if run is None:
+                self._runs.commit(Run(attempt=attempt, nodes=(), boot_id=self._boot_id))
+                self._watch.poke(attempt)
+                return
+            for rank in range(len(run.nodes)):
+                self._stop_node(attempt, rank, message.reason, message.grace_s)
+
+    def _stop_node(self, attempt: AttemptId, rank: int, reason: StopReason, grace_s: float) -> None:
+        """Write the order, then wake the supervisor. Safe to repeat."""
+        with self._locked(attempt):
+            node = self._layout.node(attempt, rank)
+            inbox = records.Journal(str(node / names.INBOX_FILE), attempt=str(attempt), node=rank)
+            try:
+                inbox.append(records.STOP, at_us=_now_us(), reason=str(reason), grace_s=grace_s)
+            finally:
+                inbox.close()
+            wake_supervisor(node)
+
+    def fence(self, node: str) -> None:
+        self._runs.fence(node)
+
+    # -- reports -----------------------------------------------------------------------------------
+
+    def observe(self, cursor: str) -> tuple[tuple[Report, ...], str]:
+        self._watch.start()
+        return self._runs.since(cursor)
+
+    def on_report(self, wake: Callable[[], None]) -> None:
+        self._runs.on_report(wake)
+        self._watch.start()
+
+    def retire(self, attempt: AttemptId) -> None:
+        with self._locked(attempt):
+            self._runs.retire(attempt)
+
+    # -- streams -----------------------------------------------------------------------------------
+
+    def read(self, attempt: AttemptId, stream: str, offset: int, limit: int) -> bytes:
+        kind, _, rest = stream.partition("/")
+        number, _, tail = rest.partition("/")
+        if not (number.isascii() and number.isdigit()) or offset < 0 or limit <= 0:
+            return b""
+        folder = self._layout.attempt(attempt)
+        if kind == "log" and tail in ("", "index"):
+            directory = folder / f"node-{int(number)}" / names.LOG_DIR
+            if not tail:
+                return logs.read(str(directory), offset, limit)
+            return _slice(directory / logs.INDEX_FILE, offset, limit)
+        if kind == "metrics" and not tail:
+            found = sorted(folder.glob(f"node-*/{names.METRICS_SUBDIR}/{int(number)}"))
+            return _slice(found[0], offset, limit) if found else b""
+        return b""
+
+    def outputs(self, attempt: AttemptId) -> tuple[str, ...]:
+        run = self._runs.known(attempt)
+        ranks = range(len(run.nodes)) if run is not None else ()
+        folders = [self._layout.node(attempt, rank) / names.OUTPUTS_DIR for rank in ranks]
+        return tuple(str(folder) for folder in folders if folder.is_dir())
+
+    # -- parts -------------------------------------------------------------------------------------
+
+    def _secret_values(self, project: str, spec: JobSpec) -> dict[str, bytes]:
+        return {use.variable: self._secrets.get(project, use.name) for use in spec.secrets}
+
+    def _place(self, order: LaunchOrder) -> orders.Place:
+        first = order.nodes[0][0].address
+        many = len(order.nodes) * order.spec.resources.ranks > 1
+        return orders.Place(
+            home=str(self._layout.home),
+            boot_id=self._boot_id,
+            own_env=os.environ,
+            bin_dir=str(self._layout.agent / "bin"),
+            sdk=str(self._sdk),
+            python=sys.executable,
+            wake=WAKE_FROM_NODE,
+            head_bytes=self._limits.log_head_bytes,
+            tail_bytes=self._limits.log_tail_bytes,
+            prefixes=self._config.prefixes if self._config else {},
+            port=_free_port(first) if many else 0,
+        )
+
+    def _own_python(self) -> None:
+        """`python` for jobs that ask for no environment: the interpreter under zenkei's own."""
+        folder = self._layout.agent / "bin"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        real = os.path.realpath(sys.executable)
+        for name in ("python", "python3"):
+            link = folder / name
+            if not link.is_symlink() or os.readlink(link) != real:
+                link.unlink(missing_ok=True)
+                link.symlink_to(real)
+
+    def _locked(self, attempt: AttemptId) -> RLock:
+        return self._stripes[hash(attempt) % len(self._stripes)]
+
+
+def wake_supervisor(node: Path) -> None:
+    """Let it look into its inbox. One that does not listen yet reads the inbox when it starts."""
+    try:
+        directory = os.open(node, os.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(1.0)
+            # a path through the descriptor is short, however long the directory's is
+            sock.connect(f"/proc/self/fd/{directory}/{names.CONTROL_SOCKET}")
+            sock.sendall(_WAKE)
+    except OSError:
+        pass
+    finally:
+        os.close(directory)
+
+
+def _slice(path: Path, offset: int, limit: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(limit)
+    except OSError:
+        return b""
+
+
+def _free_port(address: str) -> int:
+    """A port nobody listens on now, for the ranks' rendezvous; another may still take it."""
+    with socket.socket() as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError:
+            sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextmanager
+def _engine_errors() -> Iterator[None]:
+    """What goes wrong on this machine, in the port's words."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except ZenkeiError as error:
+        kind = TemporaryEngineError if error.status == 503 else PermanentEngineError
+        raise kind(error.message) from error
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "the disk is full" if full else str(error)
+        raise TemporaryEngineError(what, delay_s=30.0 if full else 1.0) from error
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+_WAKE = b"W\0\0\0\0"

@@ -1,0 +1,59 @@
+"""Records of an attempt's nodes become reports about the attempt. Pure.
+
+Called by `runs` whenever a node's records have grown. Started: all nodes have started. Exited: all
+nodes have; when one fails the others are told to stop, and the first failure by time is the root
+cause. Released: all nodes are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zenkei.model.ids import AttemptId
+from zenkei.model.job import Exit, StopReason
+from zenkei.ports.engine import Exited, Released, Report, Started
+from zenkei.protocol import records
+from zenkei.protocol.records import Record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gang:
+    """What the records of all nodes mean together. stop: ranks of nodes to be told to end."""
+
+    reports: tuple[Report, ...]
+    stop: tuple[int, ...]
+
+
+def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Record]]) -> Gang:
+    """names, spools: by node rank."""
+    last = [{r["kind"]: r for r in spool if r["attempt"] == str(attempt)} for spool in spools]
+    exits = {rank: kinds[records.EXITED] for rank, kinds in enumerate(last) if _ended(kinds)}
+    failures = {rank: r for rank, r in exits.items() if r["reason"] != StopReason.COMPLETED}
+    stop = tuple(rank for rank in range(len(last)) if failures and rank not in exits)
+    reports: list[Report] = []
+    if all(records.STARTED in kinds for kinds in last):
+        reports.append(Started(attempt=attempt))
+    if len(exits) == len(last):
+        root = min(failures or exits, key=lambda rank: (exits[rank]["at_us"], rank))
+        reports.append(_exited(attempt, names[root], exits[root]))
+    if all(records.RELEASED in kinds for kinds in last):
+        proofs = sorted({str(kinds[records.RELEASED]["proof"]) for kinds in last})
+        reports.append(Released(attempt=attempt, proof="+".join(proofs)))
+    return Gang(reports=tuple(reports), stop=stop)
+
+
+def _ended(kinds: dict[str, Record]) -> bool:
+    return records.EXITED in kinds
+
+
+def _exited(attempt: AttemptId, node: str, record: Record) -> Exited:
+    code = record.get("code")
+    ended = Exit(
+        code=None if code is None else int(code),
+        signal=int(record.get("signal", 0)),
+        rank=int(record.get("rank", -1)),
+        node=node,
+        detail=str(record.get("detail", "")),
+    )
+    return Exited(attempt=attempt, reason=StopReason(record["reason"]), exit=ended)

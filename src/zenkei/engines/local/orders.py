@@ -1,0 +1,155 @@
+"""From a launch order to one launch document per node: argv, variables, limits, names of secrets.
+
+Pure: the machine's facts come in as `Place`. The ranks' environment is built here from nothing; of
+the daemon's own variables only ALLOWED pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from zenkei import spec as specs
+from zenkei.model.cluster import Node, NodePart
+from zenkei.model.errors import PermanentEngineError
+from zenkei.model.job import Launcher
+from zenkei.ports.engine import LaunchOrder
+from zenkei.protocol import launch, names
+
+ALLOWED = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TERM")
+ALLOWED_PREFIX = "LC_"
+BASE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """This machine and this engine. own_env: the daemon's environment, of which little passes.
+
+    bin_dir: interpreter for jobs without an environment. prefixes: by node, argv that enters it.
+    """
+
+    home: str
+    boot_id: str
+    own_env: Mapping[str, str]
+    bin_dir: str
+    sdk: str
+    python: str
+    wake: str
+    head_bytes: int
+    tail_bytes: int
+    prefixes: Mapping[str, tuple[str, ...]]
+    port: int
+
+
+def documents(
+    order: LaunchOrder, place: Place, *, env_dir: str, code_dir: str
+) -> tuple[launch.Launch, ...]:
+    """One per node, in rank order. Raises PermanentEngineError for what this engine cannot do."""
+    if order.run_as.uid != -1:
+        raise PermanentEngineError("the local engine runs jobs as its own user only")
+    if order.spec.launcher not in (Launcher.NONE, Launcher.MPI):
+        raise PermanentEngineError(f"launcher `{order.spec.launcher}` is not available yet")
+    common = _common(order, place, env_dir)
+    return tuple(
+        _document(order, place, rank, {**common, **_of_node(node, part)}, env_dir, code_dir)
+        for rank, (node, part) in enumerate(order.nodes)
+    )
+
+
+def _document(
+    order: LaunchOrder,
+    place: Place,
+    rank: int,
+    env: dict[str, str],
+    env_dir: str,
+    code_dir: str,
+) -> launch.Launch:
+    node, part = order.nodes[rank]
+    spec = order.spec
+    env[names.NODE_RANK] = str(rank)
+    env.setdefault("OMP_NUM_THREADS", str(max(1, part.request.cpu_milli // 1000 // _ranks(order))))
+    return launch.Launch(
+        attempt=str(order.attempt),
+        node=node.name,
+        node_rank=rank,
+        nodes=len(order.nodes),
+        tree=tree_mark(place, order, rank),
+        argv=tuple(specs.command(spec, order.params)),
+        boot_id=place.boot_id,
+        launcher=str(spec.launcher),
+        ranks=_ranks(order),
+        addresses=tuple(n.address for n, _ in order.nodes),
+        prefix=place.prefixes.get(node.name, ()),
+        env=env,
+        code_dir=code_dir,
+        env_dir=env_dir,
+        python=place.python,
+        outputs=spec.outputs,
+        time_limit_s=spec.time_limit_s or 0.0,
+        grace_s=spec.grace_s,
+        memory_bytes=part.request.memory_bytes,
+        cpu_milli=part.request.cpu_milli,
+        log_head_bytes=place.head_bytes,
+        log_tail_bytes=place.tail_bytes,
+        wake=place.wake,
+        secrets=tuple(launch.SecretSlot(s.variable, s.as_file) for s in spec.secrets),
+    )
+
+
+def tree_mark(place: Place, order: LaunchOrder, rank: int) -> str:
+    """Unique on this machine: two homes may have the same job numbers."""
+    text = f"{place.home}\0{order.attempt}\0{rank}\0{place.boot_id}"
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+def _ranks(order: LaunchOrder) -> int:
+    return max(1, order.spec.resources.ranks)
+
+
+def _common(order: LaunchOrder, place: Place, env_dir: str) -> dict[str, str]:
+    """Variables that all ranks of the attempt share; the job's own come last and win."""
+    own = place.own_env
+    env = {k: v for k, v in own.items() if k in ALLOWED or k.startswith(ALLOWED_PREFIX)}
+    env.setdefault("LANG", "C.UTF-8")
+    env["PATH"] = f"{env_dir}/bin:{BASE_PATH}" if env_dir else f"{place.bin_dir}:{BASE_PATH}"
+    if env_dir:
+        env["VIRTUAL_ENV"] = env_dir
+    env["PYTHONUNBUFFERED"] = "1"
+    if order.spec.seed is not None or order.spec.deterministic:
+        env["PYTHONHASHSEED"] = str(order.seed % (1 << 32))
+    addresses = [node.address for node, _ in order.nodes]
+    env.update(
+        {
+            names.JOB: str(order.attempt.job),
+            names.ATTEMPT: str(order.attempt),
+            names.NODES: str(len(order.nodes)),
+            names.NODE_ADDRESSES: ",".join(addresses),
+            names.SEED: str(order.seed),
+            names.DETERMINISTIC: "1" if order.spec.deterministic else "0",
+        }
+    )
+    if len(addresses) * _ranks(order) > 1:
+        env.update({names.MASTER_ADDR: addresses[0], names.MASTER_PORT: str(place.port)})
+        env.update({"MASTER_ADDR": addresses[0], "MASTER_PORT": str(place.port)})
+    variables = dict(specs.variables(order.spec, order.params))
+    search = [place.sdk, variables.pop("PYTHONPATH", "")]
+    env.update(variables)
+    env["PYTHONPATH"] = ":".join(filter(None, search))
+    return env
+
+
+def _of_node(node: Node, part: NodePart) -> dict[str, str]:
+    """The node's name and devices. A declared device is never shown to CUDA as a real one."""
+    devices = {device.index: device for device in node.capacity.devices}
+    given = [devices[share.index] for share in part.devices]
+    real = [device.uuid for device in given if device.uuid]
+    virtual = [str(device.index) for device in given if not device.uuid]
+    env = {
+        names.NODE: node.name,
+        "CUDA_VISIBLE_DEVICES": ",".join(real),
+        names.GPUS: str(len(given)),
+    }
+    if virtual:
+        env[names.VIRTUAL_GPUS] = ",".join(virtual)
+    return env
