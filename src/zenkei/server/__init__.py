@@ -1,1 +1,1 @@
-"""HTTP over the use-cases: thin routes, event streams, who is at the other end, errors to status."""
+"""HTTP over the use-cases: thin routes, event streams, peer identity, errors to status."""
