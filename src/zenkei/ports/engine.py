@@ -2,8 +2,8 @@
 
 One controller may hold several engines, by cluster name. Promises (conformance suite
 `tests/conformance/engine`):
-- `launch` is idempotent by attempt: a second call changes nothing, whoever makes it. It returns when
-  the order is durable on the engine's side, not when ranks run.
+- `launch` is idempotent by attempt: a second call changes nothing, whoever makes it. It returns
+  when the order is durable on the engine's side, not when ranks run.
 - After `tell(attempt, Stop)`, a launch of that attempt never starts anything, whatever the order in
   which the two arrive: the engine then reports the attempt exited (launch_failed) and released.
 - Each launched attempt is reported started at most once in effect, exited once, released once; a
@@ -164,7 +164,7 @@ class Engine(Protocol):
         """Call `wake` (from any thread) when `observe` would return something."""
 
     def read(self, attempt: AttemptId, stream: str, offset: int, limit: int) -> bytes:
-        """Bytes of a stream kept with the attempt (`log/0`, `metrics/0`, …; engine's doc lists them).
+        """Bytes of a stream kept with the attempt: `log/<node rank>`, `metrics/<rank>`.
 
         Empty at the end or if there is no such stream (yet).
         """

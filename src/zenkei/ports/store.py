@@ -215,7 +215,7 @@ class Store(Protocol):
     def events(
         self, *, after: int = 0, job: JobId | None = None, limit: int = 1000
     ) -> tuple[Event, ...]:
-        """Events with seq > `after`, in order; of one job or member, or of all."""
+        """Events with seq > `after`, in order: of all jobs, of one, or of a number's members."""
 
     def spec(self, digest: Digest) -> str | None: ...
 

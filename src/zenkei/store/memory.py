@@ -111,7 +111,7 @@ class MemoryStore:
         self, *, after: int = 0, job: JobId | None = None, limit: int = 1000
     ) -> tuple[Event, ...]:
         with self.tables.lock:
-            events = self.tables.events if job is None else self.tables.job_events.get(job, [])
+            events = self.tables.events if job is None else self.tables.story(job)
             start = bisect_right(events, after, key=lambda event: event.seq)
             return tuple(events[start : start + limited(limit)])
 
@@ -140,6 +140,11 @@ class MemoryStore:
     def allocations(self) -> tuple[Allocation, ...]:
         with self.tables.lock:
             return tuple(sorted(self.tables.allocations.values(), key=lambda a: a.attempt))
+
+    def allocations_of(self, attempts: Iterable[AttemptId]) -> tuple[Allocation, ...]:
+        with self.tables.lock:
+            held = self.tables.allocations
+            return tuple(held[a] for a in sorted(set(attempts)) if a in held)
 
     def result(self, attempt: AttemptId) -> Result | None:
         return self.tables.results.get(attempt)

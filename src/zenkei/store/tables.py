@@ -9,11 +9,12 @@ import bisect
 import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from zenkei.model.cluster import Allocation, Node
 from zenkei.model.data import Digest, Result
 from zenkei.model.event import Effect, Event
-from zenkei.model.ids import AttemptId, JobId
+from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import Dependency, Job
 from zenkei.ports.store import Usage
 from zenkei.store.units import Counters, LostRace, RequestKey, WriteSet
@@ -51,6 +52,12 @@ class Tables:
     cursors: dict[str, str] = field(default_factory=dict)
     results: dict[AttemptId, Result] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def story(self, job: JobId) -> list[Event]:
+        """Events of one job, or of all members of its number, by seq."""
+        ids = self.members.get(job.number, []) if job.member == WHOLE else [job]
+        stories = [self.job_events.get(i, []) for i in ids]
+        return stories[0] if len(stories) == 1 else sorted(chain(*stories), key=lambda e: e.seq)
 
 
 class TableRows:

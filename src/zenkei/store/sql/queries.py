@@ -15,7 +15,7 @@ from sqlalchemy.sql import ColumnElement
 from zenkei.model.cluster import Allocation, Node
 from zenkei.model.data import Digest, Result
 from zenkei.model.event import Event
-from zenkei.model.ids import AttemptId, JobId
+from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import After, Dependency, Job, JobState
 from zenkei.ports.store import JobFilter, Page, PlanningDelta, Usage
 from zenkei.store.codec import (
@@ -57,8 +57,12 @@ _EVENTS = Statement(
 )
 _JOB_EVENTS = Statement(
     select(*EVENT_COLUMNS)
-    .where(t.events.c.job == _number("job"), t.events.c.seq > _number("after"))
-    .order_by(t.events.c.version)
+    .where(
+        t.events.c.job >= _number("first"),
+        t.events.c.job <= _number("last"),
+        t.events.c.seq > _number("after"),
+    )
+    .order_by(t.events.c.seq)
     .limit(_number("most"))
 )
 _SPEC = Statement(select(t.specs.c.body).where(t.specs.c.digest == _word("digest")))
@@ -79,6 +83,12 @@ _DEPENDENCIES = Statement(
 )
 _NODES = Statement(select(t.nodes.c.body).where(t.nodes.c.removed == 0).order_by(t.nodes.c.name))
 _ALLOCATIONS = Statement(select(*PART_COLUMNS).order_by(*PART_ORDER))
+_attempts = rows(job=NUMBER, attempt=NUMBER)
+_SOME_ALLOCATIONS = Statement(
+    select(*PART_COLUMNS)
+    .where(t.allocations.c.job == _attempts.c.job, t.allocations.c.attempt == _attempts.c.attempt)
+    .order_by(*PART_ORDER)
+)
 _RESULT = Statement(
     select(t.results.c.body).where(
         t.results.c.job == _number("job"), t.results.c.attempt == _number("attempt")
@@ -151,7 +161,9 @@ class SqlQueries:
         if job is None:
             found = self._rows(_EVENTS, after=after, most=most)
         else:
-            found = self._rows(_JOB_EVENTS, job=job.key, after=after, most=most)
+            whole = job.member == WHOLE
+            first, last = key_range(job.number) if whole else (job.key, job.key)
+            found = self._rows(_JOB_EVENTS, first=first, last=last, after=after, most=most)
         return tuple(decode_event(*row) for row in found)
 
     def spec(self, digest: Digest) -> str | None:
@@ -173,6 +185,10 @@ class SqlQueries:
 
     def allocations(self) -> tuple[Allocation, ...]:
         return decode_allocations(self._rows(_ALLOCATIONS))
+
+    def allocations_of(self, attempts: Iterable[AttemptId]) -> tuple[Allocation, ...]:
+        wanted = pack({(attempt.job.key, attempt.number) for attempt in attempts})
+        return decode_allocations(self._rows(_SOME_ALLOCATIONS, j=wanted))
 
     def result(self, attempt: AttemptId) -> Result | None:
         found = self._rows(_RESULT, job=attempt.job.key, attempt=attempt.number)
