@@ -1,6 +1,7 @@
 """Command line of the agent's one file: `serve` (warm process) or `supervise` (one attempt).
 
-Both read frames (`protocol.wire`) from standard input. Started by engines only.
+Both read frames (`protocol.wire`) from standard input. Started by engines only. Words after that
+name mechanisms to do without (`unified freezer memory`), for tests of the others.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ def main() -> None:
     if verb == "serve":
         from zenkei.agent.server import serve
 
-        serve()
+        serve(tuple(sys.argv[2:]))
     elif verb == "supervise":
-        _supervise()
+        _supervise(tuple(sys.argv[2:]))
     else:
         sys.exit("usage: agent.pyz serve|supervise (started by zenkei, not by hand)")
 
 
-def _supervise() -> None:
+def _supervise(without: tuple[str, ...]) -> None:
     from zenkei.agent import groups, supervisor
     from zenkei.agent.server import read_order
     from zenkei.protocol import wire
@@ -35,7 +36,7 @@ def _supervise() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.close(null)
-    supervisor.main(directory, secrets, groups.find_places())
+    supervisor.main(directory, secrets, groups.find_places(without))
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ class Places(NamedTuple):
     memory: str = ""
 
 
-def find_places() -> Places:
-    """Look once; a warm process hands the answer to all it forks."""
+def find_places(without: tuple[str, ...] = ()) -> Places:
+    """Look once; a warm process hands the answer to all it forks. without: fields left empty."""
     own = _own_groups()
     unified = freezer = memory = ""
     for point, kind, options in _mounts():
@@ -36,7 +36,8 @@ def find_places() -> Places:
             freezer = _writable(point + own.get("freezer", "/"))
         elif "memory" in options:
             memory = _writable(point + own.get("memory", "/"))
-    return Places(unified, freezer, memory)
+    found = Places(unified, freezer, memory)
+    return found._replace(**dict.fromkeys(without, ""))
 
 
 def _own_groups() -> dict[str, str]:

@@ -24,7 +24,7 @@ from zenkei.protocol import names, records, wire
 AGAIN_S = 0.02
 
 
-def serve() -> None:
+def serve(without: tuple[str, ...] = ()) -> None:
     """Until the engine is gone and nothing is left to look after."""
     kernel.become_subreaper()
     control = socket.socket(fileno=os.dup(0))
@@ -39,7 +39,7 @@ def serve() -> None:
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    places = groups.find_places()
+    places = groups.find_places(without)
     gc.collect()
     gc.disable()
     gc.freeze()

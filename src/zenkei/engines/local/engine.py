@@ -71,8 +71,8 @@ class LocalEngine:
     """See the module's docstring and `ports.engine`. Thread-safe.
 
     nodes: declared nodes; None: this machine as it is. warm: False starts every supervisor in a
-    fresh interpreter. Streams of `read`: `log/<node rank>`, `log/<node rank>/index`,
-    `metrics/<rank>`.
+    fresh interpreter. without: control groups that supervisors must not use (both for tests).
+    Streams of `read`: `log/<node rank>`, `log/<node rank>/index`, `metrics/<rank>`.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class LocalEngine:
         nodes: NodesConfig | None = None,
         limits: Limits = Limits(),
         warm: bool = True,
+        without: tuple[str, ...] = (),
     ) -> None:
         self._layout = Layout(home)
         self._layout.make()
@@ -96,7 +97,10 @@ class LocalEngine:
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         self._sdk = ship_sdk(self._layout.agent)
         self._link = AgentLink(
-            ship_agent(self._layout.agent), log=self._layout.agent / "agent.log", warm=warm
+            ship_agent(self._layout.agent),
+            log=self._layout.agent / "agent.log",
+            warm=warm,
+            without=without,
         )
         self._own_python()
         self._stripes = tuple(RLock() for _ in range(64))

@@ -23,10 +23,13 @@ from zenkei.protocol import wire
 class AgentLink:
     """Thread-safe. warm False: every supervisor in a fresh interpreter, for tests."""
 
-    def __init__(self, archive: Path, *, log: Path, warm: bool = True) -> None:
+    def __init__(
+        self, archive: Path, *, log: Path, warm: bool = True, without: tuple[str, ...] = ()
+    ) -> None:
         self._archive = archive
         self._log = log
         self._warm = warm
+        self._without = without
         self._lock = threading.Lock()
         self._agent: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
@@ -93,7 +96,7 @@ class AgentLink:
     def _run(self, verb: str, line: socket.socket) -> subprocess.Popen[bytes]:
         with open(self._log, "ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-I", "-S", str(self._archive), verb],
+                [sys.executable, "-I", "-S", str(self._archive), verb, *self._without],
                 stdin=line.fileno(),
                 stdout=log,
                 stderr=log,

@@ -1,0 +1,102 @@
+"""One suite for all engines that run something: `world` opens callers on one place.
+
+What attempts do is named by `Does`; each engine's world knows how to say it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tests.builders import node, part
+from tests.testbeds.local_place import LocalPlace
+from zenkei.engines.inline import InlineEngine
+from zenkei.model.cluster import Node
+from zenkei.model.ids import AttemptId, JobId
+from zenkei.model.job import Exit, JobSpec
+from zenkei.ports.engine import Engine, LaunchOrder
+
+
+class Does(Enum):
+    """What the ranks of an attempt do; the value is a command of the shell."""
+
+    SUCCEED = "true"
+    FAIL = "echo the last words >&2; exit 3"
+    WAIT = "exec sleep 1000"
+
+
+class World(Protocol):
+    """A place with an engine on it."""
+
+    engine: Engine
+
+    def again(self) -> Engine:
+        """A new caller on the same place; the one before has died."""
+
+    def order(self, number: int, does: Does, nodes: int = 1) -> LaunchOrder: ...
+
+    def wait(self, attempt: AttemptId, kind: type) -> Any:
+        """Until a caller that starts now would be told such a report; all reports it is told."""
+
+    def close(self) -> None: ...
+
+
+class LocalWorld(LocalPlace):
+    def again(self) -> Engine:
+        return self.open()
+
+    def order(self, number: int, does: Any, nodes: int = 1, **options: Any) -> LaunchOrder:
+        return super().order(number, does.value, nodes=nodes, **options)
+
+
+@dataclass
+class InlineWorld:
+    engine: InlineEngine
+
+    def again(self) -> Engine:
+        self.engine.rescan()
+        return self.engine
+
+    def order(self, number: int, does: Does, nodes: int = 1) -> LaunchOrder:
+        return LaunchOrder(
+            attempt=AttemptId(JobId(number), 1),
+            spec=JobSpec(name="test", command=does.value),
+            nodes=tuple((n, part(n.name)) for n in self.engine.inventory()[:nodes]),
+        )
+
+    def wait(self, attempt: AttemptId, kind: type) -> Any:
+        self.engine.rescan()
+        told, _ = self.engine.observe("")
+        found = [r for r in told if getattr(r, "attempt", None) == attempt]
+        assert any(isinstance(r, kind) for r in found)
+        return found
+
+    def close(self) -> None:
+        """Nothing runs outside this process."""
+
+
+def _program(order: LaunchOrder) -> Exit | None:
+    return {
+        Does.SUCCEED.value: Exit(code=0),
+        Does.FAIL.value: Exit(code=3, detail="the last words"),
+        Does.WAIT.value: None,
+    }[str(order.spec.command)]
+
+
+def _two_nodes() -> tuple[Node, ...]:
+    return tuple(node(f"n{k}", cluster="local") for k in (1, 2))
+
+
+@pytest.fixture(params=["inline", "local", "local-cold"])
+def world(request: pytest.FixtureRequest, short_tmp: Path) -> Iterator[World]:
+    if request.param == "inline":
+        opened: World = InlineWorld(InlineEngine(_two_nodes(), _program, "local"))
+    else:
+        opened = LocalWorld(short_tmp / "home", warm=request.param == "local")
+    yield opened
+    opened.close()

@@ -1,0 +1,127 @@
+"""What `ports.engine` promises, for every engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.engine.conftest import Does
+from zenkei.model.errors import PermanentEngineError
+from zenkei.model.ids import AttemptId, JobId
+from zenkei.model.job import StopReason
+from zenkei.ports.engine import (
+    AskCheckpoint,
+    DumpStacks,
+    Exited,
+    Released,
+    Started,
+    StopAttempt,
+)
+
+CANCEL = StopAttempt(reason=StopReason.USER_CANCEL, grace_s=0.5)
+
+
+def kinds(reports):
+    return [type(report) for report in reports]
+
+
+def exit_of(reports):
+    [found] = [report for report in reports if isinstance(report, Exited)]
+    return found
+
+
+def test_an_attempt_is_reported_started_exited_and_released_in_this_order(world):
+    order = world.order(1, Does.SUCCEED)
+    world.engine.launch(order)
+    reports = world.wait(order.attempt, Released)
+    assert kinds(reports) == [Started, Exited, Released]
+    assert exit_of(reports).reason is StopReason.COMPLETED
+    assert exit_of(reports).exit.code == 0
+
+
+def test_a_failure_carries_its_code_and_its_last_words(world):
+    order = world.order(1, Does.FAIL)
+    world.engine.launch(order)
+    ended = exit_of(world.wait(order.attempt, Released))
+    assert ended.reason is StopReason.NONZERO_EXIT
+    assert (ended.exit.code, ended.exit.detail) == (3, "the last words")
+
+
+def test_a_second_launch_changes_nothing(world):
+    order = world.order(1, Does.WAIT)
+    world.engine.launch(order)
+    world.wait(order.attempt, Started)
+    world.engine.launch(order)
+    world.again().launch(order)
+    world.engine.tell(order.attempt, CANCEL)
+    assert kinds(world.wait(order.attempt, Released)) == [Started, Exited, Released]
+
+
+def test_a_stop_order_ends_a_running_attempt_with_its_reason(world):
+    order = world.order(1, Does.WAIT)
+    world.engine.launch(order)
+    world.wait(order.attempt, Started)
+    world.engine.tell(order.attempt, CANCEL)
+    assert exit_of(world.wait(order.attempt, Released)).reason is StopReason.USER_CANCEL
+
+
+def test_after_a_stop_order_a_launch_never_starts_anything(world):
+    order = world.order(1, Does.SUCCEED)
+    world.engine.tell(order.attempt, CANCEL)
+    world.engine.launch(order)
+    reports = world.wait(order.attempt, Released)
+    assert kinds(reports) == [Exited, Released]
+    assert exit_of(reports).reason is StopReason.LAUNCH_FAILED
+
+
+def test_a_stop_order_that_came_first_is_remembered_by_the_next_caller(world):
+    order = world.order(1, Does.SUCCEED)
+    world.engine.tell(order.attempt, CANCEL)
+    world.again().launch(order)
+    assert Started not in kinds(world.wait(order.attempt, Released))
+
+
+def test_reports_are_repeated_to_a_new_caller_until_they_are_retired(world):
+    order = world.order(1, Does.SUCCEED)
+    world.engine.launch(order)
+    world.wait(order.attempt, Released)
+    engine = world.again()
+    assert kinds(world.wait(order.attempt, Released)) == [Started, Exited, Released]
+    engine.retire(order.attempt)
+    told, _ = world.again().observe("")
+    assert all(getattr(report, "attempt", None) != order.attempt for report in told)
+
+
+def test_a_running_attempt_goes_on_when_its_caller_dies(world):
+    order = world.order(1, Does.WAIT)
+    world.engine.launch(order)
+    world.wait(order.attempt, Started)
+    engine = world.again()
+    assert kinds(world.wait(order.attempt, Started)) == [Started]
+    engine.tell(order.attempt, CANCEL)
+    assert exit_of(world.wait(order.attempt, Released)).reason is StopReason.USER_CANCEL
+
+
+def test_a_launch_after_retirement_starts_nothing(world):
+    order = world.order(1, Does.SUCCEED)
+    world.engine.launch(order)
+    world.wait(order.attempt, Released)
+    world.engine.retire(order.attempt)
+    world.engine.launch(order)
+    told, _ = world.engine.observe("")
+    assert all(getattr(report, "attempt", None) != order.attempt for report in told)
+
+
+def test_streams_that_do_not_exist_are_empty(world):
+    attempt = AttemptId(JobId(9), 1)
+    streams = ("log/0", "log/../../secret", "log/0/../../x", "metrics/-1", "", "x" * 5000, "log/٣")
+    assert [world.engine.read(attempt, stream, 0, 1 << 20) for stream in streams] == [b""] * 7
+
+
+@pytest.mark.parametrize("message", [AskCheckpoint(deadline_s=1.0), DumpStacks()])
+def test_what_is_not_available_is_refused_for_good(world, message):
+    with pytest.raises(PermanentEngineError):
+        world.engine.tell(AttemptId(JobId(1), 1), message)
+
+
+def test_every_node_of_the_inventory_belongs_to_the_cluster(world):
+    assert {node.cluster for node in world.engine.inventory()} == {world.engine.cluster}
