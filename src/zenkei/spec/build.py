@@ -189,7 +189,7 @@ def _after(fields: Fields, to: Reading) -> tuple[Dependency, ...]:
 def _matrix(fields: Fields | None, to: Reading) -> dict[str, tuple[str, ...]]:
     matrix: dict[str, tuple[str, ...]] = {}
     variables: dict[str, str] = {}
-    for name, values, node, key in [] if fields is None else list(fields.items()):
+    for name, values, _, key in [] if fields is None else list(fields.items()):
         variable = param_variable(name)
         if variables.setdefault(variable, name) != name:
             message = f"`{name}` and `{variables[variable]}` would both be ${variable}"
@@ -201,7 +201,9 @@ def _matrix(fields: Fields | None, to: Reading) -> dict[str, tuple[str, ...]]:
                 to.add(at, Code.CONFLICT, message, "to repeat a run, use `array`")
             texts[text] = None
             if TEMPLATE_MARK in text or CREDENTIAL.search(text):
-                to.add(node, Code.BAD_VALUE, f"`{show(text)}` cannot be a value of `matrix`")
+                message = f"`{show(text)}` cannot be a value of `matrix`"
+                hint = "values are plain texts: no templates, no credentials"
+                to.add(at, Code.BAD_VALUE, message, hint)
         matrix[name] = tuple(texts)
     return matrix
 

@@ -152,7 +152,7 @@ class _Files:
             return None
         if len(content) > most:
             message = f"`{show(path)}` has {len(content)} bytes, the limit is {most}"
-            self._to.add(node, Code.TOO_LARGE, message)
+            self._to.add(node, Code.TOO_LARGE, message, "name what the job needs, not everything")
             return None
         try:
             text = content.decode("utf-8-sig")
@@ -175,7 +175,7 @@ class _Files:
             found = project["dependencies"]
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             message = f"`{show(path)}` is not TOML: {show(str(error))}"
-            self._to.add(node, Code.FILE, message)
+            self._to.add(node, Code.FILE, message, "correct it, or name the packages here")
             return []
         except (KeyError, TypeError, AttributeError):
             message = f"`{show(path)}` has no project.dependencies"
@@ -183,7 +183,7 @@ class _Files:
             return []
         if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
             message = f"project.dependencies of `{show(path)}` is not a list of texts"
-            self._to.add(node, Code.FILE, message)
+            self._to.add(node, Code.FILE, message, "correct it, or name the packages here")
             return []
         return [line for item in found if (line := self._line(item, path, 1, node))]
 
@@ -193,7 +193,7 @@ class _Files:
         self._seen.append(path)
         if len(self._seen) > limits.INCLUDES:
             message = f"requirements files name more than {limits.INCLUDES} others"
-            self._to.add(node, Code.TOO_LARGE, message)
+            self._to.add(node, Code.TOO_LARGE, message, "join them into one file")
             return []
         text = self._text(path, node, "env.requirements", limits.FILE_BYTES)
         found: list[str] = []

@@ -63,7 +63,7 @@ FILE: Final = Section(
     keys=(
         Key(
             "version",
-            Integer(least=VERSION, most=VERSION),
+            Integer(least=VERSION, most=VERSION, hint=f"this zenkei reads version {VERSION}"),
             "Version of the job file's format.",
             default="1",
         ),
@@ -89,7 +89,7 @@ FILE: Final = Section(
             "command",
             Either(
                 scalar=Raw(
-                    wants="a shell text or a list of arguments",
+                    wants="a shell text",
                     most_bytes=limits.COMMAND_BYTES,
                     templates=True,
                     empty=False,
@@ -100,6 +100,7 @@ FILE: Final = Section(
                     most=limits.ARGUMENTS,
                     least=1,
                 ),
+                says="a shell text or a list of arguments",
             ),
             "What runs: a text for `/bin/sh -ec`, or a list of arguments without a shell. "
             "${{ matrix.x }} and ${{ array.index }} are replaced.",
@@ -125,7 +126,7 @@ FILE: Final = Section(
         ),
         Key(
             "code",
-            Either(scalar=Boolean(), mapping=CODE),
+            Either(scalar=Boolean(), mapping=CODE, says="false, or a mapping of keys"),
             "Which files of the working tree travel with the job; `false`: none.",
             default="all but ignored files",
         ),
@@ -242,9 +243,14 @@ FILE: Final = Section(
         ),
         Key(
             "secrets",
-            Items(of=Either(scalar=SECRET_NAME, mapping=SECRET), most=limits.SECRETS),
+            Items(
+                of=Either(
+                    scalar=SECRET_NAME, mapping=SECRET, says="a name or {name: ..., env: ...}"
+                ),
+                most=limits.SECRETS,
+            ),
             "Secrets of the project, given to the ranks as a variable or a file.",
-            "WANDB_API_KEY",
+            "[WANDB_API_KEY]",
         ),
         Key(
             "outputs",

@@ -16,11 +16,20 @@ from zenkei.model.errors import InvalidInput
 from zenkei.model.ids import JobId
 from zenkei.spec import limits
 from zenkei.spec.problems import Code, Reading, describe, listing, nearest, show
-from zenkei.spec.quantities import duration_ms, integer, show_bytes, size_bytes, thousandths
+from zenkei.spec.quantities import (
+    duration_ms,
+    integer,
+    show_bytes,
+    show_ms,
+    size_bytes,
+    thousandths,
+)
 from zenkei.spec.tree import Node, Scalar
 
 TEMPLATE_MARK: Final = "${{"
 _JOINERS: Final = "\u200c\u200d"
+_UNPASSABLE: Final = re.compile("[\0\ud800-\udfff]")
+"""What no argument or variable can hold, or no UTF-8 file: by an escape, or from a terminal."""
 _WORDS: Final = ["string", "number", "boolean"]
 
 
@@ -43,7 +52,8 @@ def scalar(
         to.add(node, Code.WRONG_TYPE, f"`{where}` must be {kind.wants}, not {describe(node)}")
         return None
     if node.is_null:
-        hint = f'give it {kind.wants}, or remove the key (quote a text: "{show(node.text)}")'
+        quoted = f'; as a text, write "{show(node.text)}"' if node.text else ""
+        hint = f"give it {kind.wants}, or remove the key{quoted}"
         to.add(node, Code.WRONG_TYPE, f"`{where}` has no value", hint)
         return None
     if TEMPLATE_MARK in node.text and not templates:
@@ -120,6 +130,11 @@ class Raw:
         if text is None:
             return None
         text = text.strip() if self.strip else text
+        bad = _UNPASSABLE.search(text)
+        if bad:
+            message = f"`{where}` holds the character U+{ord(bad[0]):04X}: `{show(text)}`"
+            to.add(node, Code.ENCODING, message, "programs cannot be given it; remove it")
+            return None
         size = len(text.encode())
         if size > self.most_bytes:
             message = f"`{where}` has {size} bytes, the limit is {self.most_bytes}"
@@ -136,10 +151,11 @@ class Raw:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Integer:
+    """hint: what helps when the number is out of range."""
+
     least: int
     most: int
-    example: str = ""
-    unit: str = ""
+    hint: str = ""
 
     @property
     def wants(self) -> str:
@@ -151,11 +167,14 @@ class Integer:
             return None
         value = integer(text)
         if value is None:
-            to.add(node, Code.BAD_VALUE, f"`{where}` must be {self.wants}, not `{show(text)}`")
+            plain = re.fullmatch(r"[+-]?0+(\d{1,18})", text, re.ASCII)
+            hint = f"write {plain[1]}: numbers do not start with 0" if plain else ""
+            message = f"`{where}` must be {self.wants}, not `{show(text)}`"
+            to.add(node, Code.BAD_VALUE, message, hint or "write it in digits, without a unit")
             return None
         if not self.least <= value <= self.most:
-            message = f"`{where}` is {value}, it must be {self.least} to {self.most}"
-            to.add(node, Code.OUT_OF_RANGE, message)
+            hint = self.hint or f"the range is {self.least} to {self.most}"
+            to.add(node, Code.OUT_OF_RANGE, f"`{where}` cannot be {value}", hint)
             return None
         return value
 
@@ -181,9 +200,8 @@ class Milli:
             to.add(node, Code.BAD_VALUE, message, "steps are thousandths: 0.125, 0.5, 4")
             return None
         if not self.least <= value <= self.most:
-            low, high = f"{self.least / 1000:g}", f"{self.most / 1000:g}"
-            message = f"`{where}` is `{show(text)}`, it must be {low} to {high}"
-            to.add(node, Code.OUT_OF_RANGE, message)
+            hint = f"the range is {self.least / 1000:g} to {self.most / 1000:g}"
+            to.add(node, Code.OUT_OF_RANGE, f"`{where}` cannot be {show(text)}", hint)
             return None
         return value
 
@@ -207,8 +225,8 @@ class Size:
             message = f"`{where}` must be {self.wants}, not `{show(text)}`"
             to.add(node, Code.BAD_VALUE, message, _size_hint(text))
         elif not 1 <= value <= self.most:
-            message = f"`{where}` is `{show(text)}`, it must be 1B to {show_bytes(self.most)}"
-            to.add(node, Code.OUT_OF_RANGE, message)
+            hint = f"the range is 1B to {show_bytes(self.most)}"
+            to.add(node, Code.OUT_OF_RANGE, f"`{where}` cannot be {show(text)}", hint)
         else:
             return value
         return None
@@ -248,9 +266,8 @@ class Duration:
             to.add(node, Code.BAD_VALUE, message, hint)
             return None
         if not self.least_ms <= value <= self.most_ms:
-            low, high = f"{self.least_ms / 1000:g}s", f"{self.most_ms / 1000:g}s"
-            message = f"`{where}` is `{show(text)}`, it must be {low} to {high}"
-            to.add(node, Code.OUT_OF_RANGE, message)
+            hint = f"the range is {show_ms(self.least_ms)} to {show_ms(self.most_ms)}"
+            to.add(node, Code.OUT_OF_RANGE, f"`{where}` cannot be {show(text)}", hint)
             return None
         return value / 1000
 
@@ -323,9 +340,10 @@ class Job:
             return None
         try:
             return JobId.parse(text)
-        except InvalidInput as error:
+        except InvalidInput:
             message = f"`{where}` must be {self.wants}, not `{show(text)}`"
-            to.add(node, Code.BAD_VALUE, message, error.hint)
+            hint = "write the number that was printed when the job was submitted"
+            to.add(node, Code.BAD_VALUE, message, hint)
             return None
 
     def schema(self) -> dict[str, object]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from collections.abc import Mapping as AnyMapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
@@ -114,6 +115,12 @@ class Reading:
             return
         at = Location(file=show_path(file) or self.file, line=line, column=column) if line else None
         self.problems.append(Problem(code=str(code), message=message, hint=hint, at=at))
+
+    def hint_since(self, first: int, hint: str) -> None:
+        """Give `hint` to the problems from number `first` on that have none of their own."""
+        for number in range(first, len(self.problems)):
+            if not self.problems[number].hint:
+                self.problems[number] = replace(self.problems[number], hint=hint)
 
     def finish(self) -> None:
         """Raises InvalidInput if anything was wrong; problems are in the order of the file."""

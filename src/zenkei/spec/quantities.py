@@ -83,6 +83,14 @@ def integer(text: str) -> int | None:
     return int(text) if _INTEGER.fullmatch(text) else None
 
 
+def show_ms(amount: int) -> str:
+    """The shortest exact text for a duration in one unit."""
+    for unit in ("d", "h", "m", "s"):
+        if amount and amount % _STEPS_MS[unit] == 0:
+            return f"{amount // _STEPS_MS[unit]}{unit}"
+    return f"{amount}ms" if amount else "0s"
+
+
 def show_bytes(amount: int) -> str:
     """The shortest exact text for an amount, for messages and files that are written."""
     for unit in ("PiB", "TiB", "GiB", "MiB", "KiB"):

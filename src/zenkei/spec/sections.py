@@ -35,7 +35,7 @@ ENV: Final = Section(
             "packages",
             Items(of=_PACKAGE, most=limits.PACKAGES),
             "Python packages, each as pip would take it.",
-            "numpy>=2",
+            "[numpy>=2]",
         ),
         Key(
             "requirements",
@@ -53,7 +53,7 @@ ENV: Final = Section(
             "system",
             Items(of=_PACKAGE, most=limits.PACKAGES),
             "System packages.",
-            "ffmpeg",
+            "[ffmpeg]",
             later="system packages need an image; use a Python wheel where one exists",
         ),
         Key(
@@ -72,7 +72,7 @@ ENV: Final = Section(
             "public",
             Items(of=Text(wants="a variable name", pattern=names.VARIABLE_PATTERN), most=100),
             "Names in `vars` that look like secrets and are none.",
-            "SORT_KEY",
+            "[SORT_KEY]",
         ),
         Key(
             "build",
@@ -178,13 +178,13 @@ CODE: Final = Section(
             "include",
             Items(of=_PATTERN, most=limits.PATTERNS),
             "Patterns of files that travel although an ignore file names them.",
-            "data/small.csv",
+            "[data/small.csv]",
         ),
         Key(
             "exclude",
             Items(of=_PATTERN, most=limits.PATTERNS),
             "Patterns of files that do not travel, as in .gitignore.",
-            "notebooks/",
+            "[notebooks/]",
         ),
     ),
 )

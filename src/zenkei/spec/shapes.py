@@ -86,7 +86,7 @@ class Section:
         if isinstance(node, Scalar) and node.is_null:
             return fields  # a section whose keys are all commented out
         if not isinstance(node, Mapping):
-            hint = f"keys: {listing(k.name for k in self.keys)}"
+            hint = f"keys: {listing(self._names())}"
             what = "a job file" if self.whole else f"`{where}`"
             to.add(
                 node, Code.WRONG_TYPE, f"{what} must be {self.wants}, not {describe(node)}", hint
@@ -99,17 +99,22 @@ class Section:
             if key is None:
                 to.add(name, Code.UNKNOWN_KEY, *self._unknown(name.text, where, to))
                 continue
+            before = len(to.problems)
             value = key.kind.read(inner, path, to)
+            to.hint_since(before, _example(key))
             if key.later:
                 to.add(name, Code.NOT_YET, f"`{path}` is not available yet", key.later)
             elif value is not None:
                 fields.put(name, value, inner)
         return fields
 
+    def _names(self) -> list[str]:
+        return sorted(key.name for key in self.keys if not key.later)
+
     def _unknown(self, word: str, where: str, to: Reading) -> tuple[str, str]:
-        names = [key.name for key in self.keys if not key.later]
+        names = self._names()
         of = "the job file" if self.whole else f"`{where}`"
-        allowed = f"allowed: {listing(sorted(names))}"
+        allowed = f"allowed: {listing(names)}"
         home = to.homes.get(word, self.name)
         meant = self.synonyms.get(word.lower()) or nearest(word, names)
         if home != self.name:
@@ -135,6 +140,12 @@ class Section:
         if key.example:
             found["examples"] = [key.example]
         return found
+
+
+def _example(key: Key) -> str:
+    if key.example:
+        return f"for example `{key.name}: {key.example}`"
+    return f"give it {key.kind.wants}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +179,7 @@ class Items:
             return None
         if len(node.items) > self.most:
             message = f"`{where}` has {len(node.items)} entries, the limit is {self.most}"
-            to.add(node, Code.TOO_LARGE, message)
+            to.add(node, Code.TOO_LARGE, message, "split the job, or put the list into a file")
             return None
         if len(node.items) < self.least:
             to.add(node, Code.BAD_VALUE, f"`{where}` is empty", f"give it {self.wants}")
@@ -211,7 +222,7 @@ class Table:
             return None
         if len(node.pairs) > self.most:
             message = f"`{where}` has {len(node.pairs)} entries, the limit is {self.most}"
-            to.add(node, Code.TOO_LARGE, message)
+            to.add(node, Code.TOO_LARGE, message, "split the job, or put them into a file")
             return None
         for name, inner in node.pairs:
             bad = self.check(name.text)
@@ -236,15 +247,18 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Either:
-    """A value whose shape says what it is: a scalar, a list or a mapping."""
+    """A value whose shape says what it is: a scalar, a list or a mapping. says: all, in words."""
 
     scalar: Kind | None = None
     sequence: Kind | None = None
     mapping: Kind | None = None
+    says: str = ""
 
     @property
     def wants(self) -> str:
-        return ", or ".join(k.wants for k in (self.scalar, self.sequence, self.mapping) if k)
+        return self.says or ", or ".join(
+            k.wants for k in (self.scalar, self.sequence, self.mapping) if k
+        )
 
     def read(self, node: Node, where: str, to: Reading) -> Any:
         kind = self.mapping

@@ -117,12 +117,13 @@ class _Composer:
         if isinstance(event, kinds.AliasEvent):
             return self._alias(event, depth, line, column)
         if event.tag is not None:
-            message = f"tag `{show(event.tag)}` is not allowed"
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!", 1)
+            message = f"tag `{show(tag)}` is not allowed"
             hint = "remove it: each value is read as its key wants it"
             self._to.add_at(line, column, Code.FORBIDDEN_YAML, message, hint)
         self._grow(1, line, column)
         if isinstance(event, kinds.ScalarEvent):
-            node: Node = Scalar(event.value, event.style is None, line, column)
+            node: Node = Scalar(event.value, not event.style, line, column)
             size, height = 1, 0
         else:
             if event.anchor:
