@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Final
 
 from zenkei.model.errors import Denied, InvalidInput, NotFound, Unavailable
-from zenkei.spec.names import PLACE_PATTERN, place_name
+from zenkei.spec.names import PLACE_PATTERN, STORED_PATTERN, place_name
 
 MOST_BYTES: Final = 64 * 1024
-MOST_NAME: Final = 100
-_NAME: Final = re.compile(rf"[A-Za-z0-9_]{{1,{MOST_NAME}}}", re.ASCII)
+# the rule of job files, so that what they may name can be set; no leading dot: those are our own
+_NAME: Final = re.compile(STORED_PATTERN, re.ASCII)
 _PROJECT: Final = re.compile(PLACE_PATTERN)
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # a pipe put in a file's place must not make the reader wait
@@ -190,7 +190,7 @@ def _name(name: str) -> str:
         raise InvalidInput(
             "bad-secret-name",
             f"a text of {len(name)} characters is not a secret's name",
-            hint=f"A-Z, a-z, 0-9 and _, at most {MOST_NAME}; the value comes on standard input",
+            hint="A-Z, a-z, 0-9, _, - and ., at most 128; the value comes on standard input",
         )
     return name
 

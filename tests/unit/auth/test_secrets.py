@@ -1,11 +1,13 @@
 """Secrets are the owner's alone, complete or absent, and never told to anybody who did not ask."""
 
+import json
 import os
 import stat
 import threading
 
 import pytest
 
+from zenkei import spec
 from zenkei.auth.secrets import MOST_BYTES, FileSecrets
 from zenkei.model.errors import Denied, InvalidInput, NotFound, Unavailable, ZenkeiError
 
@@ -54,6 +56,14 @@ def test_names_are_listed_in_order_without_half_written_ones(secrets, folder):
         secrets.set("default", name, b"x")
     (folder / "default" / ".b.new").write_bytes(b"left by a killed writer")
     assert secrets.names("default") == ("A", "b", "c_1")
+
+
+@pytest.mark.parametrize("name", ["WANDB_API_KEY", "wandb", "s3.key-id", "x" * 128, "7"])
+def test_what_a_job_file_may_name_can_be_set(secrets, name):
+    text = json.dumps({"command": "true", "secrets": [{"name": name, "env": "KEY"}]})
+    (use,) = spec.parse(text.encode(), file="job.yaml").secrets
+    secrets.set("default", use.name, VALUE)
+    assert secrets.get("default", use.name) == VALUE
 
 
 def test_what_is_removed_is_gone_and_a_killed_writers_rest_too(secrets, folder):
