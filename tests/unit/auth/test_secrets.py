@@ -104,9 +104,9 @@ def test_directories_are_0700_and_files_0600_whatever_the_umask(secrets, folder)
         "a\n",
         "a b",
         "-x",
-        "a.b",
+        ".a",
         "鍵",
-        "x" * 101,
+        "x" * 129,
     ],
 )
 def test_a_name_that_is_none_is_refused_and_not_repeated(secrets, name):
