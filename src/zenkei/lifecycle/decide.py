@@ -146,9 +146,10 @@ def _released(job: Job, command: c.ReportReleased, now_us: int) -> tuple[EventBo
 def merge(first: StopReason | None, second: StopReason) -> StopReason:
     """The root cause is the first reason; only user_cancel (and a user's hold) overrule it.
 
-    They do so only if the job would come back otherwise: what ended well stays ended well.
+    They do so only if the job would come back otherwise: what ended well stays ended well, also if
+    an order to stop was on its way (an engine says `completed` only if no order reached the ranks).
     """
-    if first is None:
+    if first is None or second is StopReason.COMPLETED:
         return second
     overrules = second in (StopReason.USER_CANCEL, StopReason.USER_HOLD)
     if not overrules or first in (StopReason.COMPLETED, StopReason.USER_CANCEL):

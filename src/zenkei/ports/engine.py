@@ -88,7 +88,10 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exited:
-    """The ranks ended, on all nodes, or the attempt as a whole is lost."""
+    """The ranks ended, on all nodes, or the attempt as a whole is lost.
+
+    reason: COMPLETED only if the ranks ended well before an order to stop reached them.
+    """
 
     attempt: AttemptId
     reason: StopReason

@@ -38,6 +38,7 @@ class Run:
     lives: bool = False
     exited: bool = False
     stopped: bool = False
+    stop: StopReason | None = None
     completed: bool = False
     launches: int = 0
     reports: list[Report] = field(default_factory=list)
@@ -91,7 +92,7 @@ class EngineDouble:
         run = self.runs.setdefault(attempt, Run())
         if run.stopped or run.exited:
             return
-        run.stopped = True
+        run.stopped, run.stop = True, message.reason
         if run.order is None:
             self._end(attempt, StopReason.LAUNCH_FAILED, Exit(detail="stopped before its launch"))
             return
@@ -159,6 +160,7 @@ class EngineDouble:
         if self._faults.chance(self._faults.rates.failed_exit):
             code = 7
         reason = StopReason.COMPLETED if code == 0 else StopReason.NONZERO_EXIT
+        reason = run.stop or reason  # the order reached the ranks before they ended
         self._end(attempt, reason, Exit(code=code, rank=0))
 
     def _end(self, attempt: AttemptId, reason: StopReason, ended: Exit) -> None:

@@ -7,6 +7,7 @@ the command line does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from zenkei.model.cluster import Node
@@ -20,7 +21,7 @@ from zenkei.model.job import (
     ResourceRequest,
     RetryPolicy,
 )
-from zenkei.model.resources import Capacity, Device, Request
+from zenkei.model.resources import Capacity, Device, Request, could_fit
 from zenkei.sim.faults import Crash
 from zenkei.sim.world import USER, World
 
@@ -66,7 +67,7 @@ class Users:
             world.clock.call_in(2 * span_s + 60 * later, self._release_all)
 
     def spec(self, number: int) -> JobSpec:
-        """A job that can run on some node of most clusters."""
+        """A job that the world's nodes could run if they were empty."""
         rng = self._rng
         gpus = rng.choice((0, 0, 1, 1, 2, 4))
         share = gpus == 1 and rng.random() < 0.4
@@ -76,7 +77,12 @@ class Users:
             gpu_count=gpus,
             gpu_milli=rng.choice((250, 500)) if share else 1000 * min(gpus, 1),
         )
-        nodes = 1 if share else rng.choice((1, 1, 1, 2, 3))
+        room = sum(
+            could_fit(node.capacity, request) is None for node in self._world.engine.inventory()
+        )
+        if not room:  # only what can run one day: the world must come to rest
+            request, room = replace(request, gpu_count=0, gpu_milli=0), 1
+        nodes = 1 if share else min(room, rng.choice((1, 1, 1, 2, 3)))
         members = rng.choice((1, 1, 1, 2, 9))
         return JobSpec(
             name=f"job-{number}",

@@ -137,8 +137,9 @@ def test_a_cancel_overrules_what_would_bring_the_job_back() -> None:
     assert story.job.state is JobState.CANCELLED
 
 
-def test_a_cancel_does_not_undo_a_good_end() -> None:
-    assert running().do(WELL, CANCEL, GONE).job.state is JobState.SUCCEEDED
+@pytest.mark.parametrize("orders", [(WELL, CANCEL), (CANCEL, WELL), (c.Hold(), WELL)])
+def test_an_order_to_stop_does_not_undo_a_good_end(orders: tuple[c.Command, ...]) -> None:
+    assert running().do(*orders, GONE).job.state is JobState.SUCCEEDED
 
 
 def test_a_hold_of_a_running_job_stops_it_and_keeps_it_held() -> None:
