@@ -50,3 +50,57 @@ class Shutdown(Body):
     """jobs: also stop everything that runs."""
 
     jobs: bool = False
+
+
+Path = Annotated[str, Field(max_length=4096)]
+Key = Annotated[str, Field(max_length=200, pattern=r"^[\x21-\x7e]*$")]
+Word = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+
+
+class SubmitQuery(Body):
+    """source: absolute path of the working tree; file: name of the job file in it.
+
+    key: a repeated request under the same key makes no second job. home: the tree is a home
+    directory and stays where it is. follow: answer with the event stream.
+    """
+
+    source: Path = ""
+    file: Path = ""
+    key: Key = ""
+    hold: bool = False
+    home: bool = False
+    follow: bool = False
+
+
+class ListQuery(Body):
+    """state: names joined by commas. Newest first; `cursor` is `next` of the page before."""
+
+    state: Word = ""
+    owner: Word = ""
+    project: Word = ""
+    queue: Word = ""
+    name: Word = ""
+    number: Annotated[int, Field(ge=0, lt=10**12)] = 0
+    cursor: Word = ""
+    limit: int = Field(default=100, ge=1, le=10_000)
+
+
+class LogQuery(Body):
+    """attempt 0: all. rank: numbers joined by commas. tail -1: everything.
+
+    follow: stay until the job is over. logs: with output (`/follow`). raw: exact bytes of one
+    attempt, without ranks and times (`/logs`).
+    """
+
+    attempt: Annotated[int, Field(ge=0, lt=10**6)] = 0
+    rank: Annotated[str, Field(max_length=4096, pattern=r"^(\d{1,9}(,\d{1,9})*)?$")] = ""
+    since_us: Count = 0
+    tail: int = Field(default=-1, ge=-1, le=10_000_000)
+    follow: bool = False
+    logs: bool = False
+    raw: bool = False
+
+    @property
+    def ranks(self) -> frozenset[int]:
+        return frozenset(int(text) for text in self.rank.split(",") if text)

@@ -1,0 +1,151 @@
+"""Jobs: list, show, why one waits, and what people do to them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Body, Query
+from starlette.responses import Response
+
+from zenkei import spec as specs
+from zenkei.api import views
+from zenkei.api.requests import Cancel, ListQuery, Rerun
+from zenkei.control.queries import JobView
+from zenkei.model.access import Principal
+from zenkei.model.errors import InvalidInput
+from zenkei.model.ids import WHOLE, JobId
+from zenkei.model.job import Job, JobState
+from zenkei.ports.store import JobFilter, Page
+from zenkei.server.asking import JobText, Svc, Who, job_id
+from zenkei.server.errors import Json
+from zenkei.server.follow_array import array_view
+from zenkei.server.services import Services, in_thread
+
+router = APIRouter()
+AS_THE_JOB_SAYS = Cancel()
+NO_KEY = Rerun()
+Done = Callable[[Principal, JobId], tuple[Job, ...]]
+
+
+@router.get("/v1/jobs")
+async def list_jobs(svc: Svc, who: Who, query: Annotated[ListQuery, Query()]) -> Response:
+    """Newest first. O(limit)."""
+    where = JobFilter(
+        states=_states(query.state),
+        owner=query.owner,
+        project=query.project,
+        queue=query.queue,
+        name=query.name,
+        number=query.number,
+    )
+
+    def read() -> dict[str, Any]:
+        page: Page[Job] = svc.queries.jobs(who, where, cursor=query.cursor, limit=query.limit)
+        return {"jobs": [_row(svc, row) for row in page.items], "next": page.next}
+
+    return Json(await in_thread(read))
+
+
+@router.get("/v1/jobs/{job}")
+async def show_job(svc: Svc, who: Who, job: JobText) -> Response:
+    """Everything about a job; of a whole array, its members."""
+    found = await job_id(svc, who, job)
+
+    def read() -> dict[str, Any]:
+        rows = svc.queries.rows(who, found)
+        if rows[0].id.member != WHOLE and found.member == WHOLE:
+            counts = Counter(row.state for row in rows)
+            members = [_row(svc, row) for row in rows]
+            return array_view(rows) | {"states": counts, "jobs": members}
+        return _everything(svc.queries.show(who, found))
+
+    return Json(await in_thread(read))
+
+
+@router.get("/v1/jobs/{job}/explain")
+async def explain_job(svc: Svc, who: Who, job: JobText) -> Response:
+    """Why a job waits, with numbers. `reason` is null if it does not wait for the planner."""
+    found = await job_id(svc, who, job)
+
+    def read() -> dict[str, Any]:
+        row = svc.queries.row(who, found)
+        reason, explanation = svc.queries.reason(row), svc.queries.explain(who, found)
+        return {"job": views.job_row(row), "reason": reason, "explanation": explanation}
+
+    return Json(await in_thread(read))
+
+
+@router.post("/v1/jobs/{job}/cancel")
+async def cancel_job(
+    svc: Svc, who: Who, job: JobText, body: Annotated[Cancel, Body()] = AS_THE_JOB_SAYS
+) -> Response:
+    """End a job, or all members of an array, for good."""
+    found = await job_id(svc, who, job)
+    rows = await in_thread(svc.commands.cancel, who, found, grace_s=body.grace_s)
+    return Json({"jobs": [views.job_row(row) for row in rows]})
+
+
+@router.post("/v1/jobs/{job}/hold")
+async def hold_job(svc: Svc, who: Who, job: JobText) -> Response:
+    """Keep it from starting; stop it if it runs."""
+    return await _do(svc, who, job, svc.commands.hold)
+
+
+@router.post("/v1/jobs/{job}/release")
+async def release_job(svc: Svc, who: Who, job: JobText) -> Response:
+    """Let it go on."""
+    return await _do(svc, who, job, svc.commands.release)
+
+
+@router.post("/v1/jobs/{job}/rerun", status_code=201)
+async def rerun_job(
+    svc: Svc, who: Who, job: JobText, body: Annotated[Rerun, Body()] = NO_KEY
+) -> Response:
+    """A new job with the spec and code of this one."""
+    found = await job_id(svc, who, job)
+    jobs = await in_thread(svc.commands.rerun, who, found, request_key=body.request_key)
+    first = jobs[0]
+    made = first if first.member == WHOLE else JobId(first.number)
+    return Json({"id": str(made), "jobs": [str(one) for one in jobs]}, status_code=201)
+
+
+async def _do(svc: Services, who: Principal, text: str, command: Done) -> Response:
+    found = await job_id(svc, who, text)
+    rows = await in_thread(command, who, found)
+    return Json({"jobs": [views.job_row(row) for row in rows]})
+
+
+def _row(svc: Services, row: Job) -> views.View:
+    """A line of a list: with the planner's reason where the job waits for it."""
+    view = views.job_row(row)
+    reason = svc.queries.reason(row)
+    view["reason"] = reason.text if reason is not None else None
+    return view
+
+
+def _everything(view: JobView) -> dict[str, Any]:
+    shown = views.job_row(view.job)
+    shown["reason"] = view.reason.text if view.reason is not None else None
+    return shown | {
+        "digests": views.digests(view.job),
+        "spec": orjson.loads(specs.canonical(view.spec)),
+        "attempts": [views.attempt_view(attempt) for attempt in view.attempts],
+        "after": [{"job": str(d.job), "after": d.after} for d in view.dependencies],
+        "waits": view.reason,
+        "result": views.result_view(view.result),
+        "usage": view.usage,
+    }
+
+
+def _states(text: str) -> frozenset[JobState]:
+    try:
+        return frozenset(JobState(part) for part in text.split(",") if part)
+    except ValueError:
+        raise InvalidInput(
+            "bad-state",
+            f"`{text[:100]}` is not a list of states",
+            hint=f"states: {', '.join(JobState)}",
+        ) from None

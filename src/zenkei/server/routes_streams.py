@@ -1,0 +1,148 @@
+"""What a job says and what happens to it: output, events, and both together until its end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import Response, StreamingResponse
+
+from zenkei.api import views
+from zenkei.api.requests import Count, LogQuery
+from zenkei.model.access import Principal, Target, Verb, can
+from zenkei.model.errors import Denied, InvalidInput
+from zenkei.model.event import Allocated
+from zenkei.model.ids import WHOLE, AttemptId, JobId
+from zenkei.protocol import logs
+from zenkei.server.asking import JobText, Svc, Who, job_id
+from zenkei.server.errors import Json
+from zenkei.server.follow import KEEP_ALIVE_S, JobFollower, Position, Wakes, Wish
+from zenkei.server.follow_array import ArrayFollower
+from zenkei.server.loglines import LogTail, wanted
+from zenkei.server.services import Services, in_thread
+from zenkei.server.sse import KEEP_ALIVE, Sse, stream
+
+router = APIRouter()
+LastId = Annotated[str, Header(alias="last-event-id", max_length=100_000)]
+Logs = Annotated[LogQuery, Query()]
+
+
+@router.get("/v1/jobs/{job}/follow")
+async def follow_job(svc: Svc, who: Who, job: JobText, query: Logs, last: LastId = "") -> Response:
+    """States, progress, reasons, output (logs=1), end. Resumes after Last-Event-ID."""
+    found = await job_id(svc, who, job)
+    position = Position.parse(last)
+    if await in_thread(_is_array, svc, who, found):
+        return await stream(None, ArrayFollower(svc, who, found, stay=True).messages(), "follow")
+    wish = Wish(logs=query.logs, ranks=query.ranks, since_us=query.since_us, tail=query.tail)
+    messages = JobFollower(svc, who, found, position, wish).messages()
+    return await stream(None, messages, f"follow {found}")
+
+
+@router.get("/v1/jobs/{job}/logs")
+async def job_logs(svc: Svc, who: Who, job: JobText, query: Logs, last: LastId = "") -> Response:
+    """Output as events; with raw=1 the exact bytes of one attempt. follow=1: to the job's end."""
+    found = await job_id(svc, who, job)
+    if await in_thread(_is_array, svc, who, found):
+        text = f"{found} is an array: its members have output"
+        raise InvalidInput("array-has-no-log", text, hint=f"`zenkei logs {found}.0`")
+    row = await in_thread(svc.queries.row, who, found)
+    if query.attempt:
+        await in_thread(svc.queries.attempt, who, found, query.attempt)
+    if query.raw:
+        pieces = _raw(svc, who, found, query)
+        return StreamingResponse(pieces, media_type="application/octet-stream")
+    wish = Wish(
+        words=False,
+        attempt=query.attempt,
+        first=row.attempt if query.tail >= 0 else 0,
+        ranks=query.ranks,
+        since_us=query.since_us,
+        tail=query.tail,
+        stay=query.follow,
+    )
+    messages = JobFollower(svc, who, found, Position.parse(last), wish).messages()
+    return await stream(None, messages, f"logs {found}")
+
+
+@router.get("/v1/jobs/{job}/events")
+async def job_events(
+    svc: Svc, who: Who, job: JobText, after: Count = 0, limit: Annotated[int, Query(ge=1)] = 1000
+) -> Response:
+    """The job's own events, in order; for an array, those of all members."""
+    found = await job_id(svc, who, job)
+    events = await in_thread(svc.queries.events, who, found, after=after, limit=limit)
+    return Json({"events": [views.event_view(event) for event in events]})
+
+
+@router.get("/v1/jobs/{job}/streams/{name:path}")
+async def job_stream(
+    svc: Svc,
+    who: Who,
+    job: JobText,
+    name: str,
+    attempt: Annotated[int, Query(ge=0, lt=10**6)] = 0,
+    offset: Count = 0,
+    limit: Annotated[int, Query(ge=1, le=16 << 20)] = 1 << 20,
+) -> Response:
+    """Bytes of a stream that the engine keeps with an attempt, such as metrics/0."""
+    kind, _, rest = name.partition("/")
+    if kind not in ("log", "metrics") or not rest.removesuffix("/index").isdecimal():
+        raise InvalidInput("bad-stream", f"`{name[:60]}` is no stream", hint="log/0, metrics/0")
+    found = await job_id(svc, who, job)
+    which = await in_thread(svc.queries.attempt, who, found, attempt)
+    data = await in_thread(svc.queries.read, who, which, name, offset, limit)
+    return Response(data, media_type="application/octet-stream")
+
+
+@router.get("/v1/events")
+async def all_events(svc: Svc, who: Who, after: Count | None = None, last: LastId = "") -> Response:
+    """Every event from `after` on (default: from now on), as a stream that does not end."""
+    if not can(who, Verb.OPERATE, Target()):
+        raise Denied("may-not-watch", f"{who.name} may not watch everybody's events")
+    start = Position.parse(last).seq if last else after
+    return await stream(None, _everything(svc, start), "events")
+
+
+async def _everything(svc: Services, start: int | None) -> AsyncIterator[Sse]:
+    async with Wakes(svc.feed.subscribe) as wakes:
+        seq = await in_thread(svc.store.seq)
+        reached = seq if start is None else min(start, seq)
+        yield Sse("begin", {"seq": reached}, str(Position(reached)))
+        while True:
+            wakes.clear()
+            events, reached = await in_thread(svc.feed.after, reached)
+            for event in events:
+                yield Sse("state", views.event_view(event), str(Position(event.seq)))
+            if not events and not await wakes.wait(KEEP_ALIVE_S):
+                yield KEEP_ALIVE
+
+
+def _is_array(svc: Services, who: Principal, job: JobId) -> bool:
+    """Whether the id names a whole array (a member is a job like any other)."""
+    return job.member == WHOLE and svc.queries.rows(who, job)[0].id.member != WHOLE
+
+
+def _raw(svc: Services, who: Principal, job: JobId, query: LogQuery) -> Iterator[bytes]:
+    """Exact bytes, joined from all nodes in the order of time; run on a worker thread."""
+    attempt = svc.queries.attempt(who, job, query.attempt)
+    nodes = _nodes(svc, who, attempt)
+
+    def read(node: int, offset: int, limit: int) -> bytes:
+        return svc.queries.read(who, attempt, f"log/{node}", offset, limit)
+
+    for batch in LogTail(read, nodes).rest():
+        yield b"".join(
+            chunk.data
+            for chunk in batch
+            if chunk.stream in (logs.STDOUT, logs.STDERR)
+            and wanted(chunk, query.ranks, query.since_us)
+        )
+
+
+def _nodes(svc: Services, who: Principal, attempt: AttemptId) -> int:
+    for event in svc.queries.events(who, attempt.job, limit=100_000):
+        if isinstance(event.body, Allocated) and event.body.attempt == attempt.number:
+            return len(event.body.parts)
+    return 0
