@@ -20,9 +20,11 @@ HELPERS = {"__main__", "report", "plant"}
 def main() -> int:
     names = [m.name for m in pkgutil.iter_modules(bench.__path__) if m.name not in HELPERS]
     parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument("names", nargs="*", choices=names, metavar="NAME")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument("--out", type=Path, default=Path(".cache/bench.json"))
     arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(names):
+        parser.error(f"no benchmark {sorted(unknown)}; there are {', '.join(names)}")
     rows: list[Row] = []
     for name in arguments.names or names:
         module = importlib.import_module(f"bench.{name}")

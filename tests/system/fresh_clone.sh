@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# `tests/system/fresh_clone.sh [TARGET ...]`: clones what is committed into an empty folder, with an
+# empty HOME and a bare environment, and makes the targets there (default: demo test).
+set -euo pipefail
+source="$(cd "$(dirname "$0")/../.." && pwd)"
+place="$(mktemp -d "${TMPDIR:-/tmp}/zenkei-fresh.XXXXXX")"
+trap 'rm -rf "$place"' EXIT
+git clone -q "$source" "$place/a clone"
+mkdir "$place/home"
+# What says where packages come from belongs to the machine, not to the person: it is passed on.
+kept=()
+while IFS='=' read -r name _; do
+  case "$name" in
+    PIP_* | UV_* | SSL_CERT_* | *_proxy | *_PROXY | CI | ZENKEI_TEST_RUN | ZENKEI_TEST_DIR | TMPDIR) kept+=("$name=${!name}") ;;
+  esac
+done < <(env)
+cd "$place/a clone"
+if [ $# -eq 0 ]; then set -- demo test; fi
+for target in "$@"; do
+  env -i HOME="$place/home" PATH="$PATH" LANG=C.UTF-8 "${kept[@]}" make "$target" </dev/null
+done
