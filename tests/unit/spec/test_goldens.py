@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -31,7 +32,7 @@ FILES = {
 class Case:
     title: str
     text: str
-    expected: dict[str, object]
+    expected: dict[str, Any]
 
 
 def cases(name: str) -> list[Case]:
