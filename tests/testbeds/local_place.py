@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from zenkei.engines.local import Limits, LocalEngine, NodesConfig
 from zenkei.model.cluster import Node, NodePart
@@ -69,6 +69,12 @@ class LocalPlace:
         self._changed = threading.Event()
         self._engine: LocalEngine | None = None
         self._closed: list[LocalEngine] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def engine(self) -> LocalEngine:
@@ -172,10 +178,9 @@ class LocalPlace:
 
     def until_output(self, attempt: AttemptId, wanted: bytes, rank: int = 0) -> bytes:
         """Wait until the log holds `wanted`; the log so far."""
-        return until(
-            lambda: (text := self.output(attempt, rank)) and wanted in text and text,
-            f"{wanted!r} in the log of {attempt}",
-        )
+        what = f"{wanted!r} in the log of {attempt}"
+        until(lambda: wanted in self.output(attempt, rank), what)
+        return self.output(attempt, rank)
 
     def supervisor_pid(self, attempt: AttemptId, rank: int = 0) -> int:
         spool = records.read(str(self.node_dir(attempt, rank) / names.SPOOL_FILE))

@@ -15,10 +15,8 @@ import os
 import selectors
 import signal
 import socket
-import sys
-import traceback
 
-from zenkei.agent import groups, kernel, processes, supervisor
+from zenkei.agent import diary, groups, kernel, processes, supervisor
 from zenkei.protocol import names, records, wire
 
 AGAIN_S = 0.02
@@ -109,7 +107,7 @@ class Server:
             supervisor.main(directory, secrets, self._places)
             status = 0
         except BaseException:  # noqa: BLE001 - nothing may return from a fork
-            traceback.print_exc(file=sys.stderr)
+            diary.note_exception()
         finally:
             os._exit(status)
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
-import traceback
 
-from zenkei.agent import kernel, rank_env
+from zenkei.agent import diary, kernel, rank_env
 from zenkei.agent.attempt import FULL, Attempt, Cause
 from zenkei.protocol import launch, names
 
@@ -32,9 +30,9 @@ def start(attempt: Attempt) -> int:
         prepare(attempt)
         status = 0
     except (OSError, shutil.Error) as error:
-        traceback.print_exc(file=sys.stderr)
         full = any(str(os.strerror(number)) in str(error) for number in FULL)
         status = _DISK_FULL if full else _FAILED
+        diary.note_exception()
     finally:
         os._exit(status)
 

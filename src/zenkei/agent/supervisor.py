@@ -15,11 +15,9 @@ import fcntl
 import os
 import selectors
 import signal
-import sys
 import time
-import traceback
 
-from zenkei.agent import cleaner, groups, kernel, processes, ranks, staging
+from zenkei.agent import cleaner, diary, groups, kernel, processes, ranks, staging
 from zenkei.agent.attempt import Attempt, Cause
 from zenkei.agent.control import ControlSocket
 from zenkei.agent.memory import MemoryWatch
@@ -60,7 +58,7 @@ def main(directory: str, secrets: dict[str, bytes], places: groups.Places) -> No
     try:
         Supervisor(Attempt(document, journal, group, secrets)).run()
     except BaseException:
-        traceback.print_exc(file=sys.stderr)
+        diary.note_exception()
         cleaner.finish(document, journal, group)
         raise
 

@@ -6,7 +6,6 @@ What attempts do is named by `Does`; each engine's world knows how to say it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,7 +32,8 @@ class Does(Enum):
 class World(Protocol):
     """A place with an engine on it."""
 
-    engine: Engine
+    @property
+    def engine(self) -> Engine: ...
 
     def again(self) -> Engine:
         """A new caller on the same place; the one before has died."""
@@ -46,17 +46,30 @@ class World(Protocol):
     def close(self) -> None: ...
 
 
-class LocalWorld(LocalPlace):
+class LocalWorld:
+    def __init__(self, place: LocalPlace) -> None:
+        self._place = place
+
+    @property
+    def engine(self) -> Engine:
+        return self._place.engine
+
     def again(self) -> Engine:
-        return self.open()
+        return self._place.open()
 
-    def order(self, number: int, does: Any, nodes: int = 1, **options: Any) -> LaunchOrder:
-        return super().order(number, does.value, nodes=nodes, **options)
+    def order(self, number: int, does: Does, nodes: int = 1) -> LaunchOrder:
+        return self._place.order(number, does.value, nodes=nodes)
+
+    def wait(self, attempt: AttemptId, kind: type) -> Any:
+        return self._place.wait(attempt, kind)
+
+    def close(self) -> None:
+        self._place.close()
 
 
-@dataclass
 class InlineWorld:
-    engine: InlineEngine
+    def __init__(self, engine: InlineEngine) -> None:
+        self.engine = engine
 
     def again(self) -> Engine:
         self.engine.rescan()
@@ -97,6 +110,6 @@ def world(request: pytest.FixtureRequest, short_tmp: Path) -> Iterator[World]:
     if request.param == "inline":
         opened: World = InlineWorld(InlineEngine(_two_nodes(), _program, "local"))
     else:
-        opened = LocalWorld(short_tmp / "home", warm=request.param == "local")
+        opened = LocalWorld(LocalPlace(short_tmp / "home", warm=request.param == "local"))
     yield opened
     opened.close()

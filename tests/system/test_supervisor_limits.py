@@ -1,0 +1,92 @@
+"""Time and memory limits, and who is to blame when several things go wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.testbeds.local_place import LocalPlace, numbers
+from zenkei.agent import groups
+from zenkei.model.job import StopReason
+from zenkei.ports.engine import Released, Started
+
+MIB = 1 << 20
+EAT = """
+import sys, time
+held = []
+for _ in range(int(sys.argv[1])):
+    held.append(bytearray(b"x" * (1 << 20)))
+    time.sleep(0.005)
+print("full", flush=True)
+time.sleep(1000)
+"""
+EAT_SHARED = """
+import os, sys, time
+fd = os.open("/dev/shm/zkt-eaten-%d" % os.getpid(), os.O_CREAT | os.O_RDWR)
+os.unlink("/dev/shm/zkt-eaten-%d" % os.getpid())
+for _ in range(int(sys.argv[1])):
+    os.write(fd, b"x" * (1 << 20))
+print("full", flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def place(short_tmp: Path):
+    opened = LocalPlace(short_tmp / "home", without=("unified", "freezer", "memory"))
+    yield opened
+    opened.close()
+
+
+def test_the_time_limit_ends_an_attempt(place):
+    ended = place.run(1, "exec sleep 1000", time_limit_s=0.3, grace_s=0.2)
+    assert ended.reason is StopReason.TIME_LIMIT
+
+
+def test_a_program_may_tidy_up_when_its_time_is_over(place):
+    command = "trap 'echo saved > ../outputs/state; exit 0' TERM; while :; do sleep 0.05; done"
+    ended = place.run(1, command, time_limit_s=0.3, grace_s=20.0)
+    assert ended.reason is StopReason.TIME_LIMIT
+    assert (place.node_dir(ended.attempt) / "outputs" / "state").read_text() == "saved\n"
+
+
+@pytest.mark.parametrize("program", [EAT, EAT_SHARED], ids=["private", "dev-shm"])
+def test_a_tree_beyond_its_memory_is_ended_without_control_groups(place, program):
+    command = ("python", "-I", "-S", "-c", program, "300")
+    ended = place.run(1, command, memory_bytes=100 * MIB)
+    assert ended.reason is StopReason.OUT_OF_MEMORY
+    assert "of 100 MiB" in ended.exit.detail
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not groups.find_places().memory, reason="no writable memory control group")
+def test_the_kernel_ends_a_rank_beyond_its_memory(short_tmp):
+    with LocalPlace(short_tmp / "home") as place:
+        command = ("python", "-I", "-S", "-c", EAT, "300")
+        ended = place.run(1, command, memory_bytes=100 * MIB)
+        assert (ended.reason, ended.exit.signal) == (StopReason.OUT_OF_MEMORY, signal.SIGKILL)
+
+
+def test_a_failure_before_the_stop_order_stays_the_cause(place):
+    command = "echo first >&2; (trap '' TERM; sleep 1000) & exit 5"
+    attempt = place.launch(1, command, grace_s=0.4)
+    place.wait(attempt, Started)
+    place.wait(attempt, Released)
+    place.stop(attempt)
+    assert place.exited(attempt).exit.code == 5
+
+
+def test_a_stopped_supervisor_is_not_taken_for_dead(place):
+    attempt = place.launch(1, "echo $PPID; exec sleep 1000")
+    [supervisor] = numbers(place.until_output(attempt, b"\n"))
+    assert supervisor == place.supervisor_pid(attempt)
+    os.kill(supervisor, signal.SIGSTOP)
+    place.open()
+    assert [type(r) for r in place.wait(attempt, Started)] == [Started]
+    os.kill(supervisor, signal.SIGCONT)
+    place.stop(attempt)
+    place.wait(attempt, Released)
+    assert place.exited(attempt).reason is StopReason.USER_CANCEL
