@@ -234,7 +234,7 @@ def _is_super_init(call: ast.Call) -> bool:
 
 def _enum_members(file: str, tree: ast.Module) -> list[Use]:
     return [
-        Use(code=item.value.value, kind="Problem", file=file, line=item.lineno)
+        Use(code=str(item.value.value), kind="Problem", file=file, line=item.lineno)
         for node in tree.body
         if isinstance(node, ast.ClassDef) and node.name == CODE_ENUM
         for item in node.body
