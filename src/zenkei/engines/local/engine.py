@@ -137,6 +137,10 @@ class LocalEngine:
             return node_room.declared(self._config, self._boot_id, self._layout.home)
         return node_room.measured(self._boot_id, self._layout.home)
 
+    def declare(self, nodes: NodesConfig | None) -> None:
+        """From now on these are the nodes; None: this machine. The caller checks what is held."""
+        self._config = nodes
+
     # -- artefacts ---------------------------------------------------------------------------------
 
     def prepare(self, artefact: Artefact) -> None:
