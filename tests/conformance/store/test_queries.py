@@ -114,6 +114,29 @@ def test_events_are_paged_in_order_of_all_jobs_or_of_one(store):
     assert store.events(job=jobs[1], after=own[0].seq, limit=1) == own[1:2]
 
 
+def test_events_of_a_number_are_those_of_all_its_members_in_order(store):
+    submit(store)
+    first, second = submit(store, members=2)
+    submit(store)
+    for member in (second, first, second):
+        do(store, member, c.Hold() if member == first else c.Prepare())
+    story = store.events(job=JobId(first.number))
+    assert [(e.job, e.version) for e in story] == [(first, 1), (second, 1), (second, 2), (first, 2)]
+    assert store.events(job=JobId(first.number), after=story[1].seq) == story[2:]
+    assert store.events(job=JobId(99)) == ()
+
+
+def test_allocations_of_given_attempts_have_all_their_parts(store):
+    put(store, Changes(nodes=[node("n1"), node("n2")]))
+    both = start(store, part("n2", 0), part("n1", 0))
+    other = start(store, part("n1", 1))
+    asked = [AttemptId(other, 1), AttemptId(both, 1), AttemptId(both, 1), AttemptId(both, 2)]
+    found = store.allocations_of(asked)
+    assert [a.attempt for a in found] == [AttemptId(both, 1), AttemptId(other, 1)]
+    assert [p.node for p in found[0].parts] == ["n2", "n1"]
+    assert store.allocations_of([]) == ()
+
+
 def test_dependents_wait_for_a_member_or_for_its_whole_array(store):
     array = submit(store, members=2)
     waiters = [submit(store, holds=(HoldReason.DEPENDENCY,))[0] for _ in range(3)]

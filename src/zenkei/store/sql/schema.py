@@ -46,7 +46,6 @@ jobs = Table(
     _key("key"),
     _int("version"),
     _text("state"),
-    _int("seq"),
     _text("owner"),
     _text("project"),
     _text("queue"),
@@ -55,10 +54,10 @@ jobs = Table(
     _text("birth"),
     _text("standing"),
 )
-Index("jobs_by_seq", jobs.c.seq)
 Index("jobs_by_owner", jobs.c.owner, jobs.c.key)
-_PLANNED = text("state IN ('pending', 'starting', 'running', 'stopping')")
-Index("jobs_planned", jobs.c.state, sqlite_where=_PLANNED, postgresql_where=_PLANNED)
+PLANNED: Final = text("state IN ('pending', 'starting', 'running', 'stopping')")
+"""What the planner must know. As text: only a condition that repeats the index's own uses it."""
+Index("jobs_planned", jobs.c.state, sqlite_where=PLANNED, postgresql_where=PLANNED)
 
 events = Table(
     "events",

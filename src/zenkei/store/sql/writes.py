@@ -42,11 +42,11 @@ def _insert(table: Table, *, replace: bool = False, returning: Any = None) -> St
 
 
 _BORN = _insert(t.jobs, returning=t.jobs.c.key)
-_standing = rows(key=NUMBER, read=NUMBER, version=NUMBER, state=TEXT, seq=NUMBER, standing=TEXT)
+_standing = rows(key=NUMBER, read=NUMBER, version=NUMBER, state=TEXT, standing=TEXT)
 _CHANGED = Statement(
     update(t.jobs)
     .where(and_(t.jobs.c.key == _standing.c.key, t.jobs.c.version == _standing.c.read))
-    .values({name: _standing.c[name] for name in ("version", "state", "seq", "standing")})
+    .values({name: _standing.c[name] for name in ("version", "state", "standing")})
     .returning(t.jobs.c.key)
 )
 _EVENTS = _insert(t.events, returning=t.events.c.seq)
@@ -122,7 +122,6 @@ def _write_jobs(connection: Connection, writes: WriteSet) -> None:
                 job.id.key,
                 job.version,
                 job.state,
-                writes.job_seq[job.id],
                 column(job.owner),
                 column(job.project),
                 column(job.queue),
@@ -137,14 +136,7 @@ def _write_jobs(connection: Connection, writes: WriteSet) -> None:
         _refuse_lost(writes.born, found)
     if writes.changed:
         changed = [
-            (
-                job.id.key,
-                read,
-                job.version,
-                job.state,
-                writes.job_seq[job.id],
-                encode_standing(job),
-            )
+            (job.id.key, read, job.version, job.state, encode_standing(job))
             for read, job in writes.changed.values()
         ]
         found = _CHANGED.run(connection, j=pack(changed)).fetchall()

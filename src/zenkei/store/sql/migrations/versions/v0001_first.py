@@ -44,10 +44,8 @@ def _jobs_and_events() -> None:
         _key("key"),
         _int("version"),
         _text("state"),
-        _int("seq"),
         *(_text(word) for word in words),
     )
-    op.create_index("jobs_by_seq", "jobs", ["seq"])
     op.create_index("jobs_by_owner", "jobs", ["owner", "key"])
     where = sa.text(PLANNED)
     op.create_index("jobs_planned", "jobs", ["state"], sqlite_where=where, postgresql_where=where)
