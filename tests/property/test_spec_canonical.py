@@ -152,3 +152,8 @@ def test_a_damaged_or_newer_form_is_refused_whole(text: str):
     with pytest.raises(InvalidInput) as caught:
         spec.from_canonical(text)
     assert caught.value.code == "bad-canonical-spec"
+
+
+def test_a_part_that_is_not_known_here_is_named():
+    with pytest.raises(InvalidInput, match="unknown part 'newer' of JobSpec"):
+        spec.from_canonical('{"command":"x","name":"x","newer":1}')

@@ -177,7 +177,12 @@ FILE: Final = Section(
         ),
         Key(
             "after",
-            Either(scalar=Job(), sequence=Items(of=Job(), most=limits.DEPENDENCIES), mapping=AFTER),
+            Either(
+                scalar=Job(),
+                sequence=Items(of=Job(), most=limits.DEPENDENCIES),
+                mapping=AFTER,
+                says="a job id such as 42 or 42.7, a list of them, or {ok: 41, failed: 42}",
+            ),
             "Jobs that must end first; without `any` or `failed` they must succeed.",
             "41",
         ),

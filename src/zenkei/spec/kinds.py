@@ -159,6 +159,8 @@ class Integer:
 
     @property
     def wants(self) -> str:
+        if self.least == self.most:
+            return f"the number {self.least}"
         return f"a whole number from {self.least} to {self.most}"
 
     def read(self, node: Node, where: str, to: Reading) -> int | None:

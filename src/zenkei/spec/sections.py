@@ -243,7 +243,8 @@ RETRY: Final = Section(
         Key(
             "rules",
             Items(of=RULE, most=limits.RULES),
-            "The first rule that names the exit code decides; others follow `limit`.",
+            "The first rule that names the exit code decides. With a rule that says `retry`, "
+            "failures that no rule names are not retried.",
         ),
     ),
 )

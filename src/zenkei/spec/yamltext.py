@@ -223,6 +223,6 @@ _SYNTAX_HINTS = {
     "cannot start any token": "indent with spaces, not tabs; quote texts that start with @, % or `",
     "mapping values are not allowed": "quote a text that holds `: `, or check the indentation",
     "could not find expected ':'": "a key ends in a colon and a space: `name: value`",
-    "did not find expected ','": "in [...] and {...}, quote texts with , [ ] { }: `${{ ... }}` is one",
+    "did not find expected ','": "in [...] and {...}, quote texts with , [ ] { }, templates too",
     "did not find expected key": "check the indentation: keys of one mapping stand in one column",
 }
