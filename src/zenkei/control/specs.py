@@ -23,14 +23,18 @@ class SpecCache:
         self._lock = Lock()
         self._known: OrderedDict[Digest, JobSpec] = OrderedDict()
 
-    def get(self, digest: Digest) -> JobSpec:
-        """Raises InternalError if the store lost the text (it is written with the first job)."""
+    def get(self, digest: Digest, *, text: str | None = None) -> JobSpec:
+        """text: the canonical text, where the caller has it; else a miss asks the store.
+
+        Raises InternalError if the store lost the text (it is written with the first job).
+        """
         with self._lock:
             found = self._known.get(digest)
             if found is not None:
                 self._known.move_to_end(digest)
                 return found
-        text = self._store.spec(digest)
+        if text is None:
+            text = self._store.spec(digest)
         if text is None:
             raise InternalError("spec-lost", f"the store has no spec {digest}")
         parsed = specs.from_canonical(text)

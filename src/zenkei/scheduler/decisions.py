@@ -1,0 +1,123 @@
+"""What a plan says: decisions, a reason for everyone left waiting, and when to plan again.
+
+Made by `planner`, read by `control`. Only `Start` is produced now; the other decisions belong to
+preemption (`Preempt`, `Hold`) and to reservations with back-filling in time (`Reserve`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from zenkei.model.cluster import NodePart
+from zenkei.model.ids import JobId
+from zenkei.scheduler.reasons import Reason, delayed, not_yet_tried
+from zenkei.scheduler.snapshot import JobClass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """Start a job on these parts, in rank order, each on a different node of `cluster`."""
+
+    job: JobId
+    cluster: str
+    parts: tuple[NodePart, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preempt:
+    """Ask `victim` to stop so that `favoured` can start where it was."""
+
+    victim: JobId
+    favoured: JobId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hold:
+    """Keep these parts free for `job`, whose victims are still stopping."""
+
+    job: JobId
+    cluster: str
+    parts: tuple[NodePart, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reserve:
+    """`job` will start on these parts at `at_us`; what starts there before must have ended."""
+
+    job: JobId
+    cluster: str
+    parts: tuple[NodePart, ...]
+    at_us: int
+
+
+Decision: TypeAlias = Start | Preempt | Hold | Reserve
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassReason:
+    """Why the jobs of a class wait. head: the first of them in line when it was tried."""
+
+    job_class: JobClass
+    head: JobId
+    reason: Reason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trace:
+    """What the planner did, for the log line of the cycle."""
+
+    waiting: int
+    delayed: int
+    classes_tried: int
+    classes_failed: int
+    started: int
+
+
+class Line(Protocol):
+    """Who waits, as the planner knows it now (not a copy: later deltas change it)."""
+
+    def class_of(self, job: int) -> int | None: ...
+
+    def not_before_us(self, job: int) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """based_on: seq of the world planned for. Decisions are in the order they must be applied.
+
+    next_us: the earliest instant at which planning again could differ although nothing happens.
+    more: stopped at `max_starts`; jobs that fit may be left. reasons: in the order of failing.
+    Equal plans decide the same for the same reasons; how they were computed does not count.
+    """
+
+    based_on: int
+    now_us: int
+    decisions: tuple[Decision, ...] = ()
+    reasons: tuple[ClassReason, ...] = ()
+    next_us: int | None = None
+    more: bool = False
+    trace: Trace
+    started: frozenset[JobId] = field(compare=False, repr=False)
+    by_class: Mapping[int, Reason] = field(compare=False, repr=False)
+    everyone: Reason | None = field(default=None, compare=False, repr=False)
+    line: Line = field(compare=False, repr=False)
+
+    def reason(self, job: JobId) -> Reason | None:
+        """Why `job` waits; None if it starts, is not in line, or came after this plan. O(1).
+
+        Reads the planner's line: call it where the planner is not being changed.
+        """
+        if job in self.started:
+            return None
+        job_class = self.line.class_of(job.key)
+        if job_class is None:
+            return None
+        if self.everyone is not None:
+            return self.everyone
+        not_before_us = self.line.not_before_us(job.key)
+        if not_before_us > self.now_us:
+            return delayed(not_before_us, self.now_us)
+        known = self.by_class.get(job_class)
+        return not_yet_tried() if known is None and self.more else known

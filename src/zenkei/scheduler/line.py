@@ -1,0 +1,190 @@
+"""Who waits, in order: higher priority first, then earlier submission, then smaller id.
+
+Used by `planner`. A segment holds the jobs of one class in one queue, sorted; a plan looks at heads
+only. Jobs whose retry delay has not passed stand aside. Pure. Cost: entering k jobs into a segment
+O(k log n) and a memmove, or one merge if k is large; taking the head out O(1); `due` O(1) while
+time moves forward.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple, TypeAlias
+
+from zenkei.model.ids import JobId
+from zenkei.scheduler.snapshot import WaitingJob
+
+_ID_BITS: Final = 60
+_TIME_BITS: Final = 62
+_ID_MASK: Final = (1 << _ID_BITS) - 1
+_MERGE: Final = 16
+"""From this many new jobs on, a segment is merged instead of searched for each."""
+
+SegmentKey: TypeAlias = tuple[int, int]
+"""Queue, class."""
+
+
+class Waiting(NamedTuple):
+    """Where a waiting job stands."""
+
+    order: int
+    segment: SegmentKey
+    not_before_us: int
+
+
+def order_of(row: WaitingJob) -> int:
+    """One integer that sorts like (-priority, submitted_us, id)."""
+    behind = -row.priority << _TIME_BITS | row.submitted_us
+    return behind << _ID_BITS | row.job
+
+
+def job_of(order: int) -> JobId:
+    """The job that `order_of` was made of."""
+    return JobId.from_key(order & _ID_MASK)
+
+
+class Segment:
+    """Jobs of one class in one queue. keys[start:] are sorted; those before have left."""
+
+    __slots__ = ("keys", "start")
+
+    def __init__(self) -> None:
+        self.keys: list[int] = []
+        self.start = 0
+
+    def __len__(self) -> int:
+        return len(self.keys) - self.start
+
+    def add(self, keys: list[int]) -> None:
+        if len(keys) < _MERGE:
+            for key in keys:
+                insort(self.keys, key, lo=self.start)
+            return
+        del self.keys[: self.start]
+        self.start = 0
+        self.keys.extend(keys)
+        self.keys.sort()  # two runs that are sorted already: a merge
+
+    def remove(self, key: int) -> None:
+        at = bisect_left(self.keys, key, lo=self.start)
+        assert self.keys[at] == key, "only jobs that wait here are removed"
+        if at > self.start:
+            del self.keys[at]
+            return
+        self.start += 1
+        if self.start > _MERGE and self.start * 2 > len(self.keys):
+            del self.keys[: self.start]
+            self.start = 0
+
+    def ahead_of(self, order: int) -> int:
+        """Jobs that stand before `order`."""
+        return bisect_left(self.keys, order, lo=self.start) - self.start
+
+
+class WaitingLine:
+    """See the module's docstring."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, Waiting] = {}
+        self._segments: dict[SegmentKey, Segment] = {}
+        self._aside: list[tuple[int, int]] = []
+        """(not_before_us, job) of those whose time has not come, sorted."""
+        self._now_us = 0
+        """Jobs not before a later instant than this stand aside."""
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def get(self, job: int) -> Waiting | None:
+        return self._jobs.get(job)
+
+    def class_of(self, job: int) -> int | None:
+        """The class of a waiting job; None if it does not wait."""
+        known = self._jobs.get(job)
+        return None if known is None else known.segment[1]
+
+    def not_before_us(self, job: int) -> int:
+        """When a waiting job may be tried. Raises KeyError if it does not wait."""
+        return self._jobs[job].not_before_us
+
+    @property
+    def aside(self) -> int:
+        return len(self._aside)
+
+    @property
+    def next_us(self) -> int | None:
+        """When the first of those that stand aside may come back."""
+        return self._aside[0][0] if self._aside else None
+
+    def segments(self) -> Iterator[tuple[SegmentKey, Segment]]:
+        """Those that have jobs."""
+        return iter(self._segments.items())
+
+    def enter(self, rows: Iterable[WaitingJob]) -> None:
+        """Jobs that wait from now on; none of them waits already."""
+        new: dict[SegmentKey, list[int]] = {}
+        for row in rows:
+            known = Waiting(order_of(row), (row.queue, row.job_class), row.not_before_us)
+            self._jobs[row.job] = known
+            if row.not_before_us > self._now_us:
+                insort(self._aside, (row.not_before_us, row.job))
+            else:
+                new.setdefault(known.segment, []).append(known.order)
+        self._add(new)
+
+    def leave(self, job: int) -> None:
+        """The job waits no longer, if it did. O(1) for the first of its segment."""
+        known = self._jobs.pop(job, None)
+        if known is None:
+            return
+        if known.not_before_us > self._now_us:
+            del self._aside[bisect_left(self._aside, (known.not_before_us, job))]
+            return
+        segment = self._segments[known.segment]
+        segment.remove(known.order)
+        if not len(segment):
+            del self._segments[known.segment]
+
+    def due(self, now_us: int) -> None:
+        """Let those in line whose time has come by `now_us`, and only those.
+
+        O(1) if nothing changes, O(waiting) if the clock ran backwards.
+        """
+        if now_us < self._now_us and any(k.not_before_us > now_us for k in self._jobs.values()):
+            self._start_over(now_us)
+            return
+        self._now_us = now_us
+        passed = bisect_left(self._aside, (now_us + 1,))
+        new: dict[SegmentKey, list[int]] = {}
+        for _, job in self._aside[:passed]:
+            known = self._jobs[job]
+            new.setdefault(known.segment, []).append(known.order)
+        del self._aside[:passed]
+        self._add(new)
+
+    def _start_over(self, now_us: int) -> None:
+        self._now_us = now_us
+        self._segments.clear()
+        new: dict[SegmentKey, list[int]] = {}
+        for known in self._jobs.values():
+            if known.not_before_us <= now_us:
+                new.setdefault(known.segment, []).append(known.order)
+        self._aside = sorted(
+            (known.not_before_us, job)
+            for job, known in self._jobs.items()
+            if known.not_before_us > now_us
+        )
+        self._add(new)
+
+    def _add(self, new: dict[SegmentKey, list[int]]) -> None:
+        for key, orders in new.items():
+            segment = self._segments.get(key)
+            if segment is None:
+                segment = self._segments[key] = Segment()
+            segment.add(orders)
+
+    def ahead_of(self, job: int) -> int:
+        """Jobs of all classes that stand before a waiting job. O(segments · log jobs)."""
+        order = self._jobs[job].order
+        return sum(segment.ahead_of(order) for segment in self._segments.values())

@@ -1,0 +1,338 @@
+"""The planner: who starts now, where, and why everybody else waits.
+
+Called by `control.planner`. Pure: the same snapshot, `now_us` and `seed` give the same plan, under
+every hash seed. What is kept between plans are inputs (indexes of nodes, the line, tallies of what
+can ever fit); every plan is decided from scratch on them and leaves them as they were, so a planner
+kept by deltas plans exactly like a cold one (tested).
+
+Ideal: nobody who could start waits, and nobody waits for ever.
+Policy now: the job at the head of the line that fits starts; one that does not fit is passed over,
+and smaller ones behind it may start (back-filling without reservations). A large gang can thus be
+overtaken for as long as small jobs keep coming; its reason says what it waits for, and a higher
+priority does not reserve anything either. `Reserve` ends that when durations are known.
+A class that did not fit is not tried again in the same plan: resources only shrink within it.
+A gang stays within one cluster; clusters are tried in the order of their names.
+
+Cost: `apply` O(changed jobs · log) + O(parts on the nodes touched); `plan` O(segments) for the
+heads + O(log) per start + O(states) per class that fails; never O(waiting), never O(nodes).
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heapreplace
+from typing import Final
+
+from zenkei.model.cluster import Node, NodePart, NodeState
+from zenkei.model.ids import JobId
+from zenkei.model.resources import DeviceShare, Free, Misfit, Request
+from zenkei.scheduler.census import Census, asked
+from zenkei.scheduler.decisions import ClassReason, Plan, Start, Trace
+from zenkei.scheduler.explain import Explanation, NodeNow, explain
+from zenkei.scheduler.free import HeldPart, check, left_of
+from zenkei.scheduler.line import Segment, WaitingLine, job_of
+from zenkei.scheduler.reasons import Reason, ReasonCode, paused
+from zenkei.scheduler.snapshot import Delta, JobClass, Snapshot
+from zenkei.scheduler.states import NodeIndex, NodeRow, Shape, Tally
+
+MOST_STARTS: Final = 256
+"""Starts of one plan: they share a transaction."""
+
+
+def plan(snapshot: Snapshot, *, now_us: int, seed: int = 0, max_starts: int = MOST_STARTS) -> Plan:
+    """The plan of a cold planner."""
+    return Planner(snapshot).plan(now_us=now_us, seed=seed, max_starts=max_starts)
+
+
+class Planner:
+    """See the module's docstring. Not safe to share between threads without a lock."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._classes: list[JobClass] = []
+        self._wanted: list[dict[str, tuple[str, ...]]] = []
+        self._shapes: dict[tuple[int, str], Shape] = {}
+        self._nodes: dict[str, Node] = {}
+        self._clusters: dict[str, int] = {}
+        self._held: dict[str, dict[int, list[HeldPart]]] = {}
+        self._holds: dict[int, list[str]] = {}
+        self._index = NodeIndex()
+        self._census = Census()
+        self._line = WaitingLine()
+        self._queues: list[str] = []
+        self._paused = ""
+        self.seq = 0
+        self.apply(
+            Delta(
+                seq=snapshot.seq,
+                classes=snapshot.classes,
+                queues=snapshot.queues,
+                waiting=tuple(snapshot.waiting.rows()),
+                held=tuple(snapshot.held.rows()),
+                nodes=snapshot.nodes,
+                paused=snapshot.paused,
+            )
+        )
+
+    # -- what is known ---------------------------------------------------------------------------
+    def apply(self, delta: Delta) -> None:
+        """Take in what was committed."""
+        self._add_classes(delta.classes)
+        self._queues.extend(delta.queues)
+        touched: dict[str, None] = {}
+        for job in delta.changed:
+            self._line.leave(job)
+            for name in self._holds.pop(job, ()):
+                del self._held[name][job]
+                touched[name] = None
+        for part in delta.held:
+            self._hold(part)
+            touched[part.node] = None
+        self._line.enter(delta.waiting)
+        for name in delta.removed_nodes:
+            self._remove_node(name)
+            touched.pop(name, None)
+        for node in delta.nodes:
+            self._put_node(node)
+            touched.pop(node.name, None)
+        for name in touched:
+            self._refill(name)
+        if delta.paused is not None:
+            self._paused = delta.paused
+        self.seq = delta.seq
+
+    def _add_classes(self, classes: tuple[JobClass, ...]) -> None:
+        if not classes:
+            return
+        self._classes.extend(classes)
+        self._wanted.extend(dict(c.constraints) for c in classes)
+        self._index.use_labels(key for c in classes for key, _ in c.constraints)
+
+    def _hold(self, part: HeldPart) -> None:
+        parts = self._held.setdefault(part.node, {}).setdefault(part.job, [])
+        if not parts:
+            self._holds.setdefault(part.job, []).append(part.node)
+        parts.append(part)
+
+    def _left(self, node: Node) -> Free:
+        held = self._held.get(node.name, {})
+        return left_of(node, (part for parts in held.values() for part in parts))
+
+    def _refill(self, name: str) -> None:
+        """What is held on the node has changed."""
+        if not self._held[name]:
+            del self._held[name]
+        row = self._index.rows.get(name)
+        if row is not None:
+            row.free = self._left(row.node)
+            self._index.move(row)
+
+    def _put_node(self, node: Node) -> None:
+        if node.name in self._nodes:
+            self._remove_node(node.name)
+        self._nodes[node.name] = node
+        self._clusters[node.cluster] = self._clusters.get(node.cluster, 0) + 1
+        self._census.put(node)
+        if node.state is NodeState.READY:
+            self._index.put(NodeRow(node, self._left(node)))
+
+    def _remove_node(self, name: str) -> None:
+        """What is held there stays known: the node may come back with it."""
+        node = self._nodes.pop(name, None)
+        if node is None:
+            return
+        self._census.drop(name)
+        self._clusters[node.cluster] -= 1
+        if not self._clusters[node.cluster]:
+            del self._clusters[node.cluster]
+        row = self._index.rows.get(name)
+        if row is not None:
+            self._index.drop(row)
+
+    # -- planning --------------------------------------------------------------------------------
+    def plan(self, *, now_us: int, seed: int = 0, max_starts: int = MOST_STARTS) -> Plan:
+        """Decide from scratch. seed: for policies that draw lots; none does yet."""
+        self._line.due(now_us)
+        self._index.sweep()
+        cycle = _Cycle(self, max_starts)
+        if not self._paused:
+            try:
+                cycle.run()
+            finally:
+                cycle.undo()
+        return Plan(
+            based_on=self.seq,
+            now_us=now_us,
+            decisions=tuple(cycle.starts),
+            reasons=tuple(cycle.reasons),
+            next_us=self._line.next_us,
+            more=cycle.more,
+            trace=Trace(
+                waiting=len(self._line),
+                delayed=self._line.aside,
+                classes_tried=len(cycle.tried),
+                classes_failed=len(cycle.failed),
+                started=len(cycle.starts),
+            ),
+            started=frozenset(start.job for start in cycle.starts),
+            by_class=cycle.failed,
+            everyone=paused(self._paused) if self._paused else None,
+            line=self._line,
+        )
+
+    def explain(self, job: JobId, last: Plan | None) -> Explanation | None:
+        """The full account of a waiting job as things are now; None if it does not wait.
+
+        last: the plan that tried it, for its reason. O(nodes + parts held + segments).
+        """
+        known = self._line.get(job.key)
+        if known is None:
+            return None
+        job_class = self._classes[known.segment[1]]
+        nodes = (
+            NodeNow(node, self._left(node), self._held_on(name))
+            for name, node in sorted(self._nodes.items())
+        )
+        return explain(
+            job=job,
+            job_class=job_class,
+            nodes=tuple(nodes),
+            ahead=self._line.ahead_of(job.key),
+            reason=last.reason(job) if last is not None else None,
+        )
+
+    def _held_on(self, name: str) -> tuple[HeldPart, ...]:
+        return tuple(part for parts in self._held.get(name, {}).values() for part in parts)
+
+    def shape(self, job_class: int, cluster: str) -> Shape:
+        """Interned, so that a placement need not build it."""
+        known = self._shapes.get((job_class, cluster))
+        if known is None:
+            wanted = self._classes[job_class]
+            asks = wanted.request
+            known = self._shapes[job_class, cluster] = Shape(
+                cluster, asks.gpu_count, asks.gpu_milli, asks.gpu_kinds, wanted.constraints
+            )
+        return known
+
+    def place(self, job_class: int) -> tuple[str, list[NodeRow]] | None:
+        """The nodes for one job of a class in the first cluster that has enough of them."""
+        wanted = self._classes[job_class]
+        for cluster in sorted(self._clusters):
+            shape = self.shape(job_class, cluster)
+            rows = self._index.select(shape, wanted.request, wanted.nodes)
+            if len(rows) == wanted.nodes:
+                return cluster, rows
+        return None
+
+
+class _Cycle:
+    """One plan in the making: takes from the planner's rows and puts everything back."""
+
+    def __init__(self, planner: Planner, max_starts: int) -> None:
+        self._of = planner
+        self._max_starts = max_starts
+        self._before: dict[str, tuple[NodeRow, Free]] = {}
+        self.starts: list[Start] = []
+        self.reasons: list[ClassReason] = []
+        self.failed: dict[int, Reason] = {}
+        self.tried: set[int] = set()
+        self.more = False
+
+    def run(self) -> None:
+        """Walk the line: the smallest head of all segments is the next job."""
+        heap = [
+            (segment.keys[segment.start], segment.start, key[1], segment)
+            for key, segment in self._of._line.segments()
+        ]
+        heapify(heap)
+        while heap:
+            order, at, job_class, segment = heap[0]
+            if job_class in self.failed:
+                heappop(heap)
+                continue
+            if len(self.starts) >= self._max_starts:
+                self.more = True
+                return
+            self.tried.add(job_class)
+            if not self._start(job_of(order), job_class):
+                heappop(heap)
+            else:
+                self._advance(heap, at + 1, job_class, segment)
+
+    @staticmethod
+    def _advance(
+        heap: list[tuple[int, int, int, Segment]], at: int, job_class: int, segment: Segment
+    ) -> None:
+        if at < len(segment.keys):
+            heapreplace(heap, (segment.keys[at], at, job_class, segment))
+        else:
+            heappop(heap)
+
+    def _start(self, job: JobId, job_class: int) -> bool:
+        placed = self._of.place(job_class)
+        wanted = self._of._classes[job_class]
+        if placed is None:
+            reason = self._reason(job_class)
+            self.failed[job_class] = reason
+            self.reasons.append(ClassReason(job_class=wanted, head=job, reason=reason))
+            return False
+        cluster, rows = placed
+        constraints = self._of._wanted[job_class]
+        parts = tuple(self._take(row, wanted.request, constraints) for row in rows)
+        self.starts.append(Start(job=job, cluster=cluster, parts=parts))
+        return True
+
+    def _take(
+        self, row: NodeRow, request: Request, constraints: dict[str, tuple[str, ...]]
+    ) -> NodePart:
+        """The devices are those that the applier will find, by the same predicate."""
+        devices: tuple[DeviceShare, ...] | Misfit = check(row.node, row.free, request, constraints)
+        assert not isinstance(devices, Misfit), f"index and check disagree: {devices}"
+        if row.node.name not in self._before:
+            self._before[row.node.name] = (row, row.free.copy())
+        row.free.take(request, devices)
+        self._of._index.move(row)
+        return NodePart(node=row.node.name, request=request, devices=devices)
+
+    def undo(self) -> None:
+        """Every touched node is as it was before the plan."""
+        for row, free in self._before.values():
+            row.free = free
+            self._of._index.move(row)
+
+    def _reason(self, job_class: int) -> Reason:
+        planner = self._of
+        wanted = planner._classes[job_class]
+        obstacle = planner._census.obstacle(wanted)
+        if obstacle is not None:
+            return obstacle
+        best, ready = Tally(), 0
+        for cluster, suits in sorted(planner._census.suits(wanted).items()):
+            tally = planner._index.tally(planner.shape(job_class, cluster), wanted.request)
+            if suits.ready >= wanted.nodes and (not ready or tally.fitting > best.fitting):
+                best, ready = tally, suits.ready
+        return _busy(wanted, best, ready)
+
+
+def _busy(wanted: JobClass, tally: Tally, ready: int) -> Reason:
+    """Suitable nodes are there, but jobs hold what is needed: the first thing that runs out."""
+    if tally.with_gpus < wanted.nodes:
+        code = ReasonCode.GPUS_BUSY
+    elif tally.with_cpus < wanted.nodes:
+        code = ReasonCode.CPUS_BUSY
+    elif tally.with_memory < wanted.nodes:
+        code = ReasonCode.MEMORY_BUSY
+    else:
+        code = ReasonCode.TMP_BUSY
+    return Reason(
+        code=code,
+        numbers={
+            **asked(wanted),
+            "ready_nodes": ready,
+            "nodes_with_gpus": tally.with_gpus,
+            "nodes_with_cpus": tally.with_cpus,
+            "nodes_with_memory": tally.with_memory,
+            "nodes_fitting": tally.fitting,
+            "gpus_free": tally.gpus_free,
+            "most_gpus_free": tally.most_gpus_free,
+        },
+    )

@@ -1,0 +1,214 @@
+"""Why a job waits: a closed list of codes, each with a severity, its numbers and one sentence.
+
+Made by `planner` for every class of jobs that did not fit; shown by the command line and the pages.
+A reason is data: the sentence is made from the numbers, never parsed. Pure. Cost: O(1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+Numbers: TypeAlias = dict[str, int | str]
+
+
+class Severity(StrEnum):
+    """WAITING ends by itself. BLOCKED needs somebody. NEVER needs another request or machine."""
+
+    WAITING = "waiting"
+    BLOCKED = "blocked"
+    NEVER = "never"
+
+
+class ReasonCode(StrEnum):
+    """The whole list. Each has its section in `docs/concepts/scheduling.md`."""
+
+    GPUS_BUSY = "gpus_busy"
+    CPUS_BUSY = "cpus_busy"
+    MEMORY_BUSY = "memory_busy"
+    TMP_BUSY = "tmp_busy"
+    RETRY_DELAY = "retry_delay"
+    NOT_YET_TRIED = "not_yet_tried"
+    PAUSED = "paused"
+    NO_NODES = "no_nodes"
+    NODES_NOT_READY = "nodes_not_ready"
+    DEVICES_IN_FOREIGN_USE = "devices_in_foreign_use"
+    TOO_FEW_NODES = "too_few_nodes"
+    NO_SUCH_LABELS = "no_such_labels"
+    NO_SUCH_GPU = "no_such_gpu"
+    TOO_MANY_GPUS = "too_many_gpus"
+    TOO_MANY_CPUS = "too_many_cpus"
+    TOO_MUCH_MEMORY = "too_much_memory"
+    TOO_MUCH_TMP = "too_much_tmp"
+
+
+_SEVERITY: Final = {
+    ReasonCode.GPUS_BUSY: Severity.WAITING,
+    ReasonCode.CPUS_BUSY: Severity.WAITING,
+    ReasonCode.MEMORY_BUSY: Severity.WAITING,
+    ReasonCode.TMP_BUSY: Severity.WAITING,
+    ReasonCode.RETRY_DELAY: Severity.WAITING,
+    ReasonCode.NOT_YET_TRIED: Severity.WAITING,
+    ReasonCode.PAUSED: Severity.BLOCKED,
+    ReasonCode.NO_NODES: Severity.BLOCKED,
+    ReasonCode.NODES_NOT_READY: Severity.BLOCKED,
+    ReasonCode.DEVICES_IN_FOREIGN_USE: Severity.BLOCKED,
+    ReasonCode.TOO_FEW_NODES: Severity.NEVER,
+    ReasonCode.NO_SUCH_LABELS: Severity.NEVER,
+    ReasonCode.NO_SUCH_GPU: Severity.NEVER,
+    ReasonCode.TOO_MANY_GPUS: Severity.NEVER,
+    ReasonCode.TOO_MANY_CPUS: Severity.NEVER,
+    ReasonCode.TOO_MUCH_MEMORY: Severity.NEVER,
+    ReasonCode.TOO_MUCH_TMP: Severity.NEVER,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reason:
+    """Why a job waits. numbers: by name, units last in the name; all that the sentence says."""
+
+    code: ReasonCode
+    numbers: Numbers = field(default_factory=dict)
+
+    @property
+    def severity(self) -> Severity:
+        return _SEVERITY[self.code]
+
+    @property
+    def text(self) -> str:
+        """One English sentence, without a full stop."""
+        return _TEXTS[self.code](self.numbers)
+
+    @property
+    def hint(self) -> str:
+        """What the asker can do about it; empty if it is to wait."""
+        make = _HINTS.get(self.code)
+        return make(self.numbers) if make else ""
+
+
+def delayed(not_before_us: int, now_us: int) -> Reason:
+    """A retry that waits out its back-off."""
+    return Reason(
+        code=ReasonCode.RETRY_DELAY,
+        numbers={"not_before_us": not_before_us, "left_us": not_before_us - now_us},
+    )
+
+
+def not_yet_tried() -> Reason:
+    """The cycle stopped at its limit of starts before this job's turn."""
+    return Reason(code=ReasonCode.NOT_YET_TRIED)
+
+
+def paused(why: str) -> Reason:
+    """Nothing starts at all."""
+    return Reason(code=ReasonCode.PAUSED, numbers={"why": why})
+
+
+def count(number: int | str, thing: str) -> str:
+    """`1 node`, `3 nodes`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def cores(milli: int | str) -> str:
+    """`8`, `0.5`: thousandths of a core or of a GPU, as people say it."""
+    return f"{int(milli) / 1000:g}"
+
+
+def size(number: int | str) -> str:
+    """`16 GiB`: bytes in the largest unit of which there is at least one."""
+    value = float(number)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(value) < 1024 or unit == "TiB":
+            break
+        value /= 1024
+    return f"{value:.4g} {unit}"
+
+
+def gpus(n: Numbers) -> str:
+    """`8 GPUs`, `0.5 of a GPU`: what the job asks of each node."""
+    if n["gpu_milli"] == 1000:
+        return count(n["gpus"], "GPU")
+    return f"{cores(n['gpu_milli'])} of a GPU"
+
+
+def _busy(n: Numbers, asked: str, enough: str) -> str:
+    where = "1 node has" if n[enough] == 1 else f"{n[enough]} nodes have"
+    them = "a node" if n["nodes"] == 1 else f"{n['nodes']} nodes"
+    return f"waits for {them} with {asked} free: now {where}, of {n['ready_nodes']} that could"
+
+
+def _gpus_busy(n: Numbers) -> str:
+    said = _busy(n, gpus(n), "nodes_with_gpus")
+    return f"{said}; {count(n['gpus_free'], 'whole GPU')} free, at most {n['most_gpus_free']} on a node"
+
+
+def _not_ready(n: Numbers) -> str:
+    need = count(n["nodes"], "node")
+    return f"{need} needed, but {n['ready_nodes']} of {n['suitable_nodes']} suitable ones are ready"
+
+
+_TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
+    ReasonCode.GPUS_BUSY: _gpus_busy,
+    ReasonCode.CPUS_BUSY: lambda n: _busy(n, f"{cores(n['cpu_milli'])} CPUs", "nodes_with_cpus"),
+    ReasonCode.MEMORY_BUSY: lambda n: _busy(
+        n, f"{size(n['memory_bytes'])} of memory", "nodes_with_memory"
+    ),
+    ReasonCode.TMP_BUSY: lambda n: _busy(
+        n, f"{size(n['tmp_bytes'])} of scratch space", "nodes_fitting"
+    ),
+    ReasonCode.RETRY_DELAY: lambda n: f"tries again in {int(n['left_us']) / 1e6:.1f} s",
+    ReasonCode.NOT_YET_TRIED: lambda n: "its turn comes in the next cycle",
+    ReasonCode.PAUSED: lambda n: f"nothing starts now: {n['why']}",
+    ReasonCode.NO_NODES: lambda n: "no node has registered yet",
+    ReasonCode.NODES_NOT_READY: _not_ready,
+    ReasonCode.DEVICES_IN_FOREIGN_USE: lambda n: (
+        f"{gpus(n)} on {count(n['nodes'], 'node')} needed, but processes that zenkei did not start "
+        f"use {count(n['blocked_gpus'], 'GPU')} there"
+    ),
+    ReasonCode.TOO_FEW_NODES: lambda n: (
+        f"asked for {count(n['nodes'], 'node')}, the cluster has {n['suitable_nodes']} such"
+    ),
+    ReasonCode.NO_SUCH_LABELS: lambda n: f"no node matches the constraints {n['constraints']}",
+    ReasonCode.NO_SUCH_GPU: lambda n: (
+        f"asked for GPU type {n['gpu_kinds']}, the cluster has {n['cluster_gpu_kinds'] or 'none'}"
+    ),
+    ReasonCode.TOO_MANY_GPUS: lambda n: (
+        f"asked for {gpus(n)} per node, "
+        + (f"the largest node has {n['largest']}" if n["largest"] else "no node has any")
+    ),
+    ReasonCode.TOO_MANY_CPUS: lambda n: (
+        f"asked for {cores(n['cpu_milli'])} CPUs per node, the largest node has "
+        f"{cores(n['largest'])}"
+    ),
+    ReasonCode.TOO_MUCH_MEMORY: lambda n: (
+        f"asked for {size(n['memory_bytes'])} of memory per node, the largest node has "
+        f"{size(n['largest'])}"
+    ),
+    ReasonCode.TOO_MUCH_TMP: lambda n: (
+        f"asked for {size(n['tmp_bytes'])} of scratch space per node, the largest node has "
+        f"{size(n['largest'])}"
+    ),
+}
+
+_HINTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
+    ReasonCode.NO_NODES: lambda n: "`zenkei nodes` shows nodes as they register",
+    ReasonCode.NODES_NOT_READY: lambda n: "`zenkei nodes` says what is wrong with the others",
+    ReasonCode.DEVICES_IN_FOREIGN_USE: lambda n: "`zenkei nodes` names the devices",
+    ReasonCode.TOO_FEW_NODES: lambda n: (
+        f"ask for at most {count(n['suitable_nodes'], 'node')} (`resources.nodes`)"
+    ),
+    ReasonCode.NO_SUCH_LABELS: lambda n: "`zenkei nodes` shows the labels of each node",
+    ReasonCode.NO_SUCH_GPU: lambda n: "leave `resources.gpu_type` out to take any",
+    ReasonCode.TOO_MANY_GPUS: lambda n: (
+        f"ask for at most {n['largest']} per node (`resources.gpus`), on more nodes"
+        if n["largest"]
+        else "leave `resources.gpus` out to run on CPUs"
+    ),
+    ReasonCode.TOO_MANY_CPUS: lambda n: f"ask for at most `resources.cpus: {cores(n['largest'])}`",
+    ReasonCode.TOO_MUCH_MEMORY: lambda n: (
+        f"ask for at most {size(n['largest'])} (`resources.memory`)"
+    ),
+    ReasonCode.TOO_MUCH_TMP: lambda n: f"ask for at most {size(n['largest'])} (`resources.tmp`)",
+}
