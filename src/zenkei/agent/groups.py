@@ -168,8 +168,8 @@ def _remove(path: str) -> None:
 
 def _write(path: str, text: str) -> bool:
     try:
-        with open(path, "w", encoding="ascii") as file:
-            file.write(text)
+        with open(path, "wb", buffering=0) as file:
+            file.write(text.encode())
     except OSError:
         return False
     return True

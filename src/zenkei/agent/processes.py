@@ -15,8 +15,8 @@ _PROC = "/proc"
 
 def boot_id() -> str:
     """Changes with every boot of the machine."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        return file.read().decode().strip()
 
 
 def start_ticks(pid: int) -> int:

@@ -111,7 +111,8 @@ class Supervisor:
     def _start_ranks(self) -> None:
         document = self.attempt.document
         self.ranks.start_all()
-        self.attempt.report(records.STARTED)
+        # a lost record is a lost node all the same: only what ended must survive a power cut
+        self.attempt.report(records.STARTED, sync=False)
         if document.time_limit_s:
             self.time_limit_at = time.monotonic() + document.time_limit_s
         if document.memory_bytes and not self.attempt.group.limits_memory:
