@@ -14,7 +14,7 @@ def check(body: Any, query: dict[str, Any], *, as_json: bool) -> int:
     """Raises InvalidInput with all problems; prints what the file means if there is none."""
     read = reader(query["source"])
     if isinstance(body, bytes):
-        parsed = spec.parse(body, file=query["file"], read=read)
+        parsed = spec.parse(body, file=query["file"], folder=query["source"], read=read)
     else:
         parsed = spec.from_flags({**body["flags"], "command": body["command"]}, read=read)
     members = len(spec.members(parsed))

@@ -96,7 +96,7 @@ def submit(services: Services, who: Principal, ask: Ask, say: Callable[[str], No
 def _parse(ask: Ask, folder: str) -> JobSpec:
     read = reader(folder) if folder else None
     if not ask.flags:
-        return specs.parse(ask.body, file=ask.file or "job.yaml", read=read)
+        return specs.parse(ask.body, file=ask.file or "job.yaml", folder=folder, read=read)
     try:
         wish = Flags.model_validate_json(ask.body)
     except ValidationError as error:

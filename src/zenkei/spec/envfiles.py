@@ -145,8 +145,8 @@ class _Files:
             return None
         try:
             content = self._read(path)
-        except (OSError, LookupError, ZenkeiError) as error:
-            why = getattr(error, "strerror", None) or getattr(error, "message", None) or "not there"
+        except (OSError, LookupError, ValueError, ZenkeiError) as error:
+            why = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
             message = f"`{where}` names `{show(path)}`, which cannot be read: {show(str(why))}"
             self._to.add(node, Code.FILE, message, "paths are relative to the job file")
             return None

@@ -22,13 +22,14 @@ from zenkei.spec.tree import Node, from_values
 from zenkei.spec.yamltext import read_tree
 
 
-def parse(text: bytes, *, file: str, read: Read | None = None) -> JobSpec:
+def parse(text: bytes, *, file: str, folder: str = "", read: Read | None = None) -> JobSpec:
     """The job that `text` asks for. Raises InvalidInput.
 
-    file: its path or name, for messages and for the job's default name. read: content of the files
-    it names (requirements, lock), by path relative to it; without it such keys are refused.
+    file: its path or name, for messages. folder: the directory it stands in, for the job's default
+    name (if empty, that of `file`). read: content of the files it names (requirements, lock), by
+    path relative to it; without it such keys are refused.
     """
-    to = Reading(file, HOMES)
+    to = Reading(file, HOMES, folder=folder)
     return _finish(read_tree(text, to), to, read)
 
 

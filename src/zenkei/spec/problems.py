@@ -93,10 +93,11 @@ class Reading:
     """One pass over one file. `file` is the name to show.
 
     homes: the section of each key that exists in only one ('' is the file itself), for hints.
+    folder: where the file stands, if `file` does not say; `path` is both.
     """
 
-    def __init__(self, file: str, homes: AnyMapping[str, str]) -> None:
-        self.path = file
+    def __init__(self, file: str, homes: AnyMapping[str, str], *, folder: str = "") -> None:
+        self.path = f"{folder.rstrip('/')}/{file.rpartition('/')[2]}" if folder else file
         self.file = show_path(file) or "job.yaml"
         self.homes = homes
         self.problems: list[Problem] = []

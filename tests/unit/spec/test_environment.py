@@ -111,9 +111,13 @@ def test_without_a_reader_files_cannot_be_named():
     assert "no files can be read here" in caught.value.message
 
 
-def test_what_the_reader_says_is_told():
+@pytest.mark.parametrize(
+    "error",
+    [NotFound("no-such-file", "a.lock was not sent"), OSError("a.lock was not sent")],
+)
+def test_what_the_reader_says_is_told(error: Exception):
     def read(path: str) -> bytes:
-        raise NotFound("no-such-file", f"{path} was not sent")
+        raise error
 
     with pytest.raises(InvalidInput, match=r"a\.lock was not sent"):
         spec.parse(b"command: x\nenv: {lock: a.lock}", file="job.yaml", read=read)

@@ -69,3 +69,10 @@ def test_a_job_without_a_name_is_called_by_its_directory_or_script(
 ):
     page = spec.parse(f'command: "{command}"'.encode(), file=file)
     assert page.name == name
+
+
+def test_the_folder_may_be_told_apart_from_the_name_that_messages_show():
+    assert spec.parse(b"command: x", file="job.yaml", folder="/home/me/digits/").name == "digits"
+    with pytest.raises(InvalidInput) as caught:
+        spec.parse(b"commnd: x", file="job.yaml", folder="/home/me/digits")
+    assert str(caught.value.problems[0].at) == "job.yaml:1:1"
