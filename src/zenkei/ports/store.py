@@ -148,8 +148,8 @@ class PlanningDelta:
     """What the planner must know of commits after `since`, up to `seq`.
 
     jobs: every job that changed, as it is now (all states). allocations: those of the changed jobs;
-    a changed job without one holds nothing. nodes: every node that changed. removed_nodes: gone, and
-    perhaps never known to the reader.
+    a changed job without one holds nothing. nodes: every node that changed. removed_nodes: gone,
+    and perhaps never known to the reader.
     `specs` has the canonical text of digests that appear in `jobs` for PENDING or allocated jobs.
     """
 

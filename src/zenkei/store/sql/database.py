@@ -106,13 +106,6 @@ class Database:
         with translated(self.place), self._reader.connect() as connection:
             yield connection
 
-    @contextmanager
-    def outside(self) -> Iterator[Connection]:
-        """No transaction of ours: for PRAGMAs and migrations."""
-        engine = self._writer.execution_options(isolation_level="AUTOCOMMIT")
-        with translated(self.place), engine.connect() as connection:
-            yield connection
-
     def counters(self, connection: Connection, *, lock: bool = False) -> tuple[Any, ...]:
         """(seq, number, effect, at_us, now_us). With `lock` no other writer comes in between."""
         text = self._locked_counters if lock else self._counters
