@@ -6,6 +6,7 @@ the way out: 10,000 rows take 40 ms instead of 150.
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import orjson
@@ -16,7 +17,11 @@ from zenkei.model.resources import DeviceShare
 
 def dumps(value: Any) -> bytes:
     """Raises TypeError for what has no form on the wire."""
-    return orjson.dumps(value, default=_form, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(value, default=_form)
+    except TypeError:
+        # bytes of a file name that are no UTF-8 live in a text as lone surrogates
+        return orjson.dumps(_readable(value), default=_form)
 
 
 def _form(value: Any) -> Any:
@@ -26,7 +31,18 @@ def _form(value: Any) -> Any:
         return {"index": value.index, "milli": value.milli}
     if isinstance(value, frozenset | set):
         return sorted(value)
-    if isinstance(value, str):
-        # lone surrogates stand for bytes of file names that are no UTF-8
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     raise TypeError(f"{type(value).__name__} has no form on the wire")
+
+
+def _readable(value: Any) -> Any:
+    """The same value with every text fit for JSON: `\\xff` stands for a byte that is no UTF-8."""
+    if isinstance(value, str):
+        raw = value.encode("utf-8", "surrogateescape")
+        return raw.decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return {_readable(key): _readable(one) for key, one in value.items()}
+    if isinstance(value, list) or type(value) is tuple:
+        return [_readable(one) for one in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _readable(getattr(value, f.name)) for f in fields(value)}
+    return value

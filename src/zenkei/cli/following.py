@@ -109,13 +109,12 @@ class Follower:
         exit_ = data.get("exit")
         if exit_ is None or self._quiet:
             return
-        whose = "the job's own code" if exit_["by"] == "job" else "zenkei's code"
-        code = exit_["code"]
-        tail = f": exit code {code} ({whose})" if code else ""
-        self._line(f"job {data['id']} {exit_['text']}{tail}")
         if data.get("message"):
             self._line(str(data["message"]))
         self._result(data.get("result"))
+        whose = "the job's own" if exit_["by"] == "job" else "zenkei's"
+        code = f" (exit code {exit_['code']} is {whose})" if exit_["code"] else ""
+        self._line(f"job {data['id']} {exit_['text']}{code}")
 
     def _result(self, result: Json | None) -> None:
         if not result:

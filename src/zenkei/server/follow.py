@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 from zenkei.api import views
 from zenkei.model import event as e
 from zenkei.model.access import Principal
-from zenkei.model.data import Result
+from zenkei.model.data import Result, ResultState
 from zenkei.model.errors import InvalidInput, NotFound
 from zenkei.model.event import Event
 from zenkei.model.ids import AttemptId, JobId
@@ -231,7 +231,7 @@ class JobFollower:
 
     def _log_message(self, chunks: list[logs.Chunk]) -> Sse:
         wish = self._wish
-        lines = [self._texts.line(c) for c in chunks if wanted(c, wish.ranks, wish.since_us)]
+        lines = [list(self._texts.line(c)) for c in chunks if wanted(c, wish.ranks, wish.since_us)]
         return Sse("log", {"attempt": self._attempt, "chunks": lines}, self._id())
 
     def _progress(self) -> list[str]:
@@ -271,7 +271,8 @@ class JobFollower:
             return True
         if self._state not in TERMINAL:
             return False
-        return not self._attempt or await in_thread(self._result) is not None
+        result = await in_thread(self._result) if self._attempt else None
+        return not self._attempt or is_kept(result)
 
     def _result(self) -> Result | None:
         try:
@@ -297,3 +298,8 @@ class JobFollower:
     def _id(self) -> str:
         offsets = tuple(self._tail.offsets) if self._tail is not None else ()
         return str(Position(self._seq, self._attempt, offsets))
+
+
+def is_kept(result: Result | None) -> bool:
+    """Whether the sealing of an attempt's output is over, well or not."""
+    return result is not None and result.state is not ResultState.SEALING

@@ -17,7 +17,7 @@ from zenkei.model.errors import NotFound
 from zenkei.model.event import EventKind
 from zenkei.model.ids import JobId
 from zenkei.model.job import TERMINAL, Job, JobState
-from zenkei.server.follow import KEEP_ALIVE_S, LATEST_S, Wakes
+from zenkei.server.follow import KEEP_ALIVE_S, LATEST_S, Wakes, is_kept
 from zenkei.server.services import Services, in_thread
 from zenkei.server.sse import KEEP_ALIVE, Sse
 
@@ -105,7 +105,9 @@ class ArrayFollower:
         for row in self._rows():
             if row.attempt:
                 try:
-                    self._services.queries.result(self._principal, row.id)
+                    result = self._services.queries.result(self._principal, row.id)
                 except NotFound:
+                    return False
+                if not is_kept(result):
                     return False
         return True

@@ -1,0 +1,94 @@
+"""`zenkei cancel`, `hold`, `release`, `rerun`: one request for each job or array named.
+
+Every job is tried, whatever happens to the others; the first refusal decides the exit code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from zenkei.cli import session
+from zenkei.cli.arguments import Parser
+from zenkei.cli.render import clean
+from zenkei.client.client import segment
+from zenkei.client.failure import Failure
+
+Json = dict[str, Any]
+
+
+def cancel(argv: list[str]) -> int:
+    """End jobs for good. --grace 0 kills at once."""
+    parser = Parser("cancel", "End jobs for good: SIGTERM, a grace, SIGKILL.")
+    parser.add_argument("--grace", type=float, default=None, metavar="S", help="seconds of grace")
+    parser.jobs()
+    args = parser.parse_args(argv)
+    body = {} if args.grace is None else {"grace_s": args.grace}
+    return _each(args, lambda client, path: client.post(f"{path}/cancel", body))
+
+
+def hold(argv: list[str]) -> int:
+    parser = Parser("hold", "Keep jobs from starting; running ones are stopped and held.")
+    parser.jobs()
+    return _each(parser.parse_args(argv), lambda client, path: client.post(f"{path}/hold"))
+
+
+def release(argv: list[str]) -> int:
+    parser = Parser("release", "Let held jobs go on.")
+    parser.jobs()
+    return _each(parser.parse_args(argv), lambda client, path: client.post(f"{path}/release"))
+
+
+def rerun(argv: list[str]) -> int:
+    """New jobs with the spec and code of old ones; prints their ids."""
+    parser = Parser("rerun", "Run jobs again, as new jobs with the same spec and code.")
+    parser.jobs()
+    key = os.urandom(16).hex()
+    return _each(
+        parser.parse_args(argv),
+        lambda client, path: client.post(f"{path}/rerun", {"request_key": f"{key}-{path}"}),
+    )
+
+
+def _each(args: Any, ask: Callable[[session.Session, str], Json]) -> int:
+    client = session.open()
+    answers: list[Json] = []
+    refused: Failure | None = None
+    for job in args.jobs:
+        try:
+            answer = ask(client, f"/v1/jobs/{segment(job)}")
+        except Failure as failure:
+            if len(args.jobs) == 1:
+                raise
+            refused = refused or failure
+            _tell_refusal(job, failure, as_json=args.json)
+            continue
+        answers.append(answer)
+        if not args.json:
+            _tell(answer)
+    if args.json:
+        session.print_json(answers[0] if len(args.jobs) == 1 else answers)
+    return refused.exit_code if refused is not None else 0
+
+
+def _tell(answer: Json) -> None:
+    if "id" in answer:
+        print(answer["id"])
+        return
+    rows = answer["jobs"]
+    if len(rows) > 10:
+        counts: dict[str, int] = {}
+        for row in rows:
+            counts[row["state"]] = counts.get(row["state"], 0) + 1
+        print(f"{rows[0]['number']}: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
+        return
+    for row in rows:
+        print(f"{row['id']} {row['state']}")
+
+
+def _tell_refusal(job: str, failure: Failure, *, as_json: bool) -> None:
+    import sys
+
+    if not as_json:
+        print(f"error: {clean(job)}: {clean(failure.message)}", file=sys.stderr)

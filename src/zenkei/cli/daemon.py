@@ -1,0 +1,116 @@
+"""`zenkei up` and `down`: the daemon, and the virtual nodes it plays with."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+from zenkei.cli import session
+from zenkei.cli.arguments import Parser
+from zenkei.cli.render import clean, size, table
+from zenkei.client.failure import Disconnected, Failure, NotRunning, usage
+
+GONE_WITHIN_S = 30.0
+LOOK_EVERY_S = 0.02
+
+
+def up(argv: list[str]) -> int:
+    """Start the daemon if none runs; with --nodes declare virtual nodes (0: this machine again)."""
+    parser = Parser("up", "Start the daemon; declare virtual nodes for trying things out.")
+    parser.add_argument("--nodes", type=int, default=None, metavar="N", help="0: none")
+    parser.add_argument("--gpus-per-node", type=int, default=None, metavar="N")
+    parser.add_argument("--cpus-per-node", type=float, default=None, metavar="N")
+    parser.add_argument("--memory-per-node", default=None, metavar="SIZE", help="such as 64GiB")
+    args = parser.parse_args(argv)
+    client = session.open()
+    sizes = {
+        "gpus_per_node": args.gpus_per_node,
+        "cpus_per_node": args.cpus_per_node,
+        "memory_per_node": args.memory_per_node,
+    }
+    given = {key: value for key, value in sizes.items() if value is not None}
+    if args.nodes is None and given:
+        raise usage("sizes without --nodes", "zenkei up --nodes 4 --gpus-per-node 8")
+    if args.nodes is None:
+        found = client.get("/v1/nodes")
+    else:
+        body = {"cpus_per_node": 8, "memory_per_node": "64GiB", **given, "nodes": args.nodes}
+        found = client.put("/v1/nodes", body)
+    if args.json:
+        session.print_json(found | {"health": client.get("/v1/health")})
+        return 0
+    print(f"daemon of {clean(client.home)} runs")
+    print(nodes_table(found["nodes"]))
+    return 0
+
+
+def nodes_table(nodes: list[dict[str, Any]]) -> str:
+    """Sizes of nodes, and how much of each is held. Also used by `zenkei nodes`."""
+    head = ("NODE", "STATE", "KIND", "CPUS", "MEMORY", "GPUS", "JOBS")
+    rows = []
+    for node in nodes:
+        held = node["held"]
+        cpus = sum(part["cpu_milli"] for part in held)
+        memory = sum(part["memory_bytes"] for part in held)
+        gpus = sum(share["milli"] for part in held for share in part["devices"])
+        rows.append(
+            (
+                node["name"],
+                node["state"],
+                "virtual" if node["virtual"] else node["cluster"],
+                f"{cpus / 1000:g}/{node['cpu_milli'] / 1000:g}",
+                f"{size(memory)}/{size(node['memory_bytes'])}",
+                f"{gpus / 1000:g}/{len(node['devices'])}",
+                str(len(held)),
+            )
+        )
+    return table(head, rows, right={3, 4, 5, 6})
+
+
+def down(argv: list[str]) -> int:
+    """Stop the daemon; running jobs go on, unless --jobs."""
+    parser = Parser("down", "Stop the daemon. Running jobs go on, unless --jobs stops them.")
+    parser.add_argument("--jobs", action="store_true", help="stop everything that runs first")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    args = parser.parse_args(argv)
+    client = session.running()
+    try:
+        if args.jobs and not args.yes:
+            _ask(client)
+        pid = client.get("/v1/health")["pid"]
+        told = client.post("/v1/shutdown", {"jobs": args.jobs})
+    except NotRunning:
+        told = {"stopped": [], "running": 0}
+    else:
+        _wait_gone(int(pid))
+    if args.json:
+        session.print_json(told)
+        return 0
+    left = f"; {told['running']} jobs go on" if told["running"] else ""
+    print(f"the daemon of {clean(client.home)} is down{left}")
+    return 0
+
+
+def _ask(client: Any) -> None:
+    held = sum(len(node["held"]) for node in client.get("/v1/nodes")["nodes"])
+    if not held:
+        return
+    if not sys.stdin.isatty():
+        raise usage(f"--jobs would stop what runs ({held} parts of jobs)", "confirm with --yes")
+    print(f"stop what runs ({held} parts of jobs)? [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Failure("not-confirmed", "nothing was stopped", exit_code=1)
+
+
+def _wait_gone(pid: int) -> None:
+    """Until the process has ended: whoever starts the next daemon then finds the home free."""
+    deadline = time.monotonic() + GONE_WITHIN_S
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return
+        time.sleep(LOOK_EVERY_S)
+    raise Disconnected(f"the daemon (pid {pid}) has not ended within {GONE_WITHIN_S:.0f} s")

@@ -1,0 +1,96 @@
+"""`zenkei events JOB`: what happened to a job from its birth on; with --follow also what happens."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from zenkei.cli import render, session
+from zenkei.cli.arguments import Parser
+from zenkei.client.client import Client, segment
+from zenkei.client.failure import Disconnected
+
+PAGE = 1000
+MOST_RECONNECTS = 100
+WIDTH = max(map(len, ("prepare_failed", "stop_ordered")))
+
+
+def events(argv: list[str]) -> int:
+    """One line an event; with --json one document a line."""
+    parser = Parser("events", "What happened to a job, in order.")
+    parser.jobs(many=False)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
+    args = parser.parse_args(argv)
+    client = session.open()
+    job, after = str(args.job), 0
+    if args.follow and job == "-":
+        # fixed now: a job that is submitted meanwhile is not meant
+        job = str(client.get("/v1/jobs/-")["id"])
+    after = _show(client, job, after, as_json=args.json)
+    if args.follow:
+        _follow(client, job, after, as_json=args.json)
+    return 0
+
+
+def _show(client: Client, job: str, after: int, *, as_json: bool) -> int:
+    """Print events with a seq above `after`; returns the last one's."""
+    while True:
+        path = f"/v1/jobs/{segment(job)}/events"
+        page = client.get(path, after=after, limit=PAGE)["events"]
+        for event in page:
+            after = int(event["seq"])
+            print(json.dumps(event, ensure_ascii=False) if as_json else line(event), flush=True)
+        if len(page) < PAGE:
+            return after
+
+
+def _follow(client: Client, job: str, after: int, *, as_json: bool) -> None:
+    """The stream says when to look; what is shown is read from the log of events, without gaps."""
+    for last in [False] * MOST_RECONNECTS + [True]:
+        try:
+            for message in client.stream("GET", f"/v1/jobs/{segment(job)}/follow", logs=False):
+                if message.event in ("state", "members", "end"):
+                    after = _show(client, job, after, as_json=as_json)
+                if message.event == "end":
+                    return
+        except Disconnected:
+            if last:
+                raise
+
+
+def line(event: dict[str, Any]) -> str:
+    """Time, job, event, state, and what the body adds."""
+    state = event.get("state") or ""
+    head = f"{render.clock(event['at_us'])}  {event['job']:<6}  {event['kind']:{WIDTH}}"
+    return f"{head}  {render.state(state, 10)}  {detail(event['kind'], event['body'])}".rstrip()
+
+
+def detail(kind: str, body: dict[str, Any]) -> str:
+    """What a person wants to know beside the kind; the rest is in --json."""
+    if kind == "allocated":
+        text = f"attempt {body['attempt']} on " + ", ".join(part["node"] for part in body["parts"])
+    elif kind == "exited":
+        text = f"attempt {body['attempt']}: {body['reason']}{_exit(body.get('exit') or {})}"
+    elif kind == "stop_ordered":
+        text = f"attempt {body['attempt']}: {body['reason']}{_by(body)}"
+    elif kind == "released":
+        why = body.get("message") or body.get("failure") or ""
+        text = f"attempt {body['attempt']}" + (f": {why}" if why not in ("", "none") else "")
+    elif kind in ("held", "unheld"):
+        text = ", ".join(body["reasons"]) + _by(body)
+    elif kind == "submitted":
+        text = f"by {body['owner']}, name {body['name']}"
+    else:
+        text = body.get("message") or _by(body).strip()
+    return render.clean(str(text))
+
+
+def _exit(ended: dict[str, Any]) -> str:
+    rank = f" of rank {ended['rank']}" if ended.get("rank", -1) > 0 else ""
+    if ended.get("signal"):
+        return f", signal {ended['signal']}{rank}"
+    return "" if ended.get("code") is None else f", code {ended['code']}{rank}"
+
+
+def _by(body: dict[str, Any]) -> str:
+    return f" by {body['by']}" if body.get("by") else ""

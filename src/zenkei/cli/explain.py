@@ -1,0 +1,72 @@
+"""`zenkei explain JOB`: why a job waits, with numbers, and what would start now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zenkei.cli import render, session
+from zenkei.cli.arguments import Parser
+from zenkei.client.client import segment
+
+Json = dict[str, Any]
+MOST_HOLDERS = 5
+HELD_BY = {
+    "user": "a person holds it; `zenkei release {id}` lets it go on",
+    "dependency": "it waits for the jobs in `after`; `zenkei show {id}` names them",
+    "budget": "the budget is used up",
+}
+
+
+def explain(argv: list[str]) -> int:
+    """The reason in one sentence, then the account behind it."""
+    parser = Parser("explain", "Why a job waits, and what would help.")
+    parser.jobs(many=False)
+    args = parser.parse_args(argv)
+    answer = session.open().get(f"/v1/jobs/{segment(args.job)}/explain")
+    if args.json:
+        session.print_json(answer)
+        return 0
+    for line in said(answer):
+        print(render.clean(line))
+    return 0
+
+
+def said(answer: Json) -> list[str]:
+    """The lines for a person."""
+    job = answer["job"]
+    head = f"job {job['id']} ({job['name']}) is {job['state']}"
+    reason, account = answer["reason"], answer["explanation"]
+    if job["state"] == "held":
+        return [f"{head}:", *(f"  {HELD_BY[why].format(id=job['id'])}" for why in job["holds"])]
+    if job["state"] == "pending":
+        if reason is None and account is None:
+            return [f"{head}; the planner has not looked at it yet"]
+        lines = [f"{head}: {reason['text']}" if reason else head]
+        if reason and reason["hint"]:
+            lines.append(f"hint: {reason['hint']}")
+        return lines + (_account(account) if account else [])
+    if job["exit"] is not None:
+        return [
+            f"{head}: it {job['exit']['text']}" + (f"; {job['message']}" * bool(job["message"]))
+        ]
+    return [f"{head}: it does not wait for the planner; `zenkei show {job['id']}`"]
+
+
+def _account(account: Json) -> list[str]:
+    lines = [f"  jobs before it in line: {account['ahead']}"]
+    need = f"{account['nodes']} node" + "s" * (account["nodes"] != 1)
+    lines.append(f"  needs {need}; {account['fitting']} could take a part now")
+    lines += [f"  {number} without: {why}" for why, number in account["excluded"]]
+    free = [
+        f"{account['free_cpu_milli'] / 1000:g} CPUs",
+        f"{account['free_gpu_milli'] / 1000:g} GPUs",
+    ]
+    free.append(f"{render.size(account['free_memory_bytes'])} of memory")
+    lines.append(f"  free on {account['suitable']} suitable: {', '.join(free)}")
+    holders = account["holders"]
+    if holders:
+        shown = [str(holder["job"]) for holder in holders[:MOST_HOLDERS]]
+        more = len(holders) - len(shown) + account["more_holders"]
+        lines.append(f"  held by jobs {', '.join(shown)}" + (f" and {more} more" if more else ""))
+    lines += [f"  would start now {near['text']}" for near in account["nearest"]]
+    return lines

@@ -1,0 +1,67 @@
+"""`zenkei nodes`: the machines, what of them is free, and who holds the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zenkei.cli import render, session
+from zenkei.cli.arguments import Parser
+
+HEAD = ("NODE", "STATE", "CPUS", "MEMORY", "GPUS", "MODEL", "JOBS")
+Json = dict[str, Any]
+
+
+def nodes(argv: list[str]) -> int:
+    """Free and total of everything; virtual nodes are called so."""
+    args = Parser(
+        "nodes", "Nodes: free and total CPUs, memory and GPUs; who runs there."
+    ).parse_args(argv)
+    answer = session.open().get("/v1/nodes")
+    if args.json:
+        session.print_json(answer)
+        return 0
+    found = sorted(answer["nodes"], key=lambda node: _natural(node["name"]))
+    print(render.table(HEAD, [_row(node) for node in found], right={2, 3, 4}))
+    for node in found:
+        if node["reason"]:
+            print(f"{render.clean(node['name'])}: {render.clean(node['reason'])}")
+    if any(node["virtual"] for node in found):
+        print("virtual: sizes are declared (`zenkei up --nodes`), not measured")
+    return 0
+
+
+def _row(node: Json) -> list[str]:
+    held = node["held"]
+    name = node["name"] + (" (virtual)" if node["virtual"] else "")
+    cpu = node["cpu_milli"] - sum(part["cpu_milli"] for part in held)
+    memory = node["memory_bytes"] - sum(part["memory_bytes"] for part in held)
+    jobs = sorted({part["job"] for part in held}, key=_natural)
+    return [
+        name,
+        node["state"],
+        f"{cpu / 1000:g}/{node['cpu_milli'] / 1000:g}",
+        f"{render.size(memory)} of {render.size(node['memory_bytes'])}",
+        _gpus(node),
+        ", ".join(sorted({device["kind"] for device in node["devices"]})) or "-",
+        ", ".join(jobs) or "-",
+    ]
+
+
+def _gpus(node: Json) -> str:
+    """Free and total; what processes of others use is not free."""
+    taken: dict[int, int] = {}
+    for part in node["held"]:
+        for share in part["devices"]:
+            taken[share["index"]] = taken.get(share["index"], 0) + share["milli"]
+    usable = [device["index"] for device in node["devices"] if not device["foreign"]]
+    free = sum(1000 - taken.get(index, 0) for index in usable) / 1000
+    foreign = len(node["devices"]) - len(usable)
+    others = f" ({foreign} used by others)" if foreign else ""
+    return f"{free:g}/{len(node['devices'])}{others}"
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """`node-10` after `node-9`."""
+    import re
+
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]

@@ -1,0 +1,99 @@
+"""`zenkei result ls|fetch|record JOB`: what a job left, and the record of how it came about."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from zenkei.cli import render, session
+from zenkei.cli.arguments import Parser
+from zenkei.cli.nouns import Action, act
+from zenkei.client.client import segment
+
+HEAD = ("SIZE", "MODE", "PATH")
+
+
+def result(argv: list[str]) -> int:
+    """`zenkei result JOB` is `zenkei result ls JOB`."""
+    return act("result", ACTIONS["result"], argv, default="ls")
+
+
+def list_(argv: list[str]) -> int:
+    parser = _parser("ls", "Files of a job's result.")
+    args = parser.parse_args(argv)
+    answer = session.open().get(f"{_path(args.job)}/result", attempt=args.attempt)
+    if args.json:
+        session.print_json(answer)
+        return 0
+    found = answer["result"]
+    rows = [_row(entry) for entry in answer["entries"]]
+    if rows:
+        print(render.table(HEAD, rows, right={0}))
+    size = f"{found['files']} files, {render.size(found['size_bytes'])}"
+    why = f": {found['reason']}" if found["reason"] else ""
+    words = f"zenkei: result of attempt {found['attempt']} is {found['state']}{why} ({size})"
+    print(render.clean(words), file=sys.stderr)
+    return 0
+
+
+def fetch(argv: list[str]) -> int:
+    """The daemon writes the files: it has them on this machine, and the same uid."""
+    parser = _parser("fetch", "Write a job's result into a directory.")
+    parser.add_argument("directory", nargs="?", metavar="DIR", help="default: result-JOB")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    args = parser.parse_args(argv)
+    client = session.open()
+    job = str(client.get(_path(args.job))["id"]) if args.job == "-" else args.job
+    to = os.path.abspath(args.directory or f"result-{job}")
+    body = {"to": to, "overwrite": args.force}
+    answer = client.post(f"{_path(job)}/result/fetch", body, attempt=args.attempt)
+    if args.json:
+        session.print_json(answer)
+        return 0
+    size = f"{answer['files']} files, {render.size(answer['size_bytes'])}"
+    print(f"{size} in {render.clean(os.path.relpath(to))}")
+    for left in answer["left_out"]:
+        words = f"zenkei: left out {left['path']}: {left['why']}"
+        print(render.clean(words), file=sys.stderr)
+    return 0
+
+
+def record(argv: list[str]) -> int:
+    """The record as it was written: one JSON document, byte for byte, with and without --json."""
+    parser = _parser("record", "The record of an attempt: what ran, where, with what.")
+    args = parser.parse_args(argv)
+    for piece in session.open().fetch(f"{_path(args.job)}/record", attempt=args.attempt):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.write(b"\n")
+    return 0
+
+
+def _parser(action: str, about: str) -> Parser:
+    parser = Parser(f"result {action}", about)
+    parser.jobs(many=False)
+    parser.add_argument(
+        "--attempt", type=int, default=0, metavar="N", help="of this attempt (default: the last)"
+    )
+    return parser
+
+
+def _path(job: str) -> str:
+    return f"/v1/jobs/{segment(job)}"
+
+
+def _row(entry: dict[str, object]) -> list[str]:
+    path = str(entry["path"])
+    if entry["kind"] == "link":
+        return ["-", "link", f"{path} -> {entry['target']}"]
+    if entry["kind"] == "directory":
+        return ["-", "dir", f"{path}/"]
+    return [render.size(int(str(entry["size_bytes"]))), f"{int(str(entry['mode'])):04o}", path]
+
+
+ACTIONS: dict[str, dict[str, Action]] = {
+    "result": {
+        "ls": (list_, "files of a job's result"),
+        "fetch": (fetch, "write a job's result into a directory"),
+        "record": (record, "the record: what ran, where, with what, and how it ended"),
+    }
+}

@@ -1,0 +1,107 @@
+"""`zenkei show`: everything about a job, or the members of an array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zenkei.cli import session
+from zenkei.cli.arguments import Parser
+from zenkei.cli.render import clean, clock, now_us, paint, size, span, state, table
+from zenkei.client.client import segment
+
+Json = dict[str, Any]
+
+
+def show(argv: list[str]) -> int:
+    parser = Parser("show", "Everything about jobs.")
+    parser.jobs()
+    args = parser.parse_args(argv)
+    client = session.open()
+    found = [client.get(f"/v1/jobs/{segment(job)}") for job in args.jobs]
+    if args.json:
+        session.print_json(found[0] if len(found) == 1 else found)
+        return 0
+    for i, job in enumerate(found):
+        if i:
+            print()
+        _array(job) if job.get("array") else _job(job)
+    return 0
+
+
+def _array(job: Json) -> None:
+    counts = ", ".join(f"{n} {s}" for s, n in job["states"].items())
+    print(f"array {job['id']} ({clean(job['name'])}): {counts}")
+    rows = [
+        (row["id"], _params(row["params"]), row["state"], str(row["attempt"]), _end(row))
+        for row in job["jobs"]
+    ]
+    print(table(("JOB", "PARAMETERS", "STATE", "ATTEMPT", ""), rows, right={3}))
+
+
+def _job(job: Json) -> None:
+    print(f"job {job['id']}: {clean(job['name'])}, {state(job['state'])}{_tail(_end(job))}")
+    _pair("project, queue", f"{job['project']}, {job['queue']}, priority {job['priority']}")
+    if job["params"]:
+        _pair("parameters", _params(job["params"]))
+    _pair("submitted", f"{clock(job['submitted_us'])} by {job['owner']}")
+    if job["started_us"]:
+        until = job["ended_us"] or now_us()
+        _pair("started", f"{clock(job['started_us'])}, {span(until - job['started_us'])}")
+    for key, value in (("ended", job["ended_us"]), ("not before", job["not_before_us"])):
+        if value:
+            _pair(key, clock(value))
+    if job["holds"]:
+        _pair("held by", ", ".join(job["holds"]))
+    if job["after"]:
+        _pair("after", ", ".join(f"{d['job']} ({d['after']})" for d in job["after"]))
+    if job["waits"]:
+        _pair("waits", job["waits"]["text"])
+        if job["waits"].get("hint"):
+            _pair("hint", job["waits"]["hint"])
+    if job["message"]:
+        _pair("message", job["message"])
+    if job["rerun_of"]:
+        _pair("rerun of", job["rerun_of"])
+    for name, digest in job["digests"].items():
+        if digest:
+            _pair(name, digest)
+    _result(job["result"])
+    for attempt in job["attempts"]:
+        _attempt(attempt)
+
+
+def _result(result: Json | None) -> None:
+    if result:
+        what = f"{result['state']}, {result['files']} files, {size(result['size_bytes'])}"
+        _pair("result", what + (f" ({result['reason']})" if result["reason"] else ""))
+
+
+def _attempt(attempt: Json) -> None:
+    nodes = ", ".join(node["node"] for node in attempt["nodes"])
+    begin, end = attempt["allocated_us"], attempt["released_us"]
+    print(paint(f"attempt {attempt['number']} on {clean(nodes)} ({attempt['cluster']})", "1"))
+    _pair("allocated", f"{clock(begin)}, {span((end or now_us()) - begin)}")
+    if attempt["stop"]:
+        _pair("ended", f"{attempt['stop']}, {attempt['failure'] or 'not released yet'}")
+    ended = attempt["rank_exit"]
+    if ended and (ended["code"] or ended["signal"] or ended["detail"]):
+        code = f"code {ended['code']}" if ended["code"] is not None else f"signal {ended['signal']}"
+        _pair("exit", f"{code}, rank {ended['rank']} on {ended['node']} {ended['detail']}")
+    if attempt["release_proof"]:
+        _pair("all gone by", attempt["release_proof"])
+
+
+def _pair(name: str, value: str) -> None:
+    print(f"  {name:15} {clean(value)}")
+
+
+def _end(row: Json) -> str:
+    return "" if row["exit"] is None or row["state"] == "succeeded" else str(row["exit"]["text"])
+
+
+def _tail(text: str) -> str:
+    return f" ({clean(text)})" if text else ""
+
+
+def _params(params: dict[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in params.items())
