@@ -43,10 +43,10 @@ class Rules:
 
     def says(self, path: str) -> bool | None:
         """True: leave out; False: bring back; None: nothing. Directories end with `/`."""
-        if self._any is None or not self._any.match(path):
+        if self._any is None or not self._any.search(path):
             return None
         for pattern, include in reversed(self._patterns):
-            if pattern.match(path):
+            if pattern.search(path):
                 return include
         return None
 

@@ -141,7 +141,14 @@ def test_a_link_out_of_the_tree_is_refused_by_name(
 def test_names_may_be_any_bytes(trees: DirectoryTrees, tmp_path: Path):
     root = os.fsencode(tmp_path / "work")
     os.makedirs(root + b"/\xff\xfe dir")
-    names = [b"\xff\xfe dir/\x80", b"line\nbreak", b"\x1b[31m", "計算".encode(), b"a b'\"\\", b"-rf"]
+    names = [
+        b"\xff\xfe dir/\x80",
+        b"line\nbreak",
+        b"\x1b[31m",
+        "計算".encode(),
+        b"a b'\"\\",
+        b"-rf",
+    ]
     for name in names:
         with open(root + b"/" + name, "wb") as file:
             file.write(name)
@@ -163,9 +170,8 @@ def test_only_changed_files_are_stored_again(trees: DirectoryTrees, write: Write
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of the files whose contents are read."""
     seen: list[str] = []
-    real = contents._Source
 
-    class Watched(real):
+    class Watched(contents._Source):
         def __init__(self, chain, path):
             seen.append(path)
             super().__init__(chain, path)
@@ -175,9 +181,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.usefixtures("aged")
-def test_unchanged_files_are_not_read_again(
-    trees: DirectoryTrees, write: Write, reads: list[str]
-):
+def test_unchanged_files_are_not_read_again(trees: DirectoryTrees, write: Write, reads: list[str]):
     root = write({f"f{n}": f"content {n}" for n in range(10)})
     first = trees.snapshot(root, CodeRequest())
     assert len(reads) == 10
@@ -271,7 +275,7 @@ def test_a_file_that_never_rests_is_named(
             file.write("more")
 
     Meddler(monkeypatch, append, times=100)
-    with pytest.raises(InvalidInput, match="`logs/run.log` changes while it is read"):
+    with pytest.raises(InvalidInput, match=r"`logs/run\.log` changes while it is read"):
         trees.snapshot(root, CodeRequest())
 
 
@@ -293,7 +297,7 @@ def test_a_file_that_vanishes_is_named(
     trees: DirectoryTrees, write: Write, monkeypatch: pytest.MonkeyPatch
 ):
     root = write({"a": "x", "b": "y"})
-    Meddler(monkeypatch, lambda: (root / "b").unlink(), times=1)
+    Meddler(monkeypatch, (root / "b").unlink, times=1)
     with pytest.raises(InvalidInput, match="`b` vanished"):
         trees.snapshot(root, CodeRequest())
 
