@@ -267,7 +267,7 @@ FILE: Final = Section(
     ),
 )
 
-_QUIET: Final = ("checkpoint", "hang", "nodes", "secrets")
+_QUIET: Final = ("checkpoint", "hang", "resources.nodes", "secrets")
 HOMES: Final[dict[str, str]] = {}
 """Where each key lives ('' is the file itself): for keys that were written in the wrong place."""
 

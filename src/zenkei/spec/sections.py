@@ -102,7 +102,7 @@ RESOURCES: Final = Section(
                 scalar=Integer(least=1, most=limits.NODES),
                 mapping=Later(
                     of=Section(
-                        name="nodes",
+                        name="resources.nodes",
                         keys=(
                             Key("min", Integer(least=1, most=limits.NODES), "Fewest nodes."),
                             Key("max", Integer(least=1, most=limits.NODES), "Most nodes."),
