@@ -40,9 +40,9 @@ from zenkei.data.scan import Limits as CodeLimits
 from zenkei.data.tree import DirectoryTrees
 from zenkei.engines.local import Limits as LogLimits
 from zenkei.engines.local import LocalEngine, NodesConfig
+from zenkei.envs.builder import UvBuilder
 from zenkei.model.access import Principal
 from zenkei.model.errors import Denied, InternalError, InvalidInput, ZenkeiError
-from zenkei.ports.builder import Builder
 from zenkei.ports.engine import Engine
 from zenkei.ports.store import Store
 from zenkei.server import home as homes
@@ -79,6 +79,7 @@ class Plant:
     settings: Settings
     store: SqlStore
     engine: LocalEngine
+    builder: UvBuilder
     controller: WatchedController
     dispatcher: Dispatcher
     services: Services
@@ -97,6 +98,7 @@ class Plant:
         self.controller.wake()
         if self.thread.is_alive():
             self.thread.join(STOP_WITHIN_S)
+        self.builder.close()
         self.engine.close()
         self.store.close()
 
@@ -111,7 +113,12 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
     blobs = DirectoryBlobs(home / "blobs")
     limits = CodeLimits(files=settings.max_code_files, size_bytes=settings.max_code_bytes)
     trees = DirectoryTrees(blobs, state=home / "code", homes=(home,), limits=limits)
-    builder = _builder(settings, blobs)
+    builder = UvBuilder(
+        root=home / "envs",
+        blobs=blobs,
+        environ=dict(os.environ),
+        timeout_s=settings.env_build_timeout_s,
+    )
     engine = LocalEngine(
         home=home,
         builder=builder,
@@ -186,18 +193,13 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
         settings=settings,
         store=store,
         engine=engine,
+        builder=builder,
         controller=controller,
         dispatcher=dispatcher,
         services=services,
         thread=threading.Thread(target=controller.run, args=(stopping,), name="controller"),
         stopping=stopping,
     )
-
-
-def _builder(settings: Settings, blobs: DirectoryBlobs) -> Builder:
-    from zenkei.envs.builder import UvBuilder
-
-    return UvBuilder(home=settings.home, blobs=blobs, environ=dict(os.environ))
 
 
 def principal_of(uid: int) -> Principal:

@@ -1,4 +1,4 @@
-"""`zenkei logs`: what a job wrote; with -f as it writes it, across attempts and broken connections."""
+"""`zenkei logs`: what a job wrote; with -f as it writes it, across attempts."""
 
 from __future__ import annotations
 

@@ -50,14 +50,7 @@ def _job(job: Json) -> None:
     for key, value in (("ended", job["ended_us"]), ("not before", job["not_before_us"])):
         if value:
             _pair(key, clock(value))
-    if job["holds"]:
-        _pair("held by", ", ".join(job["holds"]))
-    if job["after"]:
-        _pair("after", ", ".join(f"{d['job']} ({d['after']})" for d in job["after"]))
-    if job["waits"]:
-        _pair("waits", job["waits"]["text"])
-        if job["waits"].get("hint"):
-            _pair("hint", job["waits"]["hint"])
+    _waits(job)
     if job["message"]:
         _pair("message", job["message"])
     if job["rerun_of"]:
@@ -68,6 +61,18 @@ def _job(job: Json) -> None:
     _result(job["result"])
     for attempt in job["attempts"]:
         _attempt(attempt)
+
+
+def _waits(job: Json) -> None:
+    """Why it does not run."""
+    if job["holds"]:
+        _pair("held by", ", ".join(job["holds"]))
+    if job["after"]:
+        _pair("after", ", ".join(f"{d['job']} ({d['after']})" for d in job["after"]))
+    if job["waits"]:
+        _pair("waits", job["waits"]["text"])
+        if job["waits"].get("hint"):
+            _pair("hint", job["waits"]["hint"])
 
 
 def _result(result: Json | None) -> None:
