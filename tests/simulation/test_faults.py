@@ -21,7 +21,7 @@ TROUBLE = FaultRates(
 )
 
 
-def run(seed: int, rates: FaultRates, jobs: int = 12) -> World:
+def run(seed: int, rates: FaultRates, jobs: int = 10) -> World:
     rng = Random(seed)
     world = World(seed, cluster(rng), rates)
     Users(world, rng, jobs=jobs, span_s=120.0)

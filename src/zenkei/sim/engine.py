@@ -55,6 +55,7 @@ class EngineDouble:
         self._faults = faults
         self._nodes = {node.name: node for node in nodes}
         self.runs: dict[AttemptId, Run] = {}
+        self.changes = 0
         self._fresh: list[Report] = []
         self._rescan = True
         self._wake: Callable[[], None] = lambda: None
@@ -83,6 +84,7 @@ class EngineDouble:
         if run.stopped:
             return
         run.lives = True
+        self.changes += 1
         self._clock.call_in(self._rng.uniform(0.01, 2.0), lambda: self._start(order.attempt))
 
     def tell(self, attempt: AttemptId, message: Message) -> None:
@@ -175,6 +177,7 @@ class EngineDouble:
     def _release(self, attempt: AttemptId) -> None:
         run = self.runs[attempt]
         run.lives = False
+        self.changes += 1
         self._say(run, Released(attempt=attempt, proof="sim"))
 
     def _say(self, run: Run, report: Report) -> None:

@@ -63,7 +63,7 @@ class Users:
             verb = rng.choice(("cancel", "hold", "release"))
             world.clock.call_in(rng.uniform(0, 2 * span_s), lambda v=verb: self._interfere(v))
         # Whoever holds a job lets it go in the end, or the world would never come to rest.
-        for later in range(1, 40):
+        for later in range(1, 13):
             world.clock.call_in(2 * span_s + 60 * later, self._release_all)
 
     def spec(self, number: int) -> JobSpec:
