@@ -17,6 +17,7 @@ from zenkei.model.data import Result
 from zenkei.model.event import Event, EventKind
 from zenkei.model.ids import WHOLE
 from zenkei.model.job import Exit, Job, JobState
+from zenkei.scheduler import Explanation, Reason
 
 View = dict[str, Any]
 
@@ -195,5 +196,45 @@ def array_exit(rows: Iterable[Job]) -> ExitView | None:
         return None
     for row, end in zip(rows, ends, strict=True):
         if end is not None and end["code"]:
-            return ExitView(code=end["code"], by=end["by"], text=f"job {row.id} {end['text']}")
-    return ExitView(code=0, by="job", text="all members succeeded")
+            return ExitView(code=end["code"], by=end["by"], text=f"failed: {row.id} {end['text']}")
+    return ExitView(code=0, by="job", text="succeeded, all members")
+
+
+def reason_view(reason: Reason | None) -> View | None:
+    """Why a job waits: one sentence, its numbers, and what could be done."""
+    if reason is None:
+        return None
+    return {
+        "code": reason.code,
+        "severity": reason.severity,
+        "text": reason.text,
+        "hint": reason.hint,
+        "numbers": dict(reason.numbers),
+    }
+
+
+def explanation_view(found: Explanation | None) -> View | None:
+    """The planner's whole account of a waiting job."""
+    if found is None:
+        return None
+    return {
+        "nodes": found.nodes,
+        "request": found.request,
+        "constraints": {key: list(values) for key, values in found.constraints},
+        "ahead": found.ahead,
+        "fitting": found.fitting,
+        "suitable": found.suitable,
+        "excluded": {str(misfit): count for misfit, count in found.excluded},
+        "free": {
+            "gpu_milli": found.free_gpu_milli,
+            "cpu_milli": found.free_cpu_milli,
+            "memory_bytes": found.free_memory_bytes,
+            "tmp_bytes": found.free_tmp_bytes,
+        },
+        "holders": found.holders,
+        "more_holders": found.more_holders,
+        "nearest": [
+            {"lever": near.lever, "asked": near.asked, "would": near.would, "text": near.text}
+            for near in found.nearest
+        ],
+    }

@@ -114,7 +114,8 @@ class Follower:
         self._result(data.get("result"))
         whose = "the job's own" if exit_["by"] == "job" else "zenkei's"
         code = f" (exit code {exit_['code']} is {whose})" if exit_["code"] else ""
-        self._line(f"job {data['id']} {exit_['text']}{code}")
+        subject = "array" if data.get("array") else "job"
+        self._line(f"{subject} {data['id']} {exit_['text']}{code}")
 
     def _result(self, result: Json | None) -> None:
         if not result:

@@ -180,9 +180,16 @@ def _from_command(args: Any, command: list[str]) -> tuple[dict[str, Any], dict[s
         flags.setdefault("env", {})["vars"] = dict(_variable(text) for text in args.env)
     if args.no_code:
         flags["code"] = False
+    flags.setdefault("name", _name_of(command[0]))
     source = os.getcwd()
     body = {"command": [_text(word) for word in command], "flags": flags}
     return body, {"source": source, "home": _is_home(source)}
+
+
+def _name_of(program: str) -> str:
+    """A job without a name is called by its program."""
+    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in os.path.basename(program))
+    return name.strip("._-")[:40] or "job"
 
 
 def _text(word: str) -> str:

@@ -247,7 +247,7 @@ class JobFollower:
         if reason is None or reason.text == self._reason:
             return None
         self._reason = reason.text
-        return Sse("reason", {"code": reason.code, "text": reason.text, "hint": reason.hint})
+        return Sse("reason", views.reason_view(reason))
 
     # -- beginning and end -----------------------------------------------------------------------
     async def _job_message(self, row: Job) -> Sse:

@@ -73,7 +73,11 @@ async def explain_job(svc: Svc, who: Who, job: JobText) -> Response:
     def read() -> dict[str, Any]:
         row = svc.queries.row(who, found)
         reason, explanation = svc.queries.reason(row), svc.queries.explain(who, found)
-        return {"job": views.job_row(row), "reason": reason, "explanation": explanation}
+        return {
+            "job": views.job_row(row),
+            "reason": views.reason_view(reason),
+            "explanation": views.explanation_view(explanation),
+        }
 
     return Json(await in_thread(read))
 
@@ -134,7 +138,7 @@ def _everything(view: JobView) -> dict[str, Any]:
         "spec": orjson.loads(specs.canonical(view.spec)),
         "attempts": [views.attempt_view(attempt) for attempt in view.attempts],
         "after": [{"job": str(d.job), "after": d.after} for d in view.dependencies],
-        "waits": view.reason,
+        "waits": views.reason_view(view.reason),
         "result": views.result_view(view.result),
         "usage": view.usage,
     }
