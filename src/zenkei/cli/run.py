@@ -72,15 +72,24 @@ def run(argv: list[str]) -> int:
 def _submission(client: session.Session, body: Any, query: dict[str, Any]) -> Iterator[Message]:
     """The stream of a submit. If the daemon dies before it said which job, the request is repeated:
 
-    the key makes that harmless.
+    the key makes that harmless. If the tree changed meanwhile, the job of the first request stands.
     """
     for last in (False, False, True):
+        known = False
         try:
-            yield from client.stream("POST", "/v1/jobs", body, follow=True, **query)
+            for message in client.stream("POST", "/v1/jobs", body, follow=True, **query):
+                known = known or message.event == "job"
+                yield message
             return
         except Disconnected:
-            if last:
+            if last or known:
                 raise
+        except Failure as failure:
+            job = failure.details.get("job")
+            if failure.code != "request-key-reused" or not job:
+                raise
+            yield from client.stream("GET", f"/v1/jobs/{job}/follow", logs=True)
+            return
 
 
 def _detach(client: session.Session, body: Any, query: dict[str, Any], args: Any) -> int:

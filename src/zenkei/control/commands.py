@@ -219,6 +219,7 @@ def _again(
             "request-key-reused",
             f"this request key made job {number} from another spec or code",
             hint="use a new key for a new request",
+            details={"job": str(number)},
         )
     return tuple(JobId(number, WHOLE if single else i) for i in range(members))
 
