@@ -1,7 +1,8 @@
-"""Command line of the agent's one file: `serve` (warm process) or `supervise` (one attempt).
+"""Command line of the agent's one file: `serve` (warm process), `supervise` (one attempt).
 
-Both read frames (`protocol.wire`) from standard input. Started by engines only. Words after that
-name mechanisms to do without (`unified freezer memory`), for tests of the others.
+Both are started by engines and read frames (`protocol.wire`) from standard input; words after the
+verb name control groups to do without (`unified freezer memory`), for tests of the others.
+`mpi-rsh` and `mpi-rank` are started by mpiexec.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ def main() -> None:
         serve(tuple(sys.argv[2:]))
     elif verb == "supervise":
         _supervise(tuple(sys.argv[2:]))
+    elif verb == "mpi-rsh":
+        from zenkei.agent import mpi_rsh
+
+        sys.exit(mpi_rsh.main(sys.argv[2:]))
+    elif verb == "mpi-rank":
+        from zenkei.agent import mpi_rank
+
+        sys.exit(mpi_rank.main(sys.argv[2:]))
     else:
         sys.exit("usage: agent.pyz serve|supervise (started by zenkei, not by hand)")
 

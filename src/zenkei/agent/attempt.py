@@ -21,13 +21,14 @@ RETRY_S = 1.0
 
 
 class Cause(NamedTuple):
-    """Why the attempt ends: a stop reason, and how the rank that decided it ended."""
+    """Why the attempt ends: a stop reason, and how and when the rank that decided it ended."""
 
     reason: str
     code: int | None = None
     signal: int = 0
     rank: int = -1
     detail: str = ""
+    at_us: int = 0
 
 
 class Attempt:
@@ -63,7 +64,7 @@ class Attempt:
     def blame(self, cause: Cause) -> None:
         """The first one counts."""
         if self.cause is None:
-            self.cause = cause
+            self.cause = cause if cause.at_us else cause._replace(at_us=time.time_ns() // 1000)
 
     def new_orders(self) -> list[records.Record]:
         """Orders of this attempt that have not been read before."""
@@ -118,5 +119,6 @@ class Attempt:
         notify.wake(self.document)
 
     def report_exit(self, cause: Cause, *, sync: bool) -> None:
-        detail = cause.detail[:MAX_DETAIL]
-        self.report(records.EXITED, sync=sync, **cause._replace(detail=detail)._asdict())
+        fields = cause._replace(detail=cause.detail[:MAX_DETAIL])._asdict()
+        fields["cause_us"] = fields.pop("at_us")
+        self.report(records.EXITED, sync=sync, **fields)

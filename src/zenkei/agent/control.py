@@ -6,6 +6,7 @@ this uid can connect (the directory is 0700). Called by the supervisor's loop; n
 
 from __future__ import annotations
 
+import array
 import os
 import selectors
 import signal
@@ -13,7 +14,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from zenkei.agent import processes, rank_env, spawn
+from zenkei.agent import mpi, processes, rank_env, spawn
+from zenkei.agent.mpi_ranks import MpiRanks
 from zenkei.protocol import names, wire
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ class ControlSocket:
         self._supervisor = supervisor
         self._socket: socket.socket | None = None
         self._commands: dict[int, Connection] = {}
-        self.served = 0
 
     def open(self, selector: selectors.BaseSelector) -> None:
         """The current directory is the attempt's: a relative name is always short enough."""
@@ -55,14 +56,8 @@ class ControlSocket:
         connection = self._commands.pop(pid, None)
         if connection is None:
             return False
-        self.served += 1
         connection.ended(status)
         return True
-
-    @property
-    def busy(self) -> bool:
-        """True while a command runs."""
-        return bool(self._commands)
 
     def close(self) -> None:
         if self._socket is not None:
@@ -85,9 +80,15 @@ class Connection:
         self._commands = commands
         self._received = b""
         self._to_send = b""
+        self._to_command = b""
+        self._input_ended = False
+        self._stdin = -1
         self._child: spawn.Child | None = None
         self._pipes: dict[int, bytes] = {}
         self._status: int | None = None
+        self._is_link = False
+        self._rank: int | None = None
+        self._rights: list[int] = []
         self._selector.register(client, selectors.EVENT_READ, self._on_client)
 
     # -- from the client ---------------------------------------------------------------------------
@@ -95,7 +96,7 @@ class Connection:
     def _on_client(self, _fd: int) -> None:
         self._send_more()
         try:
-            data = self._client.recv(READ_BYTES)
+            data = self._receive()
         except BlockingIOError:
             return
         except OSError:
@@ -111,17 +112,45 @@ class Connection:
         for kind, payload in frames:
             self._handle(kind, payload)
 
+    def _receive(self) -> bytes:
+        """Bytes, and pipes that come with them."""
+        space = socket.CMSG_SPACE(2 * struct.calcsize("i"))
+        data, extra, _, _ = self._client.recvmsg(READ_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, rights in extra:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                self._rights += array.array("i", rights[: len(rights) // 4 * 4])
+        return data
+
     def _handle(self, kind: bytes, payload: bytes) -> None:
         if kind == wire.WAKE:
             self._supervisor.on_wake()
-        elif kind == wire.RUN and self._child is None:
+        elif kind in (wire.RUN, wire.LINK) and self._child is None:
+            self._is_link = kind == wire.LINK
             self._start(os.fsdecode(payload))
+        elif kind in (wire.RANK, wire.RANK_ENDED):
+            self._on_rank(kind, payload)
         elif self._child is None or self._status is not None:
             return
         elif kind == wire.INPUT:
             self._input(payload)
         elif kind == wire.SIGNAL:
             self._signal(struct.unpack(">I", payload)[0])
+
+    def _on_rank(self, kind: bytes, payload: bytes) -> None:
+        """From `mpi_rank`."""
+        ranks = self._supervisor.ranks
+        if not isinstance(ranks, MpiRanks):
+            return
+        try:
+            if kind == wire.RANK:
+                pipes, self._rights = self._rights, []
+                self._rank = ranks.register(payload, pipes)
+            elif self._rank is not None:
+                rank, self._rank = self._rank, None
+                self._supervisor.failed(ranks.rank_ended(rank, payload))
+                self._send(wire.RANK_ENDED, b"")
+        except (ValueError, KeyError):
+            self._lost()
 
     def _start(self, command: str) -> None:
         attempt = self._supervisor.attempt
@@ -133,23 +162,45 @@ class Connection:
             env=env,
             entrances=attempt.group.entrances(),
             with_input=True,
+            host_name=document.node if self._is_link and mpi.needs_host_name(document) else "",
         )
         self._commands[self._child.pid] = self
+        self._stdin = self._child.stdin
+        os.set_blocking(self._stdin, False)
         for fd, kind in ((self._child.stdout, wire.OUT), (self._child.stderr, wire.ERR)):
             os.set_blocking(fd, False)
             self._pipes[fd] = kind
             self._selector.register(fd, selectors.EVENT_READ, self._on_pipe)
 
     def _input(self, payload: bytes) -> None:
-        assert self._child is not None
+        """Bytes for the command; none: the end of its input."""
+        if payload:
+            self._to_command += payload
+        else:
+            self._input_ended = True
+        self._feed()
+
+    def _feed(self, _fd: int = -1) -> None:
+        """Write what the command takes now; the rest when it takes more."""
+        fd = self._stdin
+        if fd < 0:
+            return
         try:
-            if payload:
-                os.write(self._child.stdin, payload)
-            else:
-                os.close(self._child.stdin)
+            while self._to_command:
+                self._to_command = self._to_command[os.write(fd, self._to_command) :]
+        except BlockingIOError:
+            pass
         except OSError:
             # it has closed its input, or ended
-            pass
+            self._to_command, self._input_ended = b"", True
+        registered = fd in self._selector.get_map()
+        if self._to_command and not registered:
+            self._selector.register(fd, selectors.EVENT_WRITE, self._feed)
+        elif not self._to_command and registered:
+            self._selector.unregister(fd)
+        if self._input_ended and not self._to_command:
+            self._stdin = -1
+            os.close(fd)
 
     def _signal(self, number: int) -> None:
         assert self._child is not None
@@ -197,6 +248,9 @@ class Connection:
     def ended(self, status: int) -> None:
         """The command's process was reaped."""
         self._status = status
+        ranks = self._supervisor.ranks
+        if self._is_link and isinstance(ranks, MpiRanks):
+            self._supervisor.failed(ranks.link_ended())
         self._maybe_finish()
 
     def _maybe_finish(self) -> None:
@@ -219,6 +273,13 @@ class Connection:
             self._selector.unregister(fd)
             os.close(fd)
         self._pipes.clear()
+        self._to_command, self._input_ended = b"", True
+        self._feed()
+        for fd in self._rights:
+            os.close(fd)
+        ranks = self._supervisor.ranks
+        if self._rank is not None and isinstance(ranks, MpiRanks):
+            self._supervisor.failed(ranks.rank_lost(self._rank))
         if self._child is not None and self._status is None:
             for pid in [*processes.below(self._child.pid), self._child.pid]:
                 processes.send(pid, signal.SIGKILL)

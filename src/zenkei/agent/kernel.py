@@ -10,7 +10,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _MS_RDONLY, _MS_NOSUID, _MS_REMOUNT, _MS_BIND = 1, 2, 32, 4096
 _MS_REC, _MS_SLAVE = 16384, 1 << 19
-_CLONE_NEWNS = 0x00020000
+_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWUSER = 0x00020000, 0x04000000, 0x10000000
 
 
 def become_subreaper() -> None:
@@ -30,6 +30,25 @@ def show_read_only(directory: str) -> None:
     _check(_LIBC.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None))
     _check(_LIBC.mount(path, path, None, _MS_BIND, None))
     _check(_LIBC.mount(None, path, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID, None))
+
+
+def take_host_name(name: str) -> None:
+    """A host name of this process's own; as an ordinary user in a user namespace. Raises OSError.
+
+    In the user namespace the process keeps its uid and gid; other ids appear as nobody's.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    if os.geteuid() == 0:
+        _check(_LIBC.unshare(_CLONE_NEWUTS))
+    else:
+        _check(_LIBC.unshare(_CLONE_NEWUSER | _CLONE_NEWUTS))
+        ids = ("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")
+        for file, text in ids:
+            fd = os.open(f"/proc/self/{file}", os.O_WRONLY)
+            os.write(fd, text.encode())
+            os.close(fd)
+    encoded = os.fsencode(name)
+    _check(_LIBC.sethostname(encoded, len(encoded)))
 
 
 def _check(result: int) -> None:

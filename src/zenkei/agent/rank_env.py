@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from zenkei.agent import mpi
 from zenkei.protocol import launch, names
 
 
@@ -31,7 +32,9 @@ def variables(
             names.TREE: document.tree,
         }
     )
-    if document.launcher == "none" and world > 1:
+    if document.launcher == "mpi":
+        found.update(mpi.variables(document, os.getcwd()))
+    elif world > 1:
         # what torch.distributed and others read by themselves
         found.update({"RANK": str(rank), "LOCAL_RANK": str(local), "WORLD_SIZE": str(world)})
     for slot in document.secrets:

@@ -35,8 +35,12 @@ def spawn(
     env: dict[str, str],
     entrances: list[str],
     with_input: bool = False,
+    host_name: str = "",
 ) -> Child:
-    """Returns when the program runs or has failed to start (`error`, an errno)."""
+    """Returns when the program runs or has failed to start (`error`, an errno).
+
+    host_name: one that only this process and those below it see.
+    """
     in_read, in_write = os.pipe() if with_input else (os.open(os.devnull, os.O_RDONLY), -1)
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
@@ -44,7 +48,8 @@ def spawn(
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(argv, cwd, env, entrances, (in_read, out_write, err_write), report_write, parent)
+        setting = Setting(cwd, env, entrances, host_name, parent)
+        _become(argv, setting, (in_read, out_write, err_write), report_write)
     for fd in (in_read, out_write, err_write, report_write):
         os.close(fd)
     failure = os.read(report_read, 16)
@@ -57,34 +62,40 @@ def exit_code(error: int) -> int:
     return NOT_FOUND if error in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
 
 
+class Setting(NamedTuple):
+    """What a child changes about itself before it becomes the program."""
+
+    cwd: str
+    env: dict[str, str]
+    entrances: list[str]
+    host_name: str
+    parent: int
+
+
 def _become(
-    argv: tuple[str, ...],
-    cwd: str,
-    env: dict[str, str],
-    entrances: list[str],
-    descriptors: tuple[int, int, int],
-    report: int,
-    parent: int,
+    argv: tuple[str, ...], setting: Setting, descriptors: tuple[int, int, int], report: int
 ) -> None:
     """In the child; never returns."""
     try:
         kernel.die_with_parent(signal.SIGKILL)
-        if os.getppid() != parent:
+        if os.getppid() != setting.parent:
             os._exit(NOT_EXECUTABLE)
         os.setsid()
-        for path in entrances:
+        for path in setting.entrances:
             fd = os.open(path, os.O_WRONLY)
             os.write(fd, b"0")
             os.close(fd)
         for target, fd in enumerate(descriptors):
             os.dup2(fd, target)
-        os.chdir(cwd)
+        if setting.host_name:
+            kernel.take_host_name(setting.host_name)
+        os.chdir(setting.cwd)
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         for number in (signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.execvpe(argv[0], argv, env)  # noqa: S606 - no shell is wanted
+        os.execvpe(argv[0], argv, setting.env)  # noqa: S606 - no shell is wanted
     except OSError as error:
         os.write(report, b"%d" % (error.errno or errno.ENOEXEC))
     finally:

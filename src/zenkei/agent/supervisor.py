@@ -17,10 +17,13 @@ import selectors
 import signal
 import time
 
-from zenkei.agent import cleaner, diary, groups, kernel, processes, ranks, staging
+from zenkei.agent import cleaner, diary, groups, kernel, processes, staging
 from zenkei.agent.attempt import Attempt, Cause
 from zenkei.agent.control import ControlSocket
 from zenkei.agent.memory import MemoryWatch
+from zenkei.agent.mpi_ranks import MpiRanks
+from zenkei.agent.pipes import Pipes
+from zenkei.agent.ranks import Ranks
 from zenkei.agent.stop import Stopper
 from zenkei.protocol import launch, names, records
 
@@ -73,12 +76,18 @@ class Supervisor:
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.selector = selectors.DefaultSelector()
-        self.ranks = ranks.Ranks(attempt, self.selector)
+        self.pipes = Pipes(attempt, self.selector)
         self.stopper = Stopper(attempt)
         self.control = ControlSocket(self)
+        if attempt.document.launcher == "mpi":
+            self.ranks: Ranks = MpiRanks(attempt, self.pipes)
+        else:
+            self.ranks = Ranks(attempt, self.pipes)
         self.memory: MemoryWatch | None = None
         self.staging = 0
         self.time_limit_at = 0.0
+        self.begun = False
+        self.started = False
         self.exited = False
         self.childless = False
 
@@ -91,8 +100,6 @@ class Supervisor:
         self._read_orders()
         if self.attempt.cause is None:
             self._begin()
-        else:
-            self.childless = True
         while not self._step():
             for key, _ in self.selector.select(self._timeout_s()):
                 key.data(key.fd)
@@ -110,9 +117,8 @@ class Supervisor:
 
     def _start_ranks(self) -> None:
         document = self.attempt.document
-        self.ranks.start_all()
-        # a lost record is a lost node all the same: only what ended must survive a power cut
-        self.attempt.report(records.STARTED, sync=False)
+        self.begun = True
+        self.ranks.start()
         if document.time_limit_s:
             self.time_limit_at = time.monotonic() + document.time_limit_s
         if document.memory_bytes and not self.attempt.group.limits_memory:
@@ -124,7 +130,11 @@ class Supervisor:
         """Everything that time or an event makes due. True when all is done."""
         now = time.monotonic()
         self._reap()
-        self.ranks.flush(now_us())
+        self.pipes.flush(now_us())
+        if self.ranks.running and not self.started:
+            self.started = True
+            # lost in a power cut it is a lost node all the same: need not reach the disk
+            self.attempt.report(records.STARTED, sync=False)
         if self.time_limit_at and now >= self.time_limit_at and not self.exited:
             limit_s = self.attempt.document.time_limit_s
             self._end_with(Cause("time_limit", detail=f"ran for its time limit of {limit_s:g} s"))
@@ -133,7 +143,7 @@ class Supervisor:
             self.stopper.kill_now()
         if self.attempt.disk_full and self.attempt.cause is None:
             self._end_with(Cause("disk_full", detail="the disk with the attempt's log is full"))
-        if self.ranks.started and not self.exited and not self.ranks.alive:
+        if self.begun and not self.exited and self.ranks.over:
             self._ranks_ended()
         self.stopper.work(self._pids)
         if not self._empty():
@@ -146,7 +156,7 @@ class Supervisor:
         return sorted(found - {os.getpid()})
 
     def _empty(self) -> bool:
-        if not self.childless or self.staging:
+        if not self.childless or self.staging or (self.begun and not self.exited):
             return False
         return not self.attempt.group.members()
 
@@ -157,7 +167,7 @@ class Supervisor:
             due.append(self.time_limit_at)
         if self.memory is not None:
             due.append(self.memory.next_at)
-        output_us = self.ranks.deadline_us()
+        output_us = self.pipes.deadline_us()
         if output_us:
             due.append(now + max(0.0, (output_us - now_us()) / 1e6))
         return max(0.0, min(due) - now)
@@ -185,14 +195,11 @@ class Supervisor:
         self.attempt.blame(cause)
         if self.staging:
             processes.send(self.staging, signal.SIGKILL)
-        self.stopper.begin(
-            self.attempt.document.grace_s if grace_s is None else grace_s, self._pids
-        )
+        grace_s = self.attempt.document.grace_s if grace_s is None else grace_s
+        self.stopper.begin(grace_s, self.ranks.to_terminate)
 
     def _reap(self) -> None:
         """Collect all children that have ended."""
-        if self.childless:
-            return
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -200,6 +207,7 @@ class Supervisor:
                 self.childless = True
                 return
             if pid == 0:
+                self.childless = False
                 return
             self._reaped(pid, status)
 
@@ -214,7 +222,10 @@ class Supervisor:
             return
         if self.control.command_ended(pid, status):
             return
-        cause = self.ranks.ended(pid, status)
+        self.failed(self.ranks.ended(pid, status))
+
+    def failed(self, cause: Cause | None) -> None:
+        """A rank has ended; with a cause, the attempt does."""
         if cause is not None and self.attempt.cause is None:
             self._end_with(cause)
 
@@ -228,17 +239,17 @@ class Supervisor:
             self.stopper.begin(self.attempt.document.grace_s, self._pids)
 
     def _report_exit(self, *, sync: bool) -> None:
-        self.ranks.drain(DRAIN_BYTES)
+        self.pipes.drain(DRAIN_BYTES)
         self.attempt.report_exit(self.ranks.last_words(self.attempt.cause), sync=sync)
 
     def _finish(self) -> None:
         """Nothing is left: say so, last of all."""
-        self.ranks.drain(DRAIN_BYTES)
-        self.ranks.close()
+        self.pipes.drain(DRAIN_BYTES)
+        self.pipes.close()
         if not self.attempt.journal.last(records.EXITED):
             self.attempt.report_exit(self.ranks.last_words(self.attempt.cause), sync=False)
         self.attempt.close()
-        proof = self.attempt.group.proof if self.ranks.started else NEVER_STARTED
+        proof = self.attempt.group.proof if self.begun else NEVER_STARTED
         self.attempt.group.remove()
         staging.remove_private(self.attempt.document)
         self.attempt.report(records.RELEASED, proof=proof)

@@ -39,6 +39,7 @@ class Launch(NamedTuple):
     version: int = VERSION
     boot_id: str = ""
     launcher: str = "none"
+    virtual: bool = False
     ranks: int = 1
     addresses: tuple[str, ...] = ()
     prefix: tuple[str, ...] = ()

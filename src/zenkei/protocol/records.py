@@ -7,7 +7,8 @@ an order; a reader stops at the first byte that is not a whole, sound record. Wr
 alone (a supervisor by flock on its spool, which also tells whether it lives).
 
 Spool, in order: `claimed` (pid, start, boot_id: from here on nobody else starts it), `started`,
-`exited` (reason, code, signal, rank, detail), `released` (proof). Inbox: `stop` (reason, grace_s).
+`exited` (reason, code, signal, rank, detail, cause_us: when that was decided), `released` (proof).
+Inbox: `stop` (reason, grace_s).
 """
 
 from __future__ import annotations
@@ -88,6 +89,12 @@ class Journal:
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._attempt = attempt
         self._node = node
+        self.records: list[Record] = []
+        self._end = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read again what is in the file, for one who has just become its only writer."""
         size = os.fstat(self._fd).st_size
         self.records, self._end = _scan(os.pread(self._fd, size, 0))
 

@@ -6,6 +6,7 @@ frame (socket pairs and 0600 sockets only), never in a file that stays.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 
@@ -15,7 +16,9 @@ MAX_FRAME = 16 << 20
 SUPERVISE = b"S"
 """To the warm agent: JSON {"dir": …, "secrets": {variable: base64}}; start or end an attempt."""
 RUN = b"C"
-"""To a supervisor: a command line to start inside its tree (remote start by mpiexec)."""
+"""To a supervisor: a command line to start inside its tree, beside the ranks."""
+LINK = b"L"
+"""The same from mpiexec (`mpi_rsh`): what it starts there brings the ranks; its end ends them."""
 INPUT = b"I"
 """Standard input for the command; empty: its end."""
 SIGNAL = b"G"
@@ -26,6 +29,10 @@ EXIT = b"X"
 """How the command ended (4 bytes, signed; negative: by a signal)."""
 WAKE = b"W"
 """Look into the inbox."""
+RANK = b"R"
+"""A rank below mpiexec runs: JSON {"rank", "pid"}, with its output and error pipes as rights."""
+RANK_ENDED = b"Z"
+"""It has ended: JSON {"status" (of wait), "at_us"}; answered with the same kind."""
 
 
 def frame(kind: bytes, payload: bytes = b"") -> bytes:
@@ -66,3 +73,20 @@ def _exactly(sock: socket.socket, size: int) -> bytes | None:
             return None
         data += part
     return data
+
+
+def connect(directory: str, name: str) -> socket.socket:
+    """A stream socket to the one called `name` in `directory`. Raises OSError.
+
+    The path leads through a descriptor: socket paths end at 107 bytes, directories do not.
+    """
+    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(f"/proc/self/fd/{folder}/{name}")
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.close(folder)
+    return sock

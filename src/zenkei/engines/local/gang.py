@@ -35,12 +35,17 @@ def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Rec
     if all(records.STARTED in kinds for kinds in last):
         reports.append(Started(attempt=attempt))
     if len(exits) == len(last):
-        root = min(failures or exits, key=lambda rank: (exits[rank]["at_us"], rank))
+        root = min(failures or exits, key=lambda rank: (_since(exits[rank]), rank))
         reports.append(_exited(attempt, names[root], exits[root]))
     if all(records.RELEASED in kinds for kinds in last):
         proofs = sorted({str(kinds[records.RELEASED]["proof"]) for kinds in last})
         reports.append(Released(attempt=attempt, proof="+".join(proofs)))
     return Gang(reports=tuple(reports), stop=stop)
+
+
+def _since(record: Record) -> int:
+    """When it was decided; the record itself may be written after a grace."""
+    return int(record.get("cause_us") or record["at_us"])
 
 
 def _ended(kinds: dict[str, Record]) -> bool:

@@ -78,6 +78,7 @@ def _document(
         argv=tuple(specs.command(spec, order.params)),
         boot_id=place.boot_id,
         launcher=str(spec.launcher),
+        virtual=node.virtual,
         ranks=_ranks(order),
         addresses=tuple(n.address for n, _ in order.nodes),
         prefix=place.prefixes.get(node.name, ()),

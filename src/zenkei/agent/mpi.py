@@ -1,0 +1,116 @@
+"""How `mpiexec` of Open MPI 5 or MPICH is told to start ranks through our own supervisors.
+
+Called by the head node's supervisor. Measured facts behind it: both fork ranks of the head locally
+and start the others with a remote-start program of our choice (`mpi_rsh`); neither can be trusted
+about how ranks ended (Open MPI hangs if one exits without finalizing, and returns 0 if its link is
+killed), so each rank runs under `mpi_rank`, which tells the supervisor of its node. Open MPI takes
+nodes with equal host names for one: virtual nodes get names of their own (UTS namespace).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+
+from zenkei.protocol import launch, names
+
+OPEN_MPI = "openmpi"
+MPICH = "mpich"
+HOSTS_FILE = "hosts"
+RSH_FILE = "rsh"
+
+
+class NoMpi(Exception):
+    """The environment has no MPI that is known. The text is for the person."""
+
+
+def find(path: str) -> tuple[str, str]:
+    """Kind of MPI and its `mpiexec`, by looking along PATH. Raises NoMpi."""
+    program = shutil.which("mpiexec", path=path)
+    folder = os.path.dirname(program) if program else ""
+    has = {
+        name: os.access(os.path.join(folder, name), os.X_OK)
+        for name in ("prted", "prterun", "hydra_pmi_proxy")
+    }
+    if program and has["prted"] and has["prterun"]:
+        return OPEN_MPI, program
+    if program and has["hydra_pmi_proxy"]:
+        return MPICH, program
+    raise NoMpi(
+        "the job's environment has neither Open MPI 5 nor MPICH:"
+        " add `openmpi` or `mpich` to env.packages"
+    )
+
+
+def command(document: launch.Launch, archive: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Argv that starts all ranks of the gang, and variables for it. Writes two files beside it.
+
+    archive: the agent's own file. Raises NoMpi.
+    """
+    kind, program = find(document.env.get("PATH", os.defpath))
+    _write_rsh(archive)
+    _write_hosts(document, kind)
+    total = str(document.nodes * document.ranks)
+    rsh, hosts = os.path.abspath(RSH_FILE), os.path.abspath(HOSTS_FILE)
+    if kind == OPEN_MPI:
+        head = _open_mpi(document, program, rsh, hosts, total)
+        extra = {}
+    else:
+        head = (program, "-f", hosts, "-launcher", "ssh", "-launcher-exec", rsh)
+        head += ("-localhost", "127.0.0.1", "-bind-to", "none", "-genvnone", "-n", total)
+        extra = {"HYDRA_LAUNCHER_AUTOFORK": "0"}
+    return (*head, *_agent(archive), "mpi-rank", "--", *document.argv), extra
+
+
+def _open_mpi(
+    document: launch.Launch, program: str, rsh: str, hosts: str, total: str
+) -> tuple[str, ...]:
+    head: tuple[str, ...] = (program, "--hostfile", hosts, "-n", total)
+    head += ("--map-by", "slot:OVERSUBSCRIBE", "--bind-to", "none")
+    head += ("--prtemca", "plm_ssh_agent", rsh, "--prtemca", "plm_ssh_no_tree_spawn", "1")
+    head += ("--mca", "mpi_yield_when_idle", "1")
+    if document.virtual:
+        head += ("--mca", "pml", "ob1", "--mca", "btl", "tcp,self,sm")
+        head += ("--mca", "btl_tcp_if_include", "lo")
+    return (*head, "--allow-run-as-root") if os.geteuid() == 0 else head
+
+
+def needs_host_name(document: launch.Launch) -> bool:
+    """True if commands on this node must see a host name of its own."""
+    if not document.virtual or document.node_rank == 0:
+        return False
+    try:
+        return find(document.env.get("PATH", os.defpath))[0] == OPEN_MPI
+    except NoMpi:
+        return False
+
+
+def _agent(archive: str) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", archive)
+
+
+def _write_rsh(archive: str) -> None:
+    """The remote-start program: mpiexec wants one path."""
+    words = " ".join("'" + word.replace("'", "'\\''") + "'" for word in _agent(archive))
+    with open(RSH_FILE, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(f'#!/bin/sh\nexec {words} mpi-rsh "$@"\n')
+    os.chmod(RSH_FILE, stat.S_IRWXU)
+
+
+def _write_hosts(document: launch.Launch, kind: str) -> None:
+    slots = " slots=" if kind == OPEN_MPI else ":"
+    with open(HOSTS_FILE, "w", encoding="utf-8") as file:
+        file.writelines(f"{address}{slots}{document.ranks}\n" for address in document.addresses)
+
+
+def variables(document: launch.Launch, directory: str) -> dict[str, str]:
+    """What `mpi_rsh` and `mpi_rank` need on this node. directory: the attempt's on this node."""
+    found = {
+        names.MPI_DIR: os.path.dirname(directory),
+        names.NODE_ADDRESSES: ",".join(document.addresses),
+    }
+    if document.virtual:
+        found["PMIX_MCA_gds"] = "hash"
+    return found

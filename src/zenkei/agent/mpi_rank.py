@@ -1,0 +1,81 @@
+"""`mpi-rank -- COMMAND...`: runs one rank below mpiexec and tells the node's supervisor about it.
+
+The rank's output goes to the supervisor through pipes of its own, not through mpiexec: so each line
+is known to be its rank's. The supervisor hears of the rank's end first-hand.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import signal
+import socket
+import sys
+import time
+
+from zenkei.protocol import names, wire
+
+_RANK = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
+_LOCAL = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
+NOT_STARTED = 126
+
+
+def main(words: list[str]) -> int:
+    """The rank's exit status, 128 + signal if one ended it."""
+    command = words[1:] if words[:1] == ["--"] else words
+    rank = _number(_RANK)
+    if rank is None or not command:
+        sys.stderr.write("zenkei: mpi-rank is started by mpiexec only\n")
+        return NOT_STARTED
+    directory = f"{os.environ[names.MPI_DIR]}/node-{os.environ[names.NODE_RANK]}"
+    sock = wire.connect(directory, names.CONTROL_SOCKET)
+    out_read, out_write = os.pipe()
+    err_read, err_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(out_write, 1)
+        os.dup2(err_write, 2)
+        sock.close()
+        _become(command, rank)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _register(sock, rank, pid, (out_read, err_read))
+    for fd in (out_read, out_write, err_read, err_write):
+        os.close(fd)
+    _, status = os.waitpid(pid, 0)
+    end = {"status": status, "at_us": time.time_ns() // 1000}
+    sock.sendall(wire.frame(wire.RANK_ENDED, json.dumps(end).encode()))
+    # the answer says that the end is known: nobody may end us for being late before that
+    wire.receive(sock)
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def _register(sock: socket.socket, rank: int, pid: int, pipes: tuple[int, int]) -> None:
+    message = wire.frame(wire.RANK, json.dumps({"rank": rank, "pid": pid}).encode())
+    rights = array.array("i", pipes).tobytes()
+    sent = sock.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    sock.sendall(message[sent:])
+
+
+def _become(command: list[str], rank: int) -> None:
+    """In the child; never returns."""
+    os.environ[names.RANK] = str(rank)
+    local = _number(_LOCAL)
+    if local is not None:
+        os.environ[names.LOCAL_RANK] = str(local)
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        sys.stderr.write(f"zenkei: cannot start `{command[0]}`: {error.strerror}\n")
+        sys.stderr.flush()
+    finally:
+        os._exit(127)
+
+
+def _number(variables: tuple[str, ...]) -> int | None:
+    for name in variables:
+        text = os.environ.get(name, "")
+        if text.isdigit():
+            return int(text)
+    return None
