@@ -281,7 +281,9 @@ def decode_allocations(rows: Iterable[tuple[int, int, str, str]]) -> tuple[Alloc
         parts.setdefault((job, attempt, cluster), []).append(decode_part(loads(part)))
     return tuple(
         Allocation(
-            attempt=AttemptId(JobId.from_key(job), attempt), cluster=cluster, parts=tuple(held)
+            attempt=AttemptId(JobId.from_key(job), attempt),
+            cluster=loads(cluster),
+            parts=tuple(held),
         )
         for (job, attempt, cluster), held in parts.items()
     )

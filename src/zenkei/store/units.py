@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from zenkei.model.cluster import Allocation, Node
 from zenkei.model.data import Digest, Result
-from zenkei.model.errors import Conflict, InternalError
+from zenkei.model.errors import Conflict, InternalError, Unavailable
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Dependency, Job
@@ -127,27 +127,25 @@ def run_batch(
     transaction: Callable[[Sequence[Pending]], Committed | None],
     deliver: Callable[[Committed], None],
 ) -> None:
-    """Run `batch` in one transaction, or one by one if it lost a race, and resolve the futures.
+    """Run `batch` in one transaction, or one by one if that fails, and resolve the futures.
 
-    transaction: decides and writes, or raises LostRace having written nothing.
+    transaction: decides and writes, or raises having written nothing: LostRace for a row that is
+    not as a unit thought, Unavailable if the database does not work.
     """
+    committed = None
     try:
         committed = transaction(batch)
-    except LostRace as lost:
-        if len(batch) > 1:
+    except Unavailable as error:
+        for pending in batch:
+            pending.error = error
+    except Exception as error:  # noqa: BLE001 - told to the caller; the writer goes on
+        if len(batch) > 1:  # one of them cannot be written: its neighbours must not suffer
             for pending in batch:
                 run_batch((pending,), transaction, deliver)
             return
-        batch[0].error = Conflict(
-            "changed-meanwhile",
-            f"somebody else changed {lost} at the same time",
-            hint="look at its state again and repeat the command",
-        )
-        committed = None
-    except Exception as error:  # noqa: BLE001 - told to every caller; the writer goes on
-        for pending in batch:
-            pending.error = error
-        committed = None
+        batch[0].error = error
+        if isinstance(error, LostRace):
+            batch[0].error = _changed(str(error), "somebody else did so at the same time")
     if committed is not None:
         deliver(committed)
     for pending in batch:

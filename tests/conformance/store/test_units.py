@@ -1,6 +1,7 @@
 """Units: atomic, isolated, refused alone; versions; request keys; listeners."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -23,12 +24,12 @@ from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.evolve import evolve, replay
 from zenkei.model import event as e
 from zenkei.model.cluster import Allocation
-from zenkei.model.data import Result, ResultState
+from zenkei.model.data import Digest, Result, ResultState
 from zenkei.model.errors import Conflict, InternalError, Unavailable
-from zenkei.model.event import Event
+from zenkei.model.event import Effect, EffectKind, Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import HoldReason, JobState
-from zenkei.ports.store import Changes, Committed, Reads, Unit
+from zenkei.ports.store import Changes, Committed, JobFilter, Reads, Unit
 
 
 def unit(decide, **reads):
@@ -48,6 +49,32 @@ def test_a_job_that_was_submitted_is_there_with_its_event_and_its_spec(store):
     assert replay(store.events(job=job)) == row
     assert store.spec(SPEC) == SPEC_TEXT
     assert store.job(JobId(99)) is None
+
+
+HOSTILE = "\0 \udc80 \x1b[31m '; DROP TABLE jobs; -- \U0001f600 日本"
+
+
+def test_hostile_text_is_kept_as_it_is_everywhere(store):
+    (job,) = submit(store, name=HOSTILE, owner=HOSTILE, project=HOSTILE, queue=HOSTILE)
+    odd, spec = replace(node(HOSTILE), cluster=HOSTILE), Digest(HOSTILE)
+    put(store, Changes(nodes=[odd], cursors={HOSTILE: HOSTILE}, specs={spec: HOSTILE}))
+    put(store, Changes(request=(HOSTILE, HOSTILE, 1, HOSTILE)))
+    put(store, Changes(effects=[Effect(kind=EffectKind.RETIRE, key=HOSTILE, job=job)]))
+    held = c.Allocate(cluster=HOSTILE, parts=(part(HOSTILE, 0),))
+    do(store, job, c.Prepare(), held, nodes=(HOSTILE,))
+    assert [(a.cluster, a.parts) for a in store.allocations()] == [(HOSTILE, held.parts)]
+    do(store, job, exited(), released())
+    row = store.job(job)
+    assert (row.name, row.owner, row.project, row.queue) == (HOSTILE,) * 4
+    assert store.jobs(JobFilter(name=HOSTILE, owner=HOSTILE, queue=HOSTILE)).items == (row,)
+    assert store.last_job(HOSTILE) == job
+    assert store.nodes() == (odd,)
+    assert store.usage(job)[0].node == HOSTILE
+    assert (store.cursor(HOSTILE), store.spec(spec)) == (HOSTILE, HOSTILE)
+    assert submit(store, request=(HOSTILE, HOSTILE)) == (JobId(1),)
+    put(store, Changes(removed_nodes=[HOSTILE]))
+    assert store.planning(1).removed_nodes == (HOSTILE,)
+    assert store.check() == []
 
 
 def test_numbers_rise_and_are_never_given_twice_also_after_a_failed_unit(world, store):

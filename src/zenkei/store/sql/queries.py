@@ -113,7 +113,7 @@ _CHANGED_PARTS = Statement(
     select(*PART_COLUMNS).where(t.allocations.c.job.in_(_changed)).order_by(*PART_ORDER)
 )
 _CHANGED_NODES = Statement(
-    select(t.nodes.c.name, t.nodes.c.removed, t.nodes.c.body)
+    select(t.nodes.c.removed, t.nodes.c.body)
     .where(t.nodes.c.seq > _number("since"))
     .order_by(t.nodes.c.name)
 )
@@ -223,13 +223,13 @@ class SqlQueries:
             jobs = self._decoded(found)
             nodes = _CHANGED_NODES.run(connection, since=since).fetchall()
             specs = self._specs(connection, jobs)
-        removed = tuple(name for name, removed, _ in nodes if removed) if since else ()
+        removed = tuple(loads(body) for gone, body in nodes if gone) if since else ()
         return PlanningDelta(
             since=since,
             seq=seq,
             jobs=jobs,
             allocations=decode_allocations(parts),
-            nodes=tuple(decode_node(loads(body)) for _, removed, body in nodes if not removed),
+            nodes=tuple(decode_node(loads(body)) for gone, body in nodes if not gone),
             removed_nodes=removed,
             specs=specs,
             now_us=max(at_us, self._clock() if self._clock else now_us),

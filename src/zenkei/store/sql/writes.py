@@ -183,7 +183,7 @@ def _attempt(attempt: AttemptId) -> tuple[int, int]:
 def _write_allocations(connection: Connection, writes: WriteSet) -> None:
     if writes.allocated:
         parts = [
-            (*_attempt(a.attempt), column(part.node), rank, column(a.cluster), dumps(part))
+            (*_attempt(a.attempt), column(part.node), rank, dumps(a.cluster), dumps(part))
             for a in writes.allocated.values()
             for rank, part in enumerate(a.parts)
         ]
@@ -203,7 +203,12 @@ def _write_allocations(connection: Connection, writes: WriteSet) -> None:
 def _write_rest(connection: Connection, writes: WriteSet) -> None:
     if writes.nodes:
         nodes = [
-            (column(name), writes.node_seq, int(node is None), dumps(node))
+            (
+                column(name),
+                writes.node_seq,
+                int(node is None),
+                dumps(name if node is None else node),
+            )
             for name, node in writes.nodes.items()
         ]
         _NODES.run(connection, j=pack(nodes))
