@@ -35,11 +35,15 @@ from zenkei.control.prepare import Preparer
 from zenkei.control.queries import Queries
 from zenkei.control.sealing import Sealer
 from zenkei.control.specs import SpecCache
+from zenkei.control.upkeep import Upkeep
 from zenkei.data.blobs_dir import DirectoryBlobs
+from zenkei.data.collector import DirectoryCollector
 from zenkei.data.scan import Limits as CodeLimits
 from zenkei.data.tree import DirectoryTrees
 from zenkei.engines.local import Limits as LogLimits
 from zenkei.engines.local import LocalEngine, NodesConfig
+from zenkei.engines.local.execute import LocalExecute
+from zenkei.engines.local.folders import LocalFolders
 from zenkei.envs.builder import UvBuilder
 from zenkei.model.access import Principal
 from zenkei.model.errors import Denied, InternalError, InvalidInput, ZenkeiError
@@ -48,6 +52,7 @@ from zenkei.ports.store import Store
 from zenkei.server import home as homes
 from zenkei.server import http, journal
 from zenkei.server.health import Health, disk_guard
+from zenkei.server.keeping import Keeping
 from zenkei.server.listening import Listener
 from zenkei.server.nodes import enter_nodes
 from zenkei.server.progress import ProgressBoard
@@ -119,11 +124,12 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
         environ=dict(os.environ),
         timeout_s=settings.env_build_timeout_s,
     )
+    secrets = FileSecrets(home / "secrets")
     engine = LocalEngine(
         home=home,
         builder=builder,
         trees=trees,
-        secrets=FileSecrets(home / "secrets"),
+        secrets=secrets,
         nodes=NodesConfig.load(settings.nodes_file),
         limits=LogLimits(
             log_head_bytes=settings.log_head_bytes, log_tail_bytes=settings.log_tail_bytes
@@ -183,6 +189,7 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
         trees=trees,
         blobs=blobs,
         progress=board,
+        keeping=_keeping(home, secrets, store, builder, blobs, clock),
         principal=principal_of,
         health=controller.health,
         declare=declare,
@@ -200,6 +207,27 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
         thread=threading.Thread(target=controller.run, args=(stopping,), name="controller"),
         stopping=stopping,
     )
+
+
+def _keeping(
+    home: Path,
+    secrets: FileSecrets,
+    store: SqlStore,
+    builder: UvBuilder,
+    blobs: DirectoryBlobs,
+    clock: SystemClock,
+) -> Keeping:
+    collector = DirectoryCollector(blobs, home / "code")
+    upkeep = Upkeep(
+        store=store,
+        maintenance=store,
+        environments=builder,
+        collector=collector,
+        folders=LocalFolders(home),
+        clock=clock,
+    )
+    execute = LocalExecute(home)
+    return Keeping(secrets=secrets, upkeep=upkeep, collector=collector, execute=execute)
 
 
 def principal_of(uid: int) -> Principal:

@@ -1,4 +1,4 @@
-"""`zenkei events JOB`: what happened to a job from its birth on; with --follow also what happens."""
+"""`zenkei events JOB`: what happened to a job from its birth on; with --follow, what happens."""
 
 from __future__ import annotations
 

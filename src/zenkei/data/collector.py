@@ -1,4 +1,4 @@
-"""Implements `ports.upkeep.Collector` over the directory store: one object for the composition root."""
+"""Implements `ports.upkeep.Collector` over the directory store; named by `app`."""
 
 from __future__ import annotations
 

@@ -7,10 +7,14 @@ from fastapi import FastAPI
 from zenkei.server import (
     errors,
     routes_cluster,
+    routes_exec,
     routes_jobs,
+    routes_metrics,
     routes_results,
+    routes_secrets,
     routes_streams,
     routes_submit,
+    routes_upkeep,
 )
 from zenkei.server.gate import Gate
 from zenkei.server.services import Services
@@ -20,7 +24,11 @@ ROUTERS = (
     routes_jobs.router,
     routes_streams.router,
     routes_results.router,
+    routes_metrics.router,
+    routes_exec.router,
     routes_cluster.router,
+    routes_secrets.router,
+    routes_upkeep.router,
 )
 
 

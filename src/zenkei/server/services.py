@@ -17,6 +17,7 @@ from zenkei.model.access import Principal
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.store import Store
 from zenkei.ports.trees import Trees
+from zenkei.server.keeping import Keeping
 from zenkei.server.progress import ProgressBoard
 
 P = ParamSpec("P")
@@ -39,6 +40,7 @@ class Services:
     trees: Trees
     blobs: Blobs
     progress: ProgressBoard
+    keeping: Keeping
     principal: Callable[[int], Principal]
     health: Callable[[], dict[str, Any]]
     declare: Callable[[VirtualNodes], None]

@@ -1,0 +1,194 @@
+"""Removes what nobody needs any more: old jobs, their folders, content, environments.
+
+Called by the routes of `zenkei prune` and `zenkei env`. Every step is safe to repeat and to be
+killed in: rows go first, then what nothing in the store refers to; a second run finishes a first.
+Cost: O(jobs in the store) queries; meant for once a day, not once a minute.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from zenkei.model.access import Principal, Target, Verb, can
+from zenkei.model.data import Digest, ResultState
+from zenkei.model.errors import Denied, InvalidInput
+from zenkei.model.ids import AttemptId, JobId
+from zenkei.model.job import TERMINAL, Job, JobState
+from zenkei.ports.store import JobFilter, Maintenance, Store
+from zenkei.ports.system import Clock
+from zenkei.ports.upkeep import AttemptFolders, Collector, EnvironmentRow, Environments
+
+log = logging.getLogger(__name__)
+
+PAGE = 1000
+LEAST_PREFIX = 6
+UNFINISHED = frozenset(JobState) - TERMINAL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pruned:
+    """jobs: forgotten, or with a dry run those that would be. Bytes are what was really freed."""
+
+    jobs: tuple[JobId, ...]
+    dry_run: bool
+    folder_bytes: int = 0
+    contents: int = 0
+    content_bytes: int = 0
+    environment_bytes: int = 0
+
+
+class Upkeep:
+    """store and maintenance are the same object in production: two ports, two uses."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        maintenance: Maintenance,
+        environments: Environments,
+        collector: Collector,
+        folders: AttemptFolders,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._maintenance = maintenance
+        self._environments = environments
+        self._collector = collector
+        self._folders = folders
+        self._clock = clock
+
+    def prune(
+        self, principal: Principal, *, older_than_s: float, keep: int, dry_run: bool
+    ) -> Pruned:
+        """Forget jobs that ended more than `older_than_s` ago, but for the newest `keep`.
+
+        A job stays while another waits for it, while its result is being kept, and while a member
+        of its array stays.
+        """
+        _operate(principal)
+        chosen = tuple(sorted(self._old(older_than_s, keep)))
+        if dry_run:
+            return Pruned(jobs=chosen, dry_run=True)
+        gone = self._maintenance.forget(chosen)
+        log.info("pruned jobs=%d asked=%d by=%s", gone, len(chosen), principal.name)
+        folder_bytes = self._sweep_folders()
+        environment_bytes = self._environments.gc(self.locks_in_use())
+        contents, content_bytes = self._collector.collect(*self._roots())
+        return Pruned(
+            jobs=chosen,
+            dry_run=False,
+            folder_bytes=folder_bytes,
+            contents=contents,
+            content_bytes=content_bytes,
+            environment_bytes=environment_bytes,
+        )
+
+    # -- environments --------------------------------------------------------------------------
+
+    def environments(self) -> tuple[tuple[EnvironmentRow, ...], frozenset[Digest], int]:
+        """Rows, the locks that unfinished jobs need, and the bytes of the builder's cache."""
+        rows = tuple(self._environments.list())
+        return rows, self.locks_in_use(), self._environments.occupied()[1]
+
+    def environment(self, text: str) -> tuple[EnvironmentRow, ...]:
+        """Those of the lock that `text` begins, each checked. Raises NotFound, InvalidInput."""
+        return tuple(self._environments.show(self._lock(text)))
+
+    def remove_environment(self, principal: Principal, text: str) -> tuple[Digest, int]:
+        """Raises Conflict if an unfinished job needs it."""
+        _operate(principal)
+        lock = self._lock(text)
+        return lock, self._environments.remove(lock, self.locks_in_use())
+
+    def collect_environments(self, principal: Principal, *, cache: bool) -> int:
+        """Remove all that no unfinished job needs; bytes freed."""
+        _operate(principal)
+        return self._environments.gc(self.locks_in_use(), cache=cache)
+
+    def locks_in_use(self) -> frozenset[Digest]:
+        return frozenset(row.env for row in self._rows(UNFINISHED) if row.env)
+
+    def _lock(self, text: str) -> Digest:
+        """`b3:` may be left out, and so may all digits that are not needed."""
+        digits = text.removeprefix("b3:").lower()
+        locks = {row.lock for row in self._environments.list() if row.lock}
+        found = [lock for lock in locks if lock.removeprefix("b3:").startswith(digits)]
+        if len(digits) >= LEAST_PREFIX and len(found) == 1:
+            return found[0]
+        if len(found) > 1 or len(digits) < LEAST_PREFIX:
+            raise InvalidInput(
+                "ambiguous-environment",
+                f"`{text[:80]}` is the beginning of {len(found)} environments",
+                hint=f"give at least {LEAST_PREFIX} digits, as many as it takes",
+            )
+        return Digest(f"b3:{digits}")
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _old(self, older_than_s: float, keep: int) -> Iterator[JobId]:
+        limit_us = self._clock.now_us() - int(older_than_s * 1e6)
+        groups: dict[int, list[Job]] = defaultdict(list)
+        for row in self._rows():
+            groups[row.id.number].append(row)
+        for number in sorted(groups, reverse=True)[keep:]:
+            rows = groups[number]
+            if all(self._is_old(row, limit_us) for row in rows) and not self._awaited(rows):
+                yield from (row.id for row in rows)
+
+    def _is_old(self, row: Job, limit_us: int) -> bool:
+        if not row.state.terminal or max(row.ended_us, row.changed_us) > limit_us:
+            return False
+        if not row.attempt:
+            return True
+        result = self._store.result(AttemptId(row.id, row.attempt))
+        return result is not None and result.state is not ResultState.SEALING
+
+    def _awaited(self, rows: list[Job]) -> bool:
+        """Whether a job that is not over waits for one of these."""
+        for row in rows:
+            for waiting in self._store.dependents(row.id):
+                other = self._store.job(waiting)
+                if other is not None and not other.state.terminal:
+                    return True
+        return False
+
+    def _sweep_folders(self) -> int:
+        """Folders of jobs that the store does not know: forgotten now, or by a run that died."""
+        known = {row.id for row in self._rows()}
+        gone = [job for job in self._folders.jobs() if job not in known]
+        return sum(self._folders.remove(job) for job in gone if self._store.job(job) is None)
+
+    def _roots(self) -> tuple[set[Digest], set[Digest]]:
+        """All content that the store refers to, and the code trees of unfinished jobs."""
+        roots: set[Digest] = {row.lock for row in self._environments.list()}
+        trees: set[Digest] = set()
+        for row in self._rows():
+            roots |= {row.code, row.source, row.env}
+            if not row.state.terminal:
+                trees.add(row.code)
+            for number in range(1, row.attempt + 1):
+                result = self._store.result(AttemptId(row.id, number))
+                if result is not None:
+                    roots |= {result.output, result.record}
+        return _named(roots), _named(trees)
+
+    def _rows(self, states: frozenset[JobState] = frozenset()) -> Iterator[Job]:
+        cursor = ""
+        while True:
+            page = self._store.jobs(JobFilter(states=states), cursor=cursor, limit=PAGE)
+            yield from page.items
+            cursor = page.next
+            if not cursor:
+                return
+
+
+def _named(digests: Iterable[Digest]) -> set[Digest]:
+    return {digest for digest in digests if digest}
+
+
+def _operate(principal: Principal) -> None:
+    if not can(principal, Verb.OPERATE, Target()):
+        raise Denied("may-not-operate", f"{principal.name} may not operate the cluster")
