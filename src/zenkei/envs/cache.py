@@ -73,13 +73,16 @@ class Cache:
 
     def _check(self, say: Callable[[str], None]) -> None:
         known = files.read_json(self._ledger) or {}
-        changed = [unit for unit, sign in self._units() if known.get(unit) != sign]
-        for unit in changed:
-            path = self.folder / unit
-            if path.is_dir() and not path.is_symlink():
-                files.remove(path)
-            else:
-                path.unlink(missing_ok=True)
+        found = dict(self._units())
+        changed = [unit for unit, sign in found.items() if known.get(unit) != sign]
+        packages = (unit for unit in known if unit.startswith(_UNPACKED))
+        if any(found.get(unit) != known[unit] for unit in packages):
+            # uv follows its notes to a package without looking whether it is there
+            files.remove(self.folder)
+            files.private(self.folder)
+        else:
+            for unit in changed:
+                files.remove(self.folder / unit)
         if changed:
             log.warning("removed from uv's cache: %d changed entries", len(changed))
             say(f"the package cache was changed; {len(changed)} entries are fetched again")

@@ -93,9 +93,9 @@ def _try(descriptor: int, kind: int) -> bool:
 
 def remove(tree: Path) -> None:
     """All of it, folders without write permission included; links are not followed."""
-    if tree.is_symlink():
-        tree.unlink()
-    elif tree.exists():
+    if tree.is_symlink() or not tree.is_dir():
+        tree.unlink(missing_ok=True)
+    else:
         for folder, _, _ in os.walk(tree):
             if not os.lstat(folder).st_mode & 0o200:
                 os.chmod(folder, 0o700)

@@ -39,6 +39,8 @@ _DECIDES: Final = (
     *("UV_NO_INDEX", "UV_INDEX_STRATEGY", "UV_EXCLUDE_NEWER", "UV_CONFIG_FILE"),
 )
 """What changes the answer of a resolution, apart from the request."""
+_NO_INDEX: Final = "UV_NO_INDEX"
+"""uv knows the option only, not the variable: `options` gives it on."""
 _PIP: Final = {
     "index_url": "UV_DEFAULT_INDEX",
     "extra_index_url": "UV_EXTRA_INDEX_URL",
@@ -48,7 +50,7 @@ _PIP: Final = {
     "timeout": "UV_HTTP_TIMEOUT",
     "default_timeout": "UV_HTTP_TIMEOUT",
     "retries": "UV_HTTP_RETRIES",
-    "no_index": "UV_NO_INDEX",
+    "no_index": _NO_INDEX,
 }
 _SAME_AS: Final = {
     "UV_DEFAULT_INDEX": "UV_INDEX_URL",
@@ -93,6 +95,11 @@ class Person:
     def environment(self, *, build: bool) -> dict[str, str]:
         """For uv's child. build: with compilers' settings."""
         return {**self._values, **self._build} if build else dict(self._values)
+
+    def options(self) -> tuple[str, ...]:
+        """What uv takes as options only."""
+        no_index = self._values.get(_NO_INDEX, "").lower() in {"1", "true", "yes", "on"}
+        return ("--no-index",) if no_index else ()
 
     def index_identity(self) -> str:
         """What of the settings decides a resolution, without credentials."""

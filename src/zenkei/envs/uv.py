@@ -12,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from zenkei.envs import uvtext
+from zenkei.envs import signature, uvtext
 from zenkei.envs.child import Children
 from zenkei.envs.person import Person
 from zenkei.model.errors import InternalError
 
-COMPILE_TESTS: Final = r"/tests?/"
+POOL_ENTRIES: Final = 300
+"""Below it starting workers costs more than they save."""
+TESTS: Final = r"/tests?/"
 """Bytecode of packages' own tests would be a third of the files, and no job imports them."""
 
 
@@ -48,7 +50,7 @@ class Uv:
             ["pip", "compile", "requirements.in", "--output-file", "locked.txt"],
             ["--python", python, "--generate-hashes", "--no-annotate", "--no-header"],
             ["--no-emit-index-url", "--no-emit-find-links", "--no-sources", "--upgrade"],
-            [*options],
+            [*options, *self._person.options()],
             verb="resolved",
             version=version,
             build=build,
@@ -83,7 +85,8 @@ class Uv:
         (work / "locked.txt").write_text(text, "utf-8")
         self._run(
             ["pip", "sync", "locked.txt", "--python", str(tree / "bin" / "python")],
-            ["--require-hashes", "--link-mode", link_mode, "--no-sources", *options],
+            ["--require-hashes", "--link-mode", link_mode, "--no-sources"],
+            [*options, *self._person.options()],
             verb="built",
             version=version,
             build=build,
@@ -97,8 +100,10 @@ class Uv:
         A file that is no valid Python (templates) is not an error.
         """
         python = str(tree / "bin" / "python")
+        entries, _ = signature.count(tree / "lib")
+        workers = "-j0" if entries > POOL_ENTRIES else "-j1"
         self._children.run(
-            [python, "-I", "-m", "compileall", "-q", "-j0", "-x", COMPILE_TESTS, str(tree / "lib")],
+            [python, "-I", "-m", "compileall", "-q", workers, "-x", TESTS, str(tree / "lib")],
             env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
             cwd=work,
             timeout_s=self._timeout_s,
