@@ -1,0 +1,109 @@
+"""The real server on a real socket over a plant driven by hand, and the real client against it.
+
+`with Served(short_tmp) as served:` gives `served.client` and `served.plant`; nothing happens to jobs
+until the test calls `served.plant.settle()`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from tests.plant import Plant
+from zenkei import __version__
+from zenkei.api.requests import VirtualNodes
+from zenkei.client.client import Client
+from zenkei.client.sse import Message
+from zenkei.model.access import Principal
+from zenkei.protocol import logs
+from zenkei.server import http
+from zenkei.server.health import Health
+from zenkei.server.listening import Listener
+from zenkei.server.progress import ProgressBoard
+from zenkei.server.services import Services
+from zenkei.sim.doubles import TreesDouble
+
+OWNER = Principal(name="ann", uid=1000, operator=True)
+ECHO = b"name: hello\ncommand: echo hi\ncode: false\n"
+
+
+def services_of(plant: Plant, home: Path, principal: Principal = OWNER) -> Services:
+    """Services over a plant; who asks is always `principal`."""
+    declared: list[VirtualNodes] = []
+    return Services(
+        commands=plant.commands,
+        queries=plant.queries,
+        feed=plant.feed,
+        store=plant.store,
+        trees=TreesDouble(),
+        blobs=plant.blobs,
+        progress=ProgressBoard(),
+        principal=lambda uid: principal,
+        health=Health(
+            home=home, version="test", store=plant.store, in_flight=lambda: 0, guard=lambda: ""
+        ),
+        declare=declared.append,
+        stop=lambda: None,
+        version=__version__,
+    )
+
+
+class Served(AbstractContextManager["Served"]):
+    """See the module's docstring. owner_uid: whom the socket serves."""
+
+    def __init__(
+        self, home: Path, plant: Plant | None = None, owner_uid: int | None = None
+    ) -> None:
+        self.home = home
+        self.plant = plant or Plant()
+        self.services = services_of(self.plant, home)
+        self.client = Client(str(home))
+        self.socket = home / "zenkei.sock"
+        self._owner_uid = os.geteuid() if owner_uid is None else owner_uid
+
+    def __enter__(self) -> Served:
+        ready = threading.Event()
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock.bind(str(self.socket))
+        self._sock.listen(64)
+        self._listener = Listener(http.create(self.services), self._owner_uid, ready.set)
+        self._thread = threading.Thread(target=self._listener.listen, args=(self._sock,))
+        self._thread.start()
+        assert ready.wait(20), "the server does not start"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.stop()
+        self._thread.join(20)
+        assert not self._thread.is_alive(), "the server does not stop"
+        self._sock.close()
+        self.socket.unlink(missing_ok=True)
+
+    def submit(self, body: bytes = ECHO, **query: Any) -> str:
+        """A job's id."""
+        return str(self.client.post("/v1/jobs", body, **query)["id"])
+
+    def follow(self, job: str, after: str = "", **query: Any) -> Iterator[Message]:
+        return self.client.stream("GET", f"/v1/jobs/{job}/follow", after=after, **query)
+
+
+def chunk(text: str | bytes, at_us: int = 1, rank: int = 0, flags: int = 0) -> bytes:
+    """A log record."""
+    data = text.encode() if isinstance(text, str) else text
+    return logs.encode(logs.Chunk(at_us, rank, logs.STDOUT, flags, data))
+
+
+def data_of(message: Message) -> Any:
+    return json.loads(message.data)
+
+
+def text_of(messages: list[Message]) -> str:
+    """All output in `log` messages."""
+    lines = [line for m in messages if m.event == "log" for line in data_of(m)["chunks"]]
+    return "".join(line[4] for line in lines)
