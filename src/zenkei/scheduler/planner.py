@@ -60,12 +60,12 @@ class Planner:
         self._queues: list[str] = []
         self._paused = ""
         self.seq = 0
+        self._line.load(snapshot.waiting)
         self.apply(
             Delta(
                 seq=snapshot.seq,
                 classes=snapshot.classes,
                 queues=snapshot.queues,
-                waiting=tuple(snapshot.waiting.rows()),
                 held=tuple(snapshot.held.rows()),
                 nodes=snapshot.nodes,
                 paused=snapshot.paused,
@@ -183,10 +183,10 @@ class Planner:
 
         last: the plan that tried it, for its reason. O(nodes + parts held + segments).
         """
-        known = self._line.get(job.key)
-        if known is None:
+        place = self._line.class_of(job.key)
+        if place is None:
             return None
-        job_class = self._classes[known.segment[1]]
+        job_class = self._classes[place]
         nodes = (
             NodeNow(node, self._left(node), self._held_on(name))
             for name, node in sorted(self._nodes.items())

@@ -141,7 +141,8 @@ def _busy(n: Numbers, asked: str, enough: str) -> str:
 
 def _gpus_busy(n: Numbers) -> str:
     said = _busy(n, gpus(n), "nodes_with_gpus")
-    return f"{said}; {count(n['gpus_free'], 'whole GPU')} free, at most {n['most_gpus_free']} on a node"
+    free = count(n["gpus_free"], "whole GPU")
+    return f"{said}; {free} free in all, at most {n['most_gpus_free']} on one node"
 
 
 def _not_ready(n: Numbers) -> str:

@@ -60,9 +60,6 @@ class WaitingColumns(NamedTuple):
     submitted_us: IntArray
     not_before_us: IntArray
 
-    def rows(self) -> Iterator[WaitingJob]:
-        return map(WaitingJob, *(column.tolist() for column in self))
-
 
 class HeldColumns(NamedTuple):
     """Parts that jobs hold. job, node (place in `names`), cpu_milli, ...: `[P]`.

@@ -20,6 +20,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
 from zenkei.model.cluster import Node
@@ -29,6 +32,11 @@ Score: TypeAlias = tuple[int, int, int]
 Entry: TypeAlias = tuple[int, int, int, str]
 """Free CPU, memory, disk, and the node's name."""
 
+Milli: TypeAlias = tuple[int, ...]
+"""Free thousandths by device, in the order of `_Static.kinds`, within a kind least first."""
+
+MOST_SCORES: Final = 200_000
+"""Scores remembered, about 200 bytes each."""
 SPARE_STATES: Final = 256
 """States may outnumber the nodes by this much before the empty ones are swept out."""
 
@@ -44,15 +52,15 @@ class Shape(NamedTuple):
 
 
 class NodeRow:
-    """A node and what is free on it now. `state` is -1 while the node is in no bucket."""
+    """A node and what is free on it now; the rest is the index's own."""
 
     __slots__ = ("entry", "free", "node", "state", "static")
 
     def __init__(self, node: Node, free: Free) -> None:
         self.node = node
         self.free = free
-        self.state = -1
-        self.static = -1
+        self.static = 0
+        self.state: _State | None = None
         self.entry: Entry = (0, 0, 0, node.name)
 
 
@@ -73,32 +81,42 @@ class Tally(NamedTuple):
 
 
 class _Static(NamedTuple):
+    """What does not change with what is free. kinds: of the devices, sorted."""
+
     cluster: str
     labels: tuple[tuple[str, str | None], ...]
     kinds: tuple[str, ...]
+
+    def apt(self, shape: Shape) -> bool:
+        labels = {key: value for key, value in self.labels if value is not None}
+        return self.cluster == shape.cluster and matches(labels, dict(shape.constraints))
 
 
 class _State:
     """Free thousandths, sorted within each kind, and the nodes that are so."""
 
-    __slots__ = ("bucket", "milli", "static", "total", "whole")
+    __slots__ = ("bucket", "milli", "static", "whole")
 
-    def __init__(self, static: int, milli: tuple[int, ...]) -> None:
+    def __init__(self, static: int, milli: Milli) -> None:
         self.static = static
         self.milli = milli
         self.bucket: list[Entry] = []
-        self.total = sum(milli)
         self.whole = sum(m >= 1000 for m in milli)
 
 
 class _Candidates:
-    """States whose devices suffice for one shape, best first. read: states looked at so far."""
+    """States for one shape. able: those whose devices suffice, best first. apt: those with its
 
-    __slots__ = ("read", "sorted")
+    cluster and labels. apt_statics: the same of statics. read: states looked at so far.
+    """
+
+    __slots__ = ("able", "apt", "apt_statics", "read")
 
     def __init__(self) -> None:
         self.read = 0
-        self.sorted: list[tuple[Score, int]] = []
+        self.able: list[tuple[Score, _State]] = []
+        self.apt: list[_State] = []
+        self.apt_statics: list[bool] = []
 
 
 class NodeIndex:
@@ -106,13 +124,15 @@ class NodeIndex:
 
     def __init__(self) -> None:
         self._label_keys: tuple[str, ...] = ()
+        self._scores: dict[tuple[int, int, tuple[str, ...], tuple[str, ...], Milli], Score | None]
+        self._scores = {}
         self.rows: dict[str, NodeRow] = {}
         self._forget()
 
     def _forget(self) -> None:
         self._static_ids: dict[_Static, int] = {}
         self._statics: list[_Static] = []
-        self._state_ids: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._state_of: dict[tuple[int, Milli], _State] = {}
         self._states: list[_State] = []
         self._shapes: dict[Shape, _Candidates] = {}
 
@@ -127,6 +147,8 @@ class NodeIndex:
         """Drop states that no node is in, if there are many. O(nodes) when it happens."""
         if len(self._states) > 2 * len(self.rows) + SPARE_STATES:
             self._rebuild()
+        if len(self._scores) > MOST_SCORES:
+            self._scores.clear()
 
     def _rebuild(self) -> None:
         rows = self.rows
@@ -146,7 +168,7 @@ class NodeIndex:
         """Take a node out, as it was entered."""
         self._leave(row)
         del self.rows[row.node.name]
-        row.state = -1
+        row.state = None
 
     def move(self, row: NodeRow) -> None:
         """`row.free` has changed: find the node's new place."""
@@ -157,16 +179,17 @@ class NodeIndex:
         free, static = row.free, row.static
         milli = self._sorted_milli(row.node, static, free.gpu_milli)
         key = (static, milli)
-        state = self._state_ids.get(key)
+        state = self._state_of.get(key)
         if state is None:
-            state = self._state_ids[key] = len(self._states)
-            self._states.append(_State(static, milli))
+            state = self._state_of[key] = _State(static, milli)
+            self._states.append(state)
         row.state = state
         row.entry = (free.cpu_milli, free.memory_bytes, free.tmp_bytes, row.node.name)
-        insort(self._states[state].bucket, row.entry)
+        insort(state.bucket, row.entry)
 
     def _leave(self, row: NodeRow) -> None:
-        bucket = self._states[row.state].bucket
+        assert row.state is not None, "only nodes in the index leave it"
+        bucket = row.state.bucket
         del bucket[bisect_left(bucket, row.entry)]
 
     def _static(self, node: Node) -> int:
@@ -178,7 +201,7 @@ class NodeIndex:
             self._statics.append(static)
         return known
 
-    def _sorted_milli(self, node: Node, static: int, milli: list[int]) -> tuple[int, ...]:
+    def _sorted_milli(self, node: Node, static: int, milli: list[int]) -> Milli:
         """Canonical order: by kind, as in `_Static.kinds`, and within a kind by what is free."""
         if len(milli) < 2:
             return tuple(milli)
@@ -191,83 +214,118 @@ class NodeIndex:
     # -- placement -------------------------------------------------------------------------------
     def select(self, shape: Shape, request: Request, count: int) -> list[NodeRow]:
         """The best `count` nodes of one cluster that each fit `request`; all there are if fewer."""
+        able = self._candidates(shape).able
+        if count == 1:
+            best = _first(able, request)
+            return [] if best is None else [self.rows[best[3]]]
         found: list[NodeRow] = []
-        group: list[Entry] = []
-        score: Score | None = None
-        for ranked, state in self._candidates(shape):
-            bucket = self._states[state].bucket
-            if not bucket:
-                continue
-            if ranked != score:
-                if group:
-                    self._add(found, group, count)
-                    if len(found) == count:
-                        return found
-                score, group = ranked, []
-            group.extend(_fitting(bucket, request, count - len(found)))
-        self._add(found, group, count)
+        for _, group in groupby(able, itemgetter(0)):
+            left = count - len(found)
+            entries = [e for _, state in group for e in _fitting(state.bucket, request, left)]
+            entries.sort()
+            found.extend(self.rows[entry[3]] for entry in entries[:left])
+            if len(found) == count:
+                break
         return found
-
-    def _add(self, found: list[NodeRow], group: list[Entry], count: int) -> None:
-        group.sort()
-        found.extend(self.rows[entry[3]] for entry in group[: count - len(found)])
 
     def tally(self, shape: Shape, request: Request) -> Tally:
         """How many nodes pass which test, for a reason. O(states + nodes with enough CPU)."""
-        matching = with_cpus = with_memory = fitting = total = most = 0
-        wanted = dict(shape.constraints)
-        apt = [
-            static.cluster == shape.cluster and matches(_labels(static), wanted)
-            for static in self._statics
-        ]
-        for state in self._states:
-            if state.bucket and apt[state.static]:
-                matching += len(state.bucket)
-                total += state.whole * len(state.bucket)
+        matching = with_gpus = with_cpus = with_memory = fitting = gpus_free = most = 0
+        cpu_milli, memory_bytes, tmp_bytes = (
+            request.cpu_milli,
+            request.memory_bytes,
+            request.tmp_bytes,
+        )
+        known = self._candidates(shape)
+        for state in known.apt:
+            if state.bucket:
+                nodes = len(state.bucket)
+                matching += nodes
+                gpus_free += state.whole * nodes
                 most = max(most, state.whole)
-        able = [one for _, one in self._candidates(shape)]
-        for one in able:
-            bucket = self._states[one].bucket
-            first = bisect_left(bucket, (request.cpu_milli,))
+        for _, state in known.able:
+            bucket = state.bucket
+            if not bucket:
+                continue
+            with_gpus += len(bucket)
+            if bucket[-1][0] < cpu_milli:
+                continue
+            first = bisect_left(bucket, (cpu_milli,))
             with_cpus += len(bucket) - first
             for _, memory, tmp, _ in bucket[first:]:
-                if memory >= request.memory_bytes:
+                if memory >= memory_bytes:
                     with_memory += 1
-                    fitting += tmp >= request.tmp_bytes
-        with_gpus = sum(len(self._states[one].bucket) for one in able)
-        return Tally(matching, with_gpus, with_cpus, with_memory, fitting, total, most)
+                    fitting += tmp >= tmp_bytes
+        return Tally(matching, with_gpus, with_cpus, with_memory, fitting, gpus_free, most)
 
-    def _candidates(self, shape: Shape) -> list[tuple[Score, int]]:
+    def _candidates(self, shape: Shape) -> _Candidates:
         known = self._shapes.get(shape)
         if known is None:
             known = self._shapes[shape] = _Candidates()
-        while known.read < len(self._states):
-            score = self._score(shape, self._states[known.read])
-            if score is not None:
-                insort(known.sorted, (score, known.read))
-            known.read += 1
-        return known.sorted
+        if known.read == len(self._states):
+            return known
+        known.apt_statics.extend(
+            static.apt(shape) for static in self._statics[len(known.apt_statics) :]
+        )
+        for state in self._states[known.read :]:
+            if known.apt_statics[state.static]:
+                known.apt.append(state)
+                score = self._score(shape, state)
+                if score is not None:
+                    insort(known.able, (score, state), key=itemgetter(0))
+        known.read = len(self._states)
+        return known
 
     def _score(self, shape: Shape, state: _State) -> Score | None:
-        """None if the devices of `state` do not suffice; asked of `fits` on a node made of them."""
-        static = self._statics[state.static]
-        if static.cluster != shape.cluster:
-            return None
-        if not matches(_labels(static), dict(shape.constraints)):
-            return None
-        devices = tuple(Device(index=i, kind=kind) for i, kind in enumerate(static.kinds))
-        capacity = Capacity(cpu_milli=0, memory_bytes=0, tmp_bytes=0, devices=devices)
-        request = Request(
-            cpu_milli=0,
-            gpu_count=shape.gpu_count,
-            gpu_milli=shape.gpu_milli,
-            gpu_kinds=shape.gpu_kinds,
-        )
-        got = fits(capacity, Free(0, 0, 0, list(state.milli)), request)
-        if isinstance(got, Misfit):
-            return None
-        left_over = sum(state.milli[share.index] - share.milli for share in got)
-        return left_over, int(bool(devices)), state.total
+        """None if the devices of `state` do not suffice. A pure function, remembered."""
+        kinds = self._statics[state.static].kinds
+        key = (shape.gpu_count, shape.gpu_milli, shape.gpu_kinds, kinds, state.milli)
+        if key in self._scores:
+            return self._scores[key]
+        score = self._scores[key] = score_of(shape, kinds, state.milli)
+        return score
+
+
+def score_of(shape: Shape, kinds: tuple[str, ...], milli: Milli) -> Score | None:
+    """What it costs to take `shape` from these devices; asked of `fits` on a node made of them."""
+    request = Request(
+        cpu_milli=0,
+        gpu_count=shape.gpu_count,
+        gpu_milli=shape.gpu_milli,
+        gpu_kinds=shape.gpu_kinds,
+    )
+    got = fits(_only_devices(kinds), Free(0, 0, 0, list(milli)), request)
+    if isinstance(got, Misfit):
+        return None
+    left_over = sum(milli[share.index] - share.milli for share in got)
+    return left_over, int(bool(kinds)), sum(milli)
+
+
+@lru_cache(maxsize=256)
+def _only_devices(kinds: tuple[str, ...]) -> Capacity:
+    devices = tuple(Device(index=i, kind=kind) for i, kind in enumerate(kinds))
+    return Capacity(cpu_milli=0, memory_bytes=0, tmp_bytes=0, devices=devices)
+
+
+def _first(able: list[tuple[Score, _State]], request: Request) -> Entry | None:
+    """The best entry that fits: `_fitting` for one node, on the path of every single-node job."""
+    memory_bytes, tmp_bytes = request.memory_bytes, request.tmp_bytes
+    needed = (request.cpu_milli,)
+    best: Entry | None = None
+    score: Score | None = None
+    for ranked, state in able:
+        if best is not None and ranked != score:
+            break
+        bucket = state.bucket
+        if not bucket or bucket[-1] < needed:
+            continue
+        for i in range(bisect_left(bucket, needed), len(bucket)):
+            entry = bucket[i]
+            if entry[1] >= memory_bytes and entry[2] >= tmp_bytes:
+                if best is None or entry < best:
+                    best, score = entry, ranked
+                break
+    return best
 
 
 def _fitting(bucket: list[Entry], request: Request, count: int) -> Iterator[Entry]:
@@ -280,7 +338,3 @@ def _fitting(bucket: list[Entry], request: Request, count: int) -> Iterator[Entr
             count -= 1
             if not count:
                 return
-
-
-def _labels(static: _Static) -> dict[str, str]:
-    return {key: value for key, value in static.labels if value is not None}

@@ -1,0 +1,337 @@
+"""Worlds for the planner: nodes, waiting jobs, what is held; random ones, and how they change.
+
+`World.step` changes the world and says what changed as the delta that a keeper would pass on;
+`World.snapshot` is the same world from scratch, its tables in another order. `brute_force` is the
+planner's policy written down by trying every node for every job: slow, and short enough to trust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
+from typing import TypeVar
+
+from zenkei.model.cluster import Node, NodePart, NodeState
+from zenkei.model.ids import JobId
+from zenkei.model.resources import Capacity, Device, Free, Misfit, Request
+from zenkei.scheduler import (
+    Delta,
+    HeldPart,
+    JobClass,
+    Plan,
+    Snapshot,
+    Start,
+    WaitingJob,
+    check,
+    held_columns,
+    waiting_columns,
+)
+from zenkei.scheduler.free import left_of
+
+GIB = 1 << 30
+SECOND = 1_000_000
+T = TypeVar("T")
+
+
+def node(
+    name: str,
+    *,
+    cpus: int = 8,
+    memory_gib: int = 64,
+    gpus: Iterable[str] | int = 0,
+    cluster: str = "local",
+    state: NodeState = NodeState.READY,
+    blocked: tuple[int, ...] = (),
+    labels: dict[str, str] | None = None,
+) -> Node:
+    kinds = ["A100"] * gpus if isinstance(gpus, int) else list(gpus)
+    return Node(
+        name=name,
+        cluster=cluster,
+        capacity=Capacity(
+            cpu_milli=cpus * 1000,
+            memory_bytes=memory_gib * GIB,
+            tmp_bytes=100 * GIB,
+            devices=tuple(Device(index=i, kind=kind) for i, kind in enumerate(kinds)),
+        ),
+        labels=labels or {},
+        state=state,
+        blocked=blocked,
+    )
+
+
+def ask(
+    *,
+    cpus: float = 1,
+    memory_gib: float = 1,
+    gpus: float = 0,
+    gpu_type: tuple[str, ...] = (),
+    nodes: int = 1,
+    **constraints: tuple[str, ...],
+) -> JobClass:
+    share = 0 < gpus < 1
+    return JobClass.of(
+        Request(
+            cpu_milli=int(cpus * 1000),
+            memory_bytes=int(memory_gib * GIB),
+            gpu_count=1 if share else int(gpus),
+            gpu_milli=round(gpus * 1000) if share else 1000 * bool(gpus),
+            gpu_kinds=gpu_type,
+        ),
+        nodes,
+        constraints,
+    )
+
+
+class World:
+    """See the module's docstring. Jobs are entered by `submit`, in order of their numbers."""
+
+    def __init__(self, *nodes: Node) -> None:
+        self.nodes = {one.name: one for one in nodes}
+        self.classes: list[JobClass] = []
+        self.waiting: dict[int, WaitingJob] = {}
+        self.held: dict[int, list[HeldPart]] = {}
+        self.paused = ""
+        self.seq = 1
+        self._given = 0
+        self._numbers = 0
+        self._changed: dict[int, None] = {}
+
+    def submit(
+        self, job_class: JobClass, *, priority: int = 0, not_before_us: int = 0, at_us: int = -1
+    ) -> JobId:
+        """One more job of a class. at_us: when it was submitted, by default after all others."""
+        self._numbers += 1
+        job = JobId(self._numbers)
+        if job_class not in self.classes:
+            self.classes.append(job_class)
+        place = self.classes.index(job_class)
+        at_us = self._numbers if at_us < 0 else at_us
+        self.waiting[job.key] = WaitingJob(job.key, place, 0, priority, at_us, not_before_us)
+        self._changed[job.key] = None
+        return job
+
+    def hold(self, *parts: HeldPart) -> None:
+        for part in parts:
+            self.held.setdefault(part.job, []).append(part)
+            self._changed[part.job] = None
+
+    def class_of(self, job: JobId) -> JobClass:
+        return self.classes[self.waiting[job.key].job_class]
+
+    def snapshot(self, rng: Random | None = None) -> Snapshot:
+        """rng: orders the tables and rows at will, as another history would have."""
+        order = list(range(len(self.classes)))
+        rows = list(self.waiting.values())
+        parts = [part for held in self.held.values() for part in held]
+        nodes = list(self.nodes.values())
+        if rng is not None:
+            for some in (order, rows, parts, nodes):
+                rng.shuffle(some)
+        place = {old: new for new, old in enumerate(order)}
+        return Snapshot(
+            seq=self.seq,
+            classes=tuple(self.classes[old] for old in order),
+            queues=("default",),
+            nodes=tuple(nodes),
+            waiting=waiting_columns(r._replace(job_class=place[r.job_class]) for r in rows),
+            held=held_columns(parts),
+            paused=self.paused,
+        )
+
+    def delta(self, nodes: tuple[Node, ...] = (), removed: tuple[str, ...] = ()) -> Delta:
+        """What changed since the last delta."""
+        self.seq += 1
+        changed, self._changed = tuple(self._changed), {}
+        new, self._given = self.classes[self._given :], len(self.classes)
+        return Delta(
+            seq=self.seq,
+            classes=tuple(new),
+            changed=changed,
+            waiting=tuple(self.waiting[job] for job in changed if job in self.waiting),
+            held=tuple(part for job in changed for part in self.held.get(job, ())),
+            nodes=nodes,
+            removed_nodes=removed,
+            paused=self.paused,
+        )
+
+    def given(self) -> World:
+        """Everything up to now is known to the planner: deltas start here."""
+        self._given, self._changed = len(self.classes), {}
+        return self
+
+    # -- what happens ----------------------------------------------------------------------------
+    def start(self, plan: Plan) -> None:
+        """What the plan says comes true."""
+        for start in plan.decisions:
+            assert isinstance(start, Start)
+            del self.waiting[start.job.key]
+            self.hold(*(held(start.job, part) for part in start.parts))
+
+    def end(self, job: int) -> None:
+        del self.held[job]
+        self._changed[job] = None
+
+    def cancel(self, job: int) -> None:
+        del self.waiting[job]
+        self._changed[job] = None
+
+    def requeue(self, job: int, not_before_us: int) -> None:
+        """A running job comes back, as a job of any class."""
+        self.end(job)
+        place = job % len(self.classes)
+        self.waiting[job] = WaitingJob(job, place, 0, 0, JobId.from_key(job).number, not_before_us)
+
+
+def held(job: JobId, part: NodePart) -> HeldPart:
+    r = part.request
+    return HeldPart(job.key, part.node, r.cpu_milli, r.memory_bytes, r.tmp_bytes, part.devices)
+
+
+# -- chance --------------------------------------------------------------------------------------
+KINDS = ("A100", "H100", "T4")
+
+
+def random_node(rng: Random, name: str) -> Node:
+    count = rng.choice((0, 0, 1, 2, 4, 8))
+    mixed = rng.random() < 0.15
+    kind = rng.choice(KINDS)
+    kinds = [rng.choice(KINDS) if mixed else kind for _ in range(count)]
+    blocked = (rng.randrange(count),) if count and rng.random() < 0.1 else ()
+    return node(
+        name,
+        cpus=rng.choice((4, 8, 16)),
+        memory_gib=rng.choice((8, 32)),
+        gpus=kinds,
+        cluster=rng.choice(("east", "west", "west")),
+        state=rng.choice((*[NodeState.READY] * 6, NodeState.DRAINING, NodeState.DOWN)),
+        blocked=blocked,
+        labels={"rack": rng.choice("ab"), "host": name} if rng.random() < 0.7 else {},
+    )
+
+
+def random_class(rng: Random) -> JobClass:
+    gpus = _rarely(rng, 16, (0, 0, 0.1, 0.25, 0.5, 0.7, 1, 1, 2, 4, 8))
+    constraints: dict[str, tuple[str, ...]] = {}
+    if rng.random() < 0.2:
+        constraints["rack"] = rng.choice((("a",), ("b",), ("a", "b"), ("c",)))
+    return ask(
+        cpus=_rarely(rng, 12, (0.5, 1, 2, 4)),
+        memory_gib=_rarely(rng, 40, (1, 4, 7, 16)),
+        gpus=gpus,
+        gpu_type=_rarely(rng, ("B200",), ((), (), ("A100",), ("T4", "H100"))) if gpus else (),
+        nodes=_rarely(rng, 9, (1, 1, 1, 1, 2, 3)),
+        **constraints,
+    )
+
+
+def _rarely(rng: Random, rare: T, usual: tuple[T, ...]) -> T:
+    return rare if rng.random() < 0.04 else rng.choice(usual)
+
+
+def random_world(rng: Random, nodes: int = 8, jobs: int = 20) -> World:
+    world = World(*(random_node(rng, f"n{i}") for i in range(nodes)))
+    for _ in range(jobs):
+        random_submit(rng, world, now_us=0)
+    return world
+
+
+def random_submit(rng: Random, world: World, now_us: int) -> None:
+    known = world.classes and rng.random() < 0.5
+    world.submit(
+        rng.choice(world.classes) if known else random_class(rng),
+        priority=rng.choice((0, 0, 0, 5, -5)),
+        not_before_us=rng.choice((0, 0, 0, now_us + rng.randrange(3 * SECOND))),
+        at_us=rng.randrange(1000),
+    )
+
+
+def random_step(rng: Random, world: World, now_us: int) -> Delta:
+    """Something of everything that can happen, as one delta."""
+    for job in list(world.held):
+        chance = rng.random()
+        if chance < 0.3:
+            world.end(job)
+        elif chance < 0.35:
+            world.requeue(job, now_us + rng.randrange(2 * SECOND))
+    for job in list(world.waiting):
+        if rng.random() < 0.1:
+            world.cancel(job)
+    for _ in range(rng.randrange(7)):
+        random_submit(rng, world, now_us)
+    changed, removed = _random_nodes(rng, world)
+    world.paused = "disk full" if rng.random() < 0.05 else ""
+    return world.delta(changed, removed)
+
+
+def _random_nodes(rng: Random, world: World) -> tuple[tuple[Node, ...], tuple[str, ...]]:
+    changed, removed = [], []
+    for name in list(world.nodes):
+        chance = rng.random()
+        if chance < 0.03:
+            removed.append(name)
+            del world.nodes[name]
+        elif chance < 0.13:
+            states = [NodeState.READY, NodeState.READY, *NodeState]
+            changed.append(replace(world.nodes[name], state=rng.choice(states)))
+        elif chance < 0.16:
+            changed.append(random_node(rng, name))
+    absent = [n for n in (f"n{i}" for i in range(12)) if n not in (*world.nodes, *removed)]
+    changed += [random_node(rng, name) for name in absent if rng.random() < 0.1]
+    world.nodes |= {one.name: one for one in changed}
+    return tuple(changed), tuple(removed)
+
+
+# -- the policy, by trying everything ------------------------------------------------------------
+def brute_force(world: World, now_us: int, max_starts: int) -> tuple[Start, ...]:
+    free = free_now(world)
+    starts: list[Start] = []
+    in_line = sorted(world.waiting.values(), key=lambda r: (-r.priority, r.submitted_us, r.job))
+    for row in in_line:
+        if world.paused or len(starts) == max_starts:
+            break
+        if row.not_before_us > now_us:
+            continue
+        start = _try(world, free, row)
+        if start is not None:
+            starts.append(start)
+            for part in start.parts:
+                free[part.node].take(part.request, part.devices)
+    return tuple(starts)
+
+
+def free_now(world: World) -> dict[str, Free]:
+    parts = [part for held in world.held.values() for part in held]
+    return {
+        name: left_of(one, (part for part in parts if part.node == name))
+        for name, one in world.nodes.items()
+    }
+
+
+def _try(world: World, free: dict[str, Free], row: WaitingJob) -> Start | None:
+    wanted = world.classes[row.job_class]
+    request = wanted.request
+    for cluster in sorted({one.cluster for one in world.nodes.values()}):
+        ranked = []
+        for name, one in world.nodes.items():
+            devices = check(one, free[name], request, dict(wanted.constraints))
+            if one.cluster == cluster and not isinstance(devices, Misfit):
+                ranked.append((_rank(one, free[name], devices), name, devices))
+        if len(ranked) >= wanted.nodes:
+            best = sorted(ranked)[: wanted.nodes]
+            parts = (NodePart(node=n, request=request, devices=d) for _, n, d in best)
+            return Start(job=JobId.from_key(row.job), cluster=cluster, parts=tuple(parts))
+    return None
+
+
+def _rank(one: Node, free: Free, devices: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    left_over = sum(free.gpu_milli[index] - milli for index, milli in devices)
+    return (
+        left_over,
+        bool(one.capacity.devices),
+        sum(free.gpu_milli),
+        free.cpu_milli,
+        free.memory_bytes,
+        free.tmp_bytes,
+    )
