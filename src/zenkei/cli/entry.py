@@ -19,6 +19,20 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "hold": ("cancel", "hold", "keep jobs from starting; running ones are stopped and held"),
     "release": ("cancel", "release", "let held jobs go on"),
     "rerun": ("cancel", "rerun", "run a job again as a new job"),
+    "init": ("init", "init", "write a commented job.yaml from what stands in a directory"),
+    "schema": ("schema", "schema", "the JSON Schema of job files, for editors"),
+    "events": ("events", "events", "what happened to a job, in order"),
+    "metrics": ("metrics", "metrics", "latest values that a job has reported"),
+    "explain": ("explain", "explain", "why a job waits, and what would help"),
+    "exec": ("execute", "execute", "run a command in a running job"),
+    "result": ("result", "result", "files and record that a job has left"),
+    "env": ("env", "env", "environments on this machine"),
+    "secret": ("secret", "secret", "keys of a project, given to its jobs"),
+    "du": ("du", "du", "what zenkei keeps on this disk"),
+    "prune": ("prune", "prune", "forget old jobs and free what they kept"),
+    "nodes": ("nodes", "nodes", "machines, what of them is free, who has the rest"),
+    "doctor": ("doctor", "doctor", "what works here, what is missing, what that would enable"),
+    "completion": ("completion", "completion", "completion script for bash, zsh or fish"),
     "up": ("daemon", "up", "start the daemon; declare virtual nodes"),
     "down": ("daemon", "down", "stop the daemon; with --jobs also everything that runs"),
 }
@@ -33,6 +47,10 @@ def main(argv: list[str] | None = None) -> int:
         return _version(args[1:])
     if verb == "help":
         return _help()
+    if verb == "_complete":
+        from zenkei.cli.complete import complete
+
+        return complete(args[1:])
     try:
         if verb not in VERBS:
             return _unknown(verb)
@@ -75,14 +93,9 @@ def _version(args: list[str]) -> int:
 
 
 def _help() -> int:
-    print("usage: zenkei VERB [options]\n")
-    width = max(map(len, VERBS))
-    for verb, (_module, _function, line) in VERBS.items():
-        print(f"  {verb:{width}}  {line}")
-    print(f"  {'version':{width}}  version of this program")
-    print(
-        "\n`zenkei VERB --help` says more. `-` stands for your last job, 42.7 for a member of 42."
-    )
+    from zenkei.cli import helping
+
+    print(helping.text(VERBS))
     return 0
 
 
@@ -91,7 +104,7 @@ def _unknown(verb: str) -> int:
 
     from zenkei.client.failure import usage
 
-    near = difflib.get_close_matches(verb, VERBS, 1)
+    near = difflib.get_close_matches(verb, [*VERBS, "version", "help"], 1)
     hint = f"did you mean `{near[0]}`?" if near else "`zenkei help` lists all verbs"
     raise usage(f"`{verb[:60]}` is not a verb of zenkei", hint)
 
