@@ -1,7 +1,7 @@
 """The real server on a real socket over a plant driven by hand, and the real client against it.
 
-`with Served(short_tmp) as served:` gives `served.client` and `served.plant`; nothing happens to jobs
-until the test calls `served.plant.settle()`.
+`with Served(short_tmp) as served:` gives `served.client` and `served.plant`; nothing happens to
+jobs until the test calls `served.plant.settle()`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 from tests.plant import Plant
 from zenkei import __version__
@@ -24,6 +24,7 @@ from zenkei.model.access import Principal
 from zenkei.protocol import logs
 from zenkei.server import http
 from zenkei.server.health import Health
+from zenkei.server.keeping import Keeping
 from zenkei.server.listening import Listener
 from zenkei.server.progress import ProgressBoard
 from zenkei.server.services import Services
@@ -49,30 +50,28 @@ def services_of(plant: Plant, home: Path, principal: Principal = OWNER) -> Servi
             home=home, version="test", store=plant.store, in_flight=lambda: 0, guard=lambda: ""
         ),
         declare=declared.append,
+        keeping=cast("Keeping", None),  # its routes have tests of their own
         stop=lambda: None,
         version=__version__,
     )
 
 
 class Served(AbstractContextManager["Served"]):
-    """See the module's docstring. owner_uid: whom the socket serves."""
+    """See the module's docstring."""
 
-    def __init__(
-        self, home: Path, plant: Plant | None = None, owner_uid: int | None = None
-    ) -> None:
+    def __init__(self, home: Path, plant: Plant | None = None) -> None:
         self.home = home
         self.plant = plant or Plant()
         self.services = services_of(self.plant, home)
         self.client = Client(str(home))
         self.socket = home / "zenkei.sock"
-        self._owner_uid = os.geteuid() if owner_uid is None else owner_uid
 
-    def __enter__(self) -> Served:
+    def __enter__(self) -> Self:
         ready = threading.Event()
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sock.bind(str(self.socket))
         self._sock.listen(64)
-        self._listener = Listener(http.create(self.services), self._owner_uid, ready.set)
+        self._listener = Listener(http.create(self.services), os.geteuid(), ready.set)
         self._thread = threading.Thread(target=self._listener.listen, args=(self._sock,))
         self._thread.start()
         assert ready.wait(20), "the server does not start"

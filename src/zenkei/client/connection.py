@@ -42,12 +42,17 @@ class Answer:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._buffer = b""
+        try:
+            self._read_head()
+        except BaseException:
+            sock.close()
+            raise
+
+    def _read_head(self) -> None:
         head = self._until(b"\r\n\r\n", MOST_HEAD)
         first, *lines = head.split("\r\n")
         version, _, rest = first.partition(" ")
-        if not version.startswith("HTTP/1."):
-            raise Failure("bad-answer", "what listens at the socket does not speak HTTP")
-        self.status = int(rest[:3])
+        self.status = _number(rest[:3]) if version.startswith("HTTP/1.") else _number("")
         self.headers: dict[str, str] = {}
         for line in lines:
             name, _, value = line.partition(":")
@@ -58,7 +63,7 @@ class Answer:
         if "chunked" in self.headers.get("transfer-encoding", ""):
             yield from self._chunks()
         elif "content-length" in self.headers:
-            yield from self._exactly(int(self.headers["content-length"]))
+            yield from self._exactly(_number(self.headers["content-length"]))
         else:
             while self._buffer or self._more():
                 piece, self._buffer = self._buffer, b""
@@ -72,7 +77,7 @@ class Answer:
 
     def _chunks(self) -> Iterator[bytes]:
         while True:
-            size = int(self._until(b"\r\n", 1024).partition(";")[0], 16)
+            size = _number(self._until(b"\r\n", 1024).partition(";")[0], 16)
             if size == 0:
                 return
             yield from self._exactly(size)
@@ -106,6 +111,14 @@ class Answer:
                 raise Disconnected("the daemon went away before it answered")
         head, self._buffer = self._buffer[:at], self._buffer[at + len(mark) :]
         return head.decode("latin-1")
+
+
+def _number(text: str, base: int = 10) -> int:
+    try:
+        return int(text, base)
+    except ValueError:
+        text = "what listens at the socket does not speak HTTP"
+        raise Failure("bad-answer", text) from None
 
 
 def send(

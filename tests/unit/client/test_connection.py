@@ -32,7 +32,8 @@ def test_a_body_with_a_length_is_read_to_its_end():
 
 
 def test_a_chunked_body_is_joined():
-    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=1\r\n world\r\n0\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    raw = head + b"5\r\nhello\r\n6;x=1\r\n world\r\n0\r\n\r\n"
     answer = answer_to(raw)
     assert answer.body() == b"hello world"
     answer.close()
@@ -64,9 +65,17 @@ def test_a_daemon_that_dies_before_it_answers_is_noticed():
         answer_to(b"HTTP/1.1 200 OK\r\nContent-Le")
 
 
-def test_what_speaks_no_http_is_not_a_daemon():
+@pytest.mark.parametrize("raw", [b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 ok\r\n\r\n"])
+def test_what_speaks_no_http_is_not_a_daemon(raw):
     with pytest.raises(Failure, match="does not speak HTTP"):
-        answer_to(b"SSH-2.0-OpenSSH\r\n\r\n")
+        answer_to(raw)
+
+
+def test_a_chunk_without_a_size_is_no_answer():
+    answer = answer_to(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
+    with pytest.raises(Failure, match="does not speak HTTP"):
+        answer.body()
+    answer.close()
 
 
 def test_a_head_without_an_end_is_not_read_for_ever():
