@@ -123,8 +123,6 @@ def test_a_link_that_leads_the_kernel_out_of_the_tree_is_seen(links: dict[str, s
             reached = os.path.realpath(root / path)
             inside = reached == str(root) or reached.startswith(f"{root}/")
             assert inside or leaves_tree(path, links) or is_loop(root / path)
-            if not leaves_tree(path, links):
-                assert inside
 
 
 IGNORE_PARTS = st.sampled_from(["a", "b", "a*", "*", "?", "[ab]", "**", "c.x", "*.x", "a b"])

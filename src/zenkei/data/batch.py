@@ -35,6 +35,8 @@ class Batch:
         self._full: list[tuple[str, PackWriter]] = []
         self._objects: dict[bytes, disk.Temporary] = {}
         self._known: set[bytes] = set()
+        self._touched: set[str] = set()
+        blobs.index.refresh()
         self.stored = 0
 
     def add(self, content: bytes) -> Digest:
@@ -90,10 +92,14 @@ class Batch:
             self._pack.file.discard()
 
     def _is_new(self, raw: bytes) -> bool:
+        """Looks at the disk as little as it can: what another process has stored since this batch
+
+        began may be stored twice, which costs room until the next collection and nothing else.
+        """
         if raw in self._known:
             return False
         self._known.add(raw)
-        if self._blobs.keep(raw):
+        if self._blobs.keep_known(raw, self._touched):
             return False
         self.stored += 1
         return True

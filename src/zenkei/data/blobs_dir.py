@@ -53,6 +53,7 @@ class DirectoryBlobs:
         self.root = root
         self.young_s = young_s
         self.objects = root / "objects"
+        self._objects = os.fspath(self.objects)
         self.packs = root / "packs"
         self.temporary = root / "tmp"
         self.corrupt = root / "corrupt"
@@ -169,9 +170,12 @@ class DirectoryBlobs:
 
     # --- for this room
 
-    def object_path(self, raw: bytes) -> Path:
+    def object_name(self, raw: bytes) -> str:
         name = raw.hex()
-        return self.objects / name[:2] / name
+        return f"{self._objects}/{name[:2]}/{name}"
+
+    def object_path(self, raw: bytes) -> Path:
+        return Path(self.object_name(raw))
 
     def object_paths(self) -> Iterator[Path]:
         """All files under objects/, in no order."""
@@ -184,6 +188,16 @@ class DirectoryBlobs:
         """Whether it is stored; if so it will not be collected for the time of a grace."""
         with disk.locked(self.lock, exclusive=False):
             return self._touch(raw, young_s=self.young_s)
+
+    def keep_known(self, raw: bytes, touched: set[str]) -> bool:
+        """As `keep`, for many: does not look for new packs; `touched` as in `_touch`."""
+        place = self.index.known(raw)
+        if place is not None and place.pack in touched:
+            return True
+        if place is None and not os.path.exists(self.object_name(raw)):
+            return False
+        with disk.locked(self.lock, exclusive=False):
+            return self._touch(raw, young_s=self.young_s, touched=touched)
 
     def rewrite_pack(self, name: str, *, without: frozenset[bytes]) -> None:
         """Replace a pack by one with its other members. Under the exclusive lock.
