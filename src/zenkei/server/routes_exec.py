@@ -34,12 +34,14 @@ class Execute(Form):
 
 @router.post("/v1/jobs/{job}/exec")
 async def execute(svc: Svc, who: Who, job: JobText, body: Annotated[Execute, Body()]) -> Response:
-    """Events `out` and `err` ({"data": base64}), then `exit` ({"code"}; negative: a signal)."""
+    """Events `begin`, `out`, `err` ({"data": base64}), `exit` ({"code"}; negative: a signal)."""
     found = await job_id(svc, who, job)
     given = _decoded(body.input)
     attempt = await in_thread(_running, svc, who, found)
     running = await in_thread(svc.keeping.execute, attempt, body.node, tuple(body.command), given)
-    return await stream(None, _messages(running), f"exec {attempt}")
+    # told at once: from here on the client's going away is noticed, however silent the command is
+    begin = Sse("begin", {"attempt": str(attempt), "node": body.node})
+    return await stream(begin, _messages(running), f"exec {attempt}")
 
 
 async def _messages(running: Running) -> AsyncIterator[Sse]:
