@@ -118,15 +118,16 @@ class MemoryStore:
     def spec(self, digest: Digest) -> str | None:
         return self.tables.specs.get(digest)
 
-    def dependents(self, job: JobId) -> tuple[JobId, ...]:
+    def histories(self, jobs: Iterable[JobId]) -> Mapping[JobId, tuple[Event, ...]]:
         with self.tables.lock:
-            return tuple(
-                sorted(
-                    waiter
-                    for waiter, on in self.tables.dependencies.items()
-                    if any(d.job in (job, JobId(job.number)) for d in on)
-                )
-            )
+            stories = self.tables.job_events
+            return {job: tuple(stories[job]) for job in jobs if job in stories}
+
+    def dependents(self, jobs: Iterable[JobId]) -> tuple[JobId, ...]:
+        targets = {target for job in jobs for target in (job, JobId(job.number))}
+        with self.tables.lock:
+            waiting = self.tables.dependencies.items()
+            return tuple(sorted(w for w, on in waiting if any(d.job in targets for d in on)))
 
     def dependencies(self, job: JobId) -> tuple[Dependency, ...]:
         with self.tables.lock:

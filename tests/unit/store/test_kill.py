@@ -1,6 +1,6 @@
-"""SIGKILL of a writer in the middle of its load: what was acknowledged is there, nothing is torn.
+"""SIGKILL of two writers in the middle of their load: what was acknowledged is there, and whole.
 
-Several rounds on one database: each life goes on with what the ones before it left.
+Several rounds on one database, two processes at a time: each goes on with what was left.
 """
 
 import os
@@ -52,15 +52,19 @@ sys.stdin.read()
 """
 
 
-def live_and_die(url, repo, lines):
-    """Acknowledgements (job, version) of a process that is killed after about `lines` of them."""
-    process: Any = subprocess.Popen(
+def begin(url, repo) -> Any:
+    """A process that writes as fast as it can."""
+    return subprocess.Popen(
         [sys.executable, "-c", LIFE, url],
         cwd=repo,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(repo)},
     )
+
+
+def kill(process, lines):
+    """What it acknowledged (job, version): it is killed after about `lines` of that."""
     said = b""
     while said.count(b"\n") < lines:
         assert select.select([process.stdout], [], [], 60)[0], "the writer is stuck"
@@ -78,9 +82,11 @@ def live_and_die(url, repo, lines):
 
 def rounds_of_life_and_death(url, repo):
     acknowledged: dict[JobId, int] = {}
-    for lines in (1, 150, 400, 90, 700):
-        for job, version in live_and_die(url, repo, lines):
-            acknowledged[job] = max(version, acknowledged.get(job, 0))
+    for lines in (1, 150, 400, 60):
+        processes = [begin(url, repo), begin(url, repo)]
+        for process in processes:
+            for job, version in kill(process, lines):
+                acknowledged[job] = max(version, acknowledged.get(job, 0))
         store = SqlStore(url)
         rows: Any = {job: store.job(job) for job in acknowledged}
         lost = [job for job, version in acknowledged.items() if rows[job].version < version]

@@ -31,6 +31,8 @@ from zenkei.store.sql.schema import counters
 from zenkei.store.units import LostRace
 
 BUSY_S: Final = 30.0
+CACHE_KIB: Final = 32 * 1024
+"""Of pages, at most: SQLite's 2 MiB make a batch of 1,000 jobs read its own pages again."""
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 _NOW_US: Final = {
     SQLITE: "CAST(strftime('%s', 'now') AS INTEGER) * 1000000"
@@ -124,6 +126,7 @@ def _sqlite(url: URL, begin: str) -> Engine:
         connection.isolation_level = None  # transactions are begun below, not by the driver
         cursor = connection.cursor()
         cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, Text, bindparam, func, literal_column, or_, select
+from sqlalchemy import Connection, Text, bindparam, func, literal_column, select
 from sqlalchemy.sql import ColumnElement
 
 from zenkei.model.cluster import Allocation, Node
@@ -72,9 +72,13 @@ _digests = rows(digest=TEXT)
 _SPECS = Statement(
     select(t.specs.c.digest, t.specs.c.body).where(t.specs.c.digest == _digests.c.digest)
 )
+_keys = rows(key=NUMBER)
+_HISTORIES = Statement(
+    select(*EVENT_COLUMNS).where(t.events.c.job == _keys.c.key).order_by(t.events.c.seq)
+)
 _DEPENDENTS = Statement(
     select(t.dependencies.c.job)
-    .where(or_(*(t.dependencies.c.target == _number(name) for name in ("member", "whole"))))
+    .where(t.dependencies.c.target == _keys.c.key)
     .distinct()
     .order_by(t.dependencies.c.job)
 )
@@ -170,8 +174,16 @@ class SqlQueries:
         found = self._rows(_SPEC, digest=column(digest))
         return loads(found[0][0]) if found else None
 
-    def dependents(self, job: JobId) -> tuple[JobId, ...]:
-        found = self._rows(_DEPENDENTS, member=job.key, whole=JobId(job.number).key)
+    def histories(self, jobs: Iterable[JobId]) -> Mapping[JobId, tuple[Event, ...]]:
+        found: dict[JobId, list[Event]] = {}
+        for row in self._rows(_HISTORIES, j=pack({(job.key,) for job in jobs})):
+            event = decode_event(*row)
+            found.setdefault(event.job, []).append(event)
+        return {job: tuple(events) for job, events in found.items()}
+
+    def dependents(self, jobs: Iterable[JobId]) -> tuple[JobId, ...]:
+        targets = {key for job in jobs for key in (job.key, JobId(job.number).key)}
+        found = self._rows(_DEPENDENTS, j=pack((key,) for key in targets))
         return tuple(JobId.from_key(key) for (key,) in found)
 
     def dependencies(self, job: JobId) -> tuple[Dependency, ...]:
