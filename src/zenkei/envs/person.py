@@ -64,21 +64,24 @@ _TOKEN: Final = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[A-Za-z0-9_.~=-]{20,
 
 
 class Person:
-    """environ: of the daemon. Reads pip.conf when made; uv reads its settings and netrc itself."""
+    """environ: of the daemon. Reads pip.conf when made; uv reads its settings and netrc itself.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    system: where settings for all people lie.
+    """
+
+    def __init__(self, environ: Mapping[str, str], system: Path = Path("/etc")) -> None:
         values = {
             name: value
             for name, value in environ.items()
             if name in _PASSED or _PASSED_INDEX.fullmatch(name)
         }
         home = environ.get("HOME", "")
-        for name, value in _pip_settings(environ, home).items():
+        for name, value in _pip_settings(environ, home, system).items():
             if name not in values and _SAME_AS.get(name, name) not in values:
                 values[name] = value
         if "SSL_CERT_FILE" not in values and "REQUESTS_CA_BUNDLE" in values:
             values["SSL_CERT_FILE"] = values["REQUESTS_CA_BUNDLE"]
-        config = _uv_config(environ, home)
+        config = _uv_config(environ, home, system)
         if config:
             values["UV_CONFIG_FILE"] = config
         else:
@@ -143,9 +146,9 @@ def _secrets_of(address: str) -> dict[str, str]:
     return {form: "***" for text in secrets for form in {text, unquote(text)} if len(form) > 3}
 
 
-def _pip_settings(environ: Mapping[str, str], home: str) -> dict[str, str]:
+def _pip_settings(environ: Mapping[str, str], home: str, system: Path) -> dict[str, str]:
     """pip's settings under uv's names: files first (system, person), then variables."""
-    places = [Path("/etc/pip.conf")]
+    places = [system / "pip.conf"]
     if home:
         config = environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
         places += [Path(home, ".pip/pip.conf"), Path(config, "pip/pip.conf")]
@@ -170,12 +173,12 @@ def _pip_settings(environ: Mapping[str, str], home: str) -> dict[str, str]:
     return translated
 
 
-def _uv_config(environ: Mapping[str, str], home: str) -> str:
+def _uv_config(environ: Mapping[str, str], home: str, system: Path) -> str:
     if environ.get("UV_CONFIG_FILE"):
         return environ["UV_CONFIG_FILE"]
     config = environ.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
     places = [f"{config}/uv/uv.toml"] if config else []
-    return next((p for p in [*places, "/etc/uv/uv.toml"] if Path(p).is_file()), "")
+    return next((p for p in [*places, str(system / "uv/uv.toml")] if Path(p).is_file()), "")
 
 
 def _text(path: Path) -> str:

@@ -57,19 +57,24 @@ class World:
     index: Path
     said: list[str] = field(default_factory=list)
 
-    def environ(self, **more: str) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
         return {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.home / "person"),
             "UV_FIND_LINKS": str(self.index),
             "UV_NO_INDEX": "1",
-            **more,
         }
 
-    def builder(self, *, timeout_s: float = 60.0, **more: str) -> UvBuilder:
+    def builder(
+        self, settings: dict[str, str] | None = None, *, timeout_s: float = 60.0
+    ) -> UvBuilder:
+        """settings: further variables of the daemon's environment."""
         blobs = DirectoryBlobs(self.home / "blobs")
         return UvBuilder(
-            root=self.home / "envs", blobs=blobs, environ=self.environ(**more), timeout_s=timeout_s
+            root=self.home / "envs",
+            blobs=blobs,
+            environ={**self.environ(), **(settings or {})},
+            timeout_s=timeout_s,
         )
 
     def wheel(self, name: str, version: str = "1.0", **more: object) -> Path:
