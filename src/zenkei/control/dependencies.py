@@ -6,6 +6,8 @@ Cost: one query for the dependents; O(members) only where somebody waits for a w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zenkei.control.draft import Draft
 from zenkei.lifecycle import commands as c
 from zenkei.model.data import ResultState
@@ -14,10 +16,10 @@ from zenkei.model.job import After, Dependency, HoldReason, Job, JobState
 from zenkei.ports.store import Changes, Reads, Store, Unit, View
 
 
-def wake_dependents_of(store: Store, job: JobId) -> int:
-    """Release or reject the jobs whose waiting for `job` is decided. Returns how many changed."""
+def wake_dependents_of(store: Store, jobs: Iterable[JobId]) -> int:
+    """Release or reject those whose waiting for `jobs` is decided. Returns how many changed."""
     orders: dict[JobId, c.Command] = {}
-    for dependent in store.dependents(job):
+    for dependent in store.dependents(jobs):
         order = verdict(store, dependent)
         if order is not None:
             orders[dependent] = order

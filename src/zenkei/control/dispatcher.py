@@ -20,7 +20,13 @@ from zenkei.control.sealing import Sealer
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.decide import Stale
-from zenkei.model.errors import Conflict, NotFound, PermanentEngineError, TemporaryEngineError
+from zenkei.model.errors import (
+    Conflict,
+    NotFound,
+    PermanentEngineError,
+    TemporaryEngineError,
+    Unavailable,
+)
 from zenkei.model.event import Effect, EffectKind
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, StopReason
@@ -81,6 +87,9 @@ class Dispatcher:
     def _work(self, lane: str, effects: list[Effect]) -> None:
         try:
             self._batch_of[lane](effects)
+        except Unavailable as closing:
+            # The daemon ends, or the database is away: the rows are there, and are claimed again.
+            log.info("effects left for later lane=%s why=%s", lane, closing)
         except Exception:
             # A defect must not lose the effects: the rows are still there, and come back later.
             log.exception("effects failed lane=%s keys=%s", lane, [e.key for e in effects[:5]])
@@ -168,8 +177,7 @@ class Dispatcher:
         self._sealer.seal(effects, self._engine_of)
 
     def _wake(self, effects: list[Effect]) -> None:
-        for number in dict.fromkeys(effect.job for effect in effects):
-            wake_dependents_of(self._store, number)
+        wake_dependents_of(self._store, [effect.job for effect in effects])
         self._finish(done=effects)
 
     def _finish(

@@ -22,7 +22,7 @@ LANE_OF: Final[dict[EffectKind, str]] = {
     EffectKind.SEAL: "seal",
     EffectKind.WAKE_DEPENDENTS: "wake",
 }
-BATCH: Final = {"build": 1, "engine": 256, "seal": 64, "wake": 256}
+BATCH: Final = {"build": 1, "engine": 256, "seal": 256, "wake": 256}
 WIDTH: Final = {"build": 4, "engine": 1, "seal": 1, "wake": 1}
 """Batches of one lane that may be worked on at the same time."""
 

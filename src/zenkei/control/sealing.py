@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from zenkei.control.records import record_of
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle.effects import retire, wake_dependents
+from zenkei.lifecycle.evolve import replay
+from zenkei.model.cluster import Node
 from zenkei.model.data import Digest, Result, ResultState
 from zenkei.model.errors import EngineError, ZenkeiError
-from zenkei.model.event import Effect
+from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Job
 from zenkei.ports.blobs import Blobs
@@ -42,11 +44,21 @@ class Sealer:
         self._version = version
 
     def seal(self, effects: list[Effect], engine_of: Callable[[Effect], Engine]) -> None:
-        """Seal a batch of attempts; one commit for all of them."""
+        """Seal a batch of attempts; their records share one put, and all share one commit."""
         results: dict[AttemptId, Result] = {}
+        records: dict[AttemptId, bytes] = {}
+        jobs = tuple(dict.fromkeys(effect.job for effect in effects))
+        nodes = {node.name: node for node in self._store.nodes()}
+        histories = self._store.histories(jobs)
         for effect in effects:
             attempt = AttemptId(effect.job, effect.attempt)
             results[attempt] = self._result(attempt, engine_of(effect))
+            row = replay(histories.get(attempt.job, ()))
+            if row is not None:
+                story = histories[attempt.job]
+                records[attempt] = self._record(row, story, results[attempt], nodes)
+        for attempt, digest in zip(records, self._blobs.put_many(records.values()), strict=True):
+            results[attempt] = replace(results[attempt], record=digest)
 
         def decide(view: View) -> tuple[Changes, None]:
             changes = Changes(done=[effect.id for effect in effects])
@@ -58,7 +70,6 @@ class Sealer:
                     changes.effects.append(wake_dependents(row.id))
             return changes, None
 
-        jobs = tuple(dict.fromkeys(attempt.job for attempt in results))
         self._store.submit(Unit(reads=Reads(jobs=jobs), decide=decide)).result()
 
     def _result(self, attempt: AttemptId, engine: Engine) -> Result:
@@ -72,7 +83,7 @@ class Sealer:
         except (ZenkeiError, EngineError, OSError) as error:
             log.warning("result incomplete attempt=%s why=%s", attempt, error)
             state, reason = ResultState.INCOMPLETE, str(error)
-        result = Result(
+        return Result(
             attempt=str(attempt),
             state=state,
             reason=reason,
@@ -80,17 +91,11 @@ class Sealer:
             files=files,
             size_bytes=size_bytes,
         )
-        row = self._store.job(attempt.job)
-        return self._with_record(row, result) if row is not None else result
 
-    def _with_record(self, row: Job, result: Result) -> Result:
-        record = record_of(
-            row,
-            self._specs.get(row.spec),
-            self._store.events(job=row.id, limit=100_000),
-            {node.name: node for node in self._store.nodes()},
-            result,
-            self._version,
-        )
+    def _record(
+        self, row: Job, events: tuple[Event, ...], result: Result, nodes: Mapping[str, Node]
+    ) -> bytes:
+        spec = self._specs.get(row.spec)
+        record = record_of(row, spec, events, nodes, result, self._version)
         text = json.dumps(record, ensure_ascii=False, sort_keys=True, indent=1)
-        return replace(result, record=self._blobs.put(text.encode("utf-8", "surrogateescape")))
+        return text.encode("utf-8", "surrogateescape")

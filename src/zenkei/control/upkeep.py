@@ -148,11 +148,10 @@ class Upkeep:
 
     def _awaited(self, rows: list[Job]) -> bool:
         """Whether a job that is not over waits for one of these."""
-        for row in rows:
-            for waiting in self._store.dependents(row.id):
-                other = self._store.job(waiting)
-                if other is not None and not other.state.terminal:
-                    return True
+        for waiting in self._store.dependents(row.id for row in rows):
+            other = self._store.job(waiting)
+            if other is not None and not other.state.terminal:
+                return True
         return False
 
     def _sweep_folders(self) -> int:

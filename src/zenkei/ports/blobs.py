@@ -13,6 +13,9 @@ class Blobs(Protocol):
 
     def put(self, content: bytes) -> Digest: ...
 
+    def put_many(self, contents: Iterable[bytes]) -> tuple[Digest, ...]:
+        """All at once, for about the cost of one put."""
+
     def put_file(self, file: BinaryIO) -> tuple[Digest, int]:
         """Streams a file in; returns digest and size in bytes."""
 

@@ -220,8 +220,11 @@ class Store(Protocol):
 
     def spec(self, digest: Digest) -> str | None: ...
 
-    def dependents(self, job: JobId) -> tuple[JobId, ...]:
-        """Jobs that wait for `job` or for the whole submission it belongs to."""
+    def histories(self, jobs: Iterable[JobId]) -> Mapping[JobId, tuple[Event, ...]]:
+        """All events of each of `jobs`, in order; one query."""
+
+    def dependents(self, jobs: Iterable[JobId]) -> tuple[JobId, ...]:
+        """Jobs that wait for any of `jobs` or for the whole submission it belongs to; one query."""
 
     def dependencies(self, job: JobId) -> tuple[Dependency, ...]: ...
 

@@ -49,6 +49,9 @@ class BlobsDouble:
         self._content[digest] = content
         return digest
 
+    def put_many(self, contents: Iterable[bytes]) -> tuple[Digest, ...]:
+        return tuple(self.put(content) for content in contents)
+
     def put_file(self, file: BinaryIO) -> tuple[Digest, int]:
         content = file.read()
         return self.put(content), len(content)

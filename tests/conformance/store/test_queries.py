@@ -143,8 +143,10 @@ def test_dependents_wait_for_a_member_or_for_its_whole_array(store):
     on = [array[0], JobId(array[0].number), array[1]]
     for waiter, job in zip(waiters, on, strict=True):
         put(store, Changes(dependencies=[(waiter, Dependency(job=job, after=After.OK))]))
-    assert store.dependents(array[0]) == (waiters[0], waiters[1])
-    assert store.dependents(array[1]) == (waiters[1], waiters[2])
+    assert store.dependents([array[0]]) == (waiters[0], waiters[1])
+    assert store.dependents([array[1]]) == (waiters[1], waiters[2])
+    assert store.dependents(array) == tuple(waiters)
+    assert store.dependents([]) == ()
     assert store.dependencies(waiters[1]) == (Dependency(job=on[1], after=After.OK),)
     assert store.dependencies(array[0]) == ()
 
@@ -285,3 +287,17 @@ def test_check_names_an_allocation_that_outlived_its_job(store):
 def test_check_names_an_effect_of_nobody(store):
     put(store, Changes(effects=[wake_dependents(JobId(404))]))
     assert store.check() == ["effect wake:404 belongs to no job"]
+
+
+def test_histories_are_the_events_of_each_job_in_order(store):
+    first, second = submit(store, members=2)
+    other = start(store)
+    found = store.histories([other, first, JobId(99)])
+    assert set(found) == {other, first}
+    assert found[first] == store.events(job=first)
+    assert found[other] == store.events(job=other)
+    assert len(found[other]) > len(found[first]) == 1
+    assert store.events(job=JobId(second.number)) == (
+        *store.events(job=first),
+        *store.events(job=second),
+    )
