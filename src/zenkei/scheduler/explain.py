@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from zenkei.model.cluster import Node
 from zenkei.model.ids import JobId
-from zenkei.model.resources import Free, Misfit, Request, allowed_devices
+from zenkei.model.resources import WHOLE_GPU_MILLI, Free, Misfit, Request, allowed_devices
 from zenkei.scheduler.free import HeldPart, check
-from zenkei.scheduler.reasons import Reason, cores, count, size
+from zenkei.scheduler.reasons import Reason, cores, count, cpus, size
 from zenkei.scheduler.snapshot import JobClass
 
 MOST_HOLDERS: Final = 16
@@ -65,6 +65,28 @@ class Nearest:
     asked: int
     would: int
 
+    def apply(self, job_class: JobClass) -> JobClass:
+        """The class that would start."""
+        request, nodes, constraints = job_class.request, job_class.nodes, job_class.constraints
+        match self.lever:
+            case Lever.NODES:
+                nodes = self.would
+            case Lever.GPUS if request.gpu_milli == WHOLE_GPU_MILLI:
+                request = replace(request, gpu_count=self.would // WHOLE_GPU_MILLI)
+            case Lever.GPUS:
+                request = replace(request, gpu_milli=self.would)
+            case Lever.CPUS:
+                request = replace(request, cpu_milli=self.would)
+            case Lever.MEMORY:
+                request = replace(request, memory_bytes=self.would)
+            case Lever.TMP:
+                request = replace(request, tmp_bytes=self.would)
+            case Lever.GPU_KIND:
+                request = replace(request, gpu_kinds=())
+            case Lever.CONSTRAINTS:
+                constraints = ()
+        return JobClass(request=request, nodes=nodes, constraints=constraints)
+
     @property
     def text(self) -> str:
         """One English clause, such as `with 4 GPUs per node instead of 8`."""
@@ -83,7 +105,7 @@ class Nearest:
 _SAY: Final[dict[Lever, Callable[[int], str]]] = {
     Lever.NODES: lambda n: count(n, "node"),
     Lever.GPUS: lambda n: f"{cores(n)} {'GPU' if n == 1000 else 'GPUs'}",
-    Lever.CPUS: lambda n: f"{cores(n)} {'CPU' if n == 1000 else 'CPUs'}",
+    Lever.CPUS: cpus,
     Lever.MEMORY: lambda n: f"{size(n)} of memory",
     Lever.TMP: lambda n: f"{size(n)} of scratch space",
 }
@@ -238,9 +260,9 @@ def _levers(
     def gpus(now: NodeNow) -> int:
         allowed = allowed_devices(now.node.capacity, request)
         free = [now.free.gpu_milli[i] for i in allowed]
-        if request.gpu_milli < 1000:
+        if request.gpu_milli < WHOLE_GPU_MILLI:
             return max(free, default=0)
-        return 1000 * sum(milli >= 1000 for milli in free)
+        return WHOLE_GPU_MILLI * sum(milli >= WHOLE_GPU_MILLI for milli in free)
 
     none = replace(request, gpu_count=0, gpu_milli=0)
     return [

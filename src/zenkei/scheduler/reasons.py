@@ -116,6 +116,11 @@ def cores(milli: int | str) -> str:
     return f"{int(milli) / 1000:g}"
 
 
+def cpus(milli: int | str) -> str:
+    """`8 CPUs`, `0.5 CPUs`, `1 CPU`."""
+    return f"{cores(milli)} {'CPU' if milli == 1000 else 'CPUs'}"
+
+
 def size(number: int | str) -> str:
     """`16 GiB`: bytes in the largest unit of which there is at least one."""
     value = float(number)
@@ -152,7 +157,7 @@ def _not_ready(n: Numbers) -> str:
 
 _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.GPUS_BUSY: _gpus_busy,
-    ReasonCode.CPUS_BUSY: lambda n: _busy(n, f"{cores(n['cpu_milli'])} CPUs", "nodes_with_cpus"),
+    ReasonCode.CPUS_BUSY: lambda n: _busy(n, cpus(n["cpu_milli"]), "nodes_with_cpus"),
     ReasonCode.MEMORY_BUSY: lambda n: _busy(
         n, f"{size(n['memory_bytes'])} of memory", "nodes_with_memory"
     ),
@@ -180,8 +185,7 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
         + (f"the largest node has {n['largest']}" if n["largest"] else "no node has any")
     ),
     ReasonCode.TOO_MANY_CPUS: lambda n: (
-        f"asked for {cores(n['cpu_milli'])} CPUs per node, the largest node has "
-        f"{cores(n['largest'])}"
+        f"asked for {cpus(n['cpu_milli'])} per node, the largest node has {cores(n['largest'])}"
     ),
     ReasonCode.TOO_MUCH_MEMORY: lambda n: (
         f"asked for {size(n['memory_bytes'])} of memory per node, the largest node has "
