@@ -13,22 +13,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from zenkei.control.dependencies import wake_dependents_of
 from zenkei.control.records import record_of
 from zenkei.control.specs import SpecCache
-from zenkei.lifecycle.effects import retire, wake_dependents
 from zenkei.lifecycle.evolve import replay
 from zenkei.model.cluster import Node
 from zenkei.model.data import Digest, Result, ResultState
-from zenkei.model.errors import EngineError, ZenkeiError
+from zenkei.model.errors import EngineError, TemporaryEngineError, Unavailable, ZenkeiError
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Job
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.engine import Engine
-from zenkei.ports.store import Changes, Reads, Store, Unit, View
+from zenkei.ports.store import Changes, Store, Unit, View
 from zenkei.ports.trees import Trees
 
 log = logging.getLogger(__name__)
+
+MOST_TRIES = 5
+"""After as many temporary failures (a full disk) the result is incomplete, with that reason."""
 
 
 class Sealer:
@@ -44,36 +47,57 @@ class Sealer:
         self._version = version
 
     def seal(self, effects: list[Effect], engine_of: Callable[[Effect], Engine]) -> None:
-        """Seal a batch of attempts; their records share one put, and all share one commit."""
-        results: dict[AttemptId, Result] = {}
-        records: dict[AttemptId, bytes] = {}
+        """Seal a batch of attempts: one put for their records, one commit for the results.
+
+        The effects are taken out only after dependents are woken and the engine may forget: a
+        crash in between seals again what is sealed, and nobody is left waiting.
+        """
         jobs = tuple(dict.fromkeys(effect.job for effect in effects))
         nodes = {node.name: node for node in self._store.nodes()}
         histories = self._store.histories(jobs)
+        sealed: dict[AttemptId, tuple[Effect, Result]] = {}
+        records: dict[AttemptId, bytes] = {}
+        later: list[tuple[int, float]] = []
         for effect in effects:
             attempt = AttemptId(effect.job, effect.attempt)
-            results[attempt] = self._result(attempt, engine_of(effect))
+            try:
+                result = self._result(attempt, engine_of(effect), last=effect.tries >= MOST_TRIES)
+            except (Unavailable, TemporaryEngineError) as error:
+                log.warning("sealing delayed attempt=%s why=%s", attempt, error)
+                later.append((effect.id, 2.0 ** (effect.tries + 1)))
+                continue
+            sealed[attempt] = (effect, result)
             row = replay(histories.get(attempt.job, ()))
             if row is not None:
-                story = histories[attempt.job]
-                records[attempt] = self._record(row, story, results[attempt], nodes)
-        for attempt, digest in zip(records, self._blobs.put_many(records.values()), strict=True):
-            results[attempt] = replace(results[attempt], record=digest)
+                records[attempt] = self._record(row, histories[attempt.job], result, nodes)
+        digests = dict(zip(records, self._blobs.put_many(records.values()), strict=True))
+        self._commit(
+            Changes(
+                results=[
+                    replace(result, record=digests.get(attempt, Digest("")))
+                    for attempt, (_, result) in sealed.items()
+                ],
+                later=later,
+            )
+        )
+        wake_dependents_of(self._store, [attempt.job for attempt in sealed])
+        for attempt, (effect, _) in sealed.items():
+            engine_of(effect).retire(attempt)
+        self._commit(Changes(done=[effect.id for effect, _ in sealed.values()]))
 
+    def _commit(self, changes: Changes) -> None:
         def decide(view: View) -> tuple[Changes, None]:
-            changes = Changes(done=[effect.id for effect in effects])
-            for attempt, result in results.items():
-                changes.results.append(replace(result, at_us=view.now_us))
-                changes.effects.append(retire(attempt))
-                row = view.job(attempt.job)
-                if row is not None and row.state.terminal and row.attempt == attempt.number:
-                    changes.effects.append(wake_dependents(row.id))
-            return changes, None
+            stamped = [replace(result, at_us=view.now_us) for result in changes.results]
+            return replace(changes, results=stamped), None
 
-        self._store.submit(Unit(reads=Reads(jobs=jobs), decide=decide)).result()
+        self._store.submit(Unit(decide=decide)).result()
 
-    def _result(self, attempt: AttemptId, engine: Engine) -> Result:
-        """Never raises for the job's own doing: what cannot be kept is said in the result."""
+    def _result(self, attempt: AttemptId, engine: Engine, *, last: bool) -> Result:
+        """What cannot be kept is said in the result.
+
+        Raises Unavailable or TemporaryEngineError where another try may help, unless it is the
+        last.
+        """
         state, reason = ResultState.SEALED, ""
         output, files, size_bytes = Digest(""), 0, 0
         try:
@@ -81,6 +105,8 @@ class Sealer:
             if places:
                 output, files, size_bytes = self._trees.seal(places)
         except (ZenkeiError, EngineError, OSError) as error:
+            if isinstance(error, Unavailable | TemporaryEngineError) and not last:
+                raise
             log.warning("result incomplete attempt=%s why=%s", attempt, error)
             state, reason = ResultState.INCOMPLETE, str(error)
         return Result(
@@ -97,5 +123,5 @@ class Sealer:
     ) -> bytes:
         spec = self._specs.get(row.spec)
         record = record_of(row, spec, events, nodes, result, self._version)
-        text = json.dumps(record, ensure_ascii=False, sort_keys=True, indent=1)
+        text = json.dumps(record, ensure_ascii=False, sort_keys=True)
         return text.encode("utf-8", "surrogateescape")

@@ -1,7 +1,7 @@
 """What must be done outside the database because of an event: the rows of the outbox.
 
-Every effect is idempotent by its key. SEAL comes before WAKE_DEPENDENTS: who waits for a job waits
-for its result; the sealing use-case inserts WAKE_DEPENDENTS when it is done.
+Every effect is idempotent by its key. Who waits for a job waits for its result: sealing wakes the
+dependents of a job that ran; WAKE_DEPENDENTS is for those of a job that ended without running.
 """
 
 from __future__ import annotations
