@@ -7,11 +7,14 @@ import argparse
 from tools.docs.markdown import code, page, table
 from zenkei.cli import describing
 from zenkei.cli.entry import VERBS
+from zenkei.cli.helping import GROUPS, OWN
 
 INTRO = """
 `zenkei VERB --help` shows the same. `JOB` is an id such as `42`, a member of an array such as
 `42.7`, or `-` for your last job. Every verb takes `--json`; its keys are stable.
 """
+COMMAND = {"run": ("[-- COMMAND]",), "submit": ("[-- COMMAND]",), "exec": ("-- COMMAND",)}
+"""Verbs that pass on what stands behind `--`."""
 EXITS = """
 `run` and `wait` end with the job's own code. Whose code it is stands in the last line on standard
 error, and in `exit.by` of `--json`.
@@ -37,28 +40,36 @@ def cli() -> str:
         INTRO,
         "## Exit codes",
         EXITS,
-        "## Verbs",
     ]
-    for verb, (_module, _function, line) in VERBS.items():
-        parts += [f"### {verb}", line[:1].upper() + line[1:] + "."]
-        actions = describing.actions(verb)
-        if not actions:
-            parts += _usage(verb, describing.parser_of(verb))
-        for action, what in actions.items():
-            parts += [f"#### {verb} {action}", what[:1].upper() + what[1:] + "."]
-            parts += _usage(f"{verb} {action}", describing.parser_of(verb, action))
-    parts += ["### version", "The version of this program.", *_plain("version [--json]")]
-    parts += ["### help", "All verbs, by what they are about.", *_plain("help")]
+    for group, verbs in GROUPS.items():
+        parts.append(f"## {group}")
+        for verb in verbs:
+            parts += _verb(verb)
     return page("Command line", *parts)
 
 
-def _plain(usage: str) -> list[str]:
-    return [f"```text\nzenkei {usage}\n```"]
+def _verb(verb: str) -> list[str]:
+    if verb in OWN:
+        usage = "version [--json]" if verb == "version" else verb
+        return [f"### {verb}", _sentence(OWN[verb]), f"```text\nzenkei {usage}\n```"]
+    line = VERBS[verb][2]
+    parts = [f"### {verb}", _sentence(line)]
+    actions = describing.actions(verb)
+    if not actions:
+        parts += _usage(verb, describing.parser_of(verb))
+    for action, what in actions.items():
+        parts += [f"#### {verb} {action}", _sentence(what)]
+        parts += _usage(f"{verb} {action}", describing.parser_of(verb, action))
+    return parts
+
+
+def _sentence(line: str) -> str:
+    return f"{line[:1].upper()}{line[1:]}."
 
 
 def _usage(words: str, parser: argparse.ArgumentParser) -> list[str]:
     places = [_place(action) for action in describing.positionals(parser)]
-    usage = " ".join([f"zenkei {words}", *places, "[FLAGS]"])
+    usage = " ".join([f"zenkei {words}", *places, "[FLAGS]", *COMMAND.get(words, ())])
     rows = [[code(_place(a)), a.help or ""] for a in describing.positionals(parser)]
     rows += [[code(_flag(a)), a.help or ""] for a in describing.flags(parser)]
     return [f"```text\n{usage}\n```", table(["argument", "meaning"], rows)]

@@ -13,6 +13,7 @@ from zenkei.lifecycle.outcome import CLASS_OF, MAX_REQUEUES
 from zenkei.lifecycle.transitions import BIRTH, TRANSITIONS
 from zenkei.model import cluster, data, event, job
 from zenkei.model.ids import JobId
+from zenkei.scheduler import Reason, ReasonCode
 
 E = typing.TypeVar("E", bound=StrEnum)
 EVENTS_INTRO = """
@@ -30,6 +31,25 @@ MEANING = {
     job.JobState.SUCCEEDED: "ended well (final)",
     job.JobState.FAILED: "ended badly, or could not run (final)",
     job.JobState.CANCELLED: "a person ended it (final)",
+}
+REASONS = {
+    ReasonCode.GPUS_BUSY: "the GPUs it needs are in use",
+    ReasonCode.CPUS_BUSY: "the CPUs it needs are in use",
+    ReasonCode.MEMORY_BUSY: "the memory it needs is in use",
+    ReasonCode.TMP_BUSY: "the scratch space it needs is in use",
+    ReasonCode.RETRY_DELAY: "it waits out the pause before its next attempt",
+    ReasonCode.NOT_YET_TRIED: "its turn comes in the next cycle",
+    ReasonCode.PAUSED: "nothing starts at all: too little free disk, for example",
+    ReasonCode.NO_NODES: "no node has registered yet",
+    ReasonCode.NODES_NOT_READY: "enough nodes would suit, but too few of them are ready",
+    ReasonCode.DEVICES_IN_FOREIGN_USE: "processes that zenkei did not start use the GPUs",
+    ReasonCode.TOO_FEW_NODES: "the cluster has fewer such nodes than it asks for",
+    ReasonCode.NO_SUCH_LABELS: "no node matches its constraints",
+    ReasonCode.NO_SUCH_GPU: "no node has GPUs of that type",
+    ReasonCode.TOO_MANY_GPUS: "no node has so many GPUs",
+    ReasonCode.TOO_MANY_CPUS: "no node has so many CPUs",
+    ReasonCode.TOO_MUCH_MEMORY: "no node has so much memory",
+    ReasonCode.TOO_MUCH_TMP: "no node has so much scratch space",
 }
 HOLDS = {
     job.HoldReason.USER: "`zenkei hold`; left by `zenkei release`",
@@ -88,6 +108,13 @@ def states() -> str:
         "## Transitions",
         f"```text\n{diagram()}\n```",
         table(["from", "event", "to"], _transitions()),
+        "## Why a pending job waits",
+        "`waiting` ends by itself, `blocked` needs somebody, `never` needs another request or "
+        "another machine. `zenkei explain JOB` says it with numbers.",
+        table(
+            ["reason", "severity", "meaning"],
+            [[code(r), Reason(code=r).severity, REASONS[r]] for r in ReasonCode],
+        ),
         "## Why a job is held",
         _meanings(job.HoldReason, HOLDS),
         "## What ends an attempt",

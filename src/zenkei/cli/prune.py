@@ -7,7 +7,7 @@ import sys
 
 from zenkei.cli import render, session
 from zenkei.cli.arguments import Parser
-from zenkei.client.failure import usage
+from zenkei.client.failure import Failure, usage
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 SHOWN = 20
@@ -32,7 +32,7 @@ def prune(argv: list[str]) -> int:
         if args.dry_run:
             return _planned(planned, as_json=args.json)
         if not _agreed(planned["jobs"]):
-            return 1
+            raise Failure("not-confirmed", "nothing was removed", exit_code=1)
     answer = client.post("/v1/prune", {**wish, "dry_run": False})
     if args.json:
         session.print_json(answer)
