@@ -10,6 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -186,14 +187,20 @@ class LocalPlace:
         spool = records.read(str(self.node_dir(attempt, rank) / names.SPOOL_FILE))
         return int(next(r["pid"] for r in spool if r["kind"] == records.CLAIMED))
 
+    def is_over(self, attempt: AttemptId) -> bool:
+        """True if all its spools say so (a fenced node's reports are refused)."""
+        spools = self.node_dir(attempt).parent.glob(f"node-*/{names.SPOOL_FILE}")
+        ends = [records.read(str(spool))[-1:] for spool in spools]
+        return all(end and end[0]["kind"] == records.RELEASED for end in ends)
+
     def close(self) -> None:
         """Nothing runs afterwards."""
         engine = self.engine
         for mark in os.listdir(self.home / "attempts" / ".active"):
             attempt = AttemptId.parse(mark.replace("_", "/"))
-            if not any(isinstance(r, Released) for r in self.reports(attempt)):
+            if not self.is_over(attempt):
                 self.stop(attempt, 0.0)
-                self.wait(attempt, Released)
+                until(partial(self.is_over, attempt), f"the end of {attempt}")
         for each in [*self._closed, engine]:
             each.close(wait_s=PATIENCE_S)
 

@@ -86,6 +86,7 @@ class Supervisor:
         self.memory: MemoryWatch | None = None
         self.staging = 0
         self.time_limit_at = 0.0
+        self.protected = False
         self.begun = False
         self.started = False
         self.exited = False
@@ -109,6 +110,7 @@ class Supervisor:
 
     def _begin(self) -> None:
         self.attempt.group.create(self.attempt.document.memory_bytes)
+        self.protected = staging.protect_environment(self.attempt.document)
         if self.attempt.document.code_dir:
             self.staging = staging.start(self.attempt)
         else:
@@ -134,7 +136,8 @@ class Supervisor:
         if self.ranks.running and not self.started:
             self.started = True
             # lost in a power cut it is a lost node all the same: need not reach the disk
-            self.attempt.report(records.STARTED, sync=False)
+            env = "read-only" if self.protected else "as it is"
+            self.attempt.report(records.STARTED, sync=False, env=env)
         if self.time_limit_at and now >= self.time_limit_at and not self.exited:
             limit_s = self.attempt.document.time_limit_s
             self._end_with(Cause("time_limit", detail=f"ran for its time limit of {limit_s:g} s"))

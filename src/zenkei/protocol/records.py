@@ -6,9 +6,9 @@ fields. A file is made with room to spare (zero bytes), so that a full disk cann
 an order; a reader stops at the first byte that is not a whole, sound record. Writers hold the file
 alone (a supervisor by flock on its spool, which also tells whether it lives).
 
-Spool, in order: `claimed` (pid, start, boot_id: from here on nobody else starts it), `started`,
-`exited` (reason, code, signal, rank, detail, cause_us: when that was decided), `released` (proof).
-Inbox: `stop` (reason, grace_s).
+Spool, in order: `claimed` (pid, start, boot_id: from here on nobody else starts it), `started`
+(env: whether the environment is shown read-only), `exited` (reason, code, signal, rank, detail,
+cause_us: when that was decided), `released` (proof). Inbox: `stop` (reason, grace_s).
 """
 
 from __future__ import annotations

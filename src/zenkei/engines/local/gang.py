@@ -35,7 +35,7 @@ def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Rec
     if all(records.STARTED in kinds for kinds in last):
         reports.append(Started(attempt=attempt))
     if len(exits) == len(last):
-        root = min(failures or exits, key=lambda rank: (_since(exits[rank]), rank))
+        root = min(failures, key=lambda rank: (_since(exits[rank]), rank), default=0)
         reports.append(_exited(attempt, names[root], exits[root]))
     if all(records.RELEASED in kinds for kinds in last):
         proofs = sorted({str(kinds[records.RELEASED]["proof"]) for kinds in last})

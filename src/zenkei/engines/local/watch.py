@@ -14,7 +14,7 @@ import threading
 
 from zenkei.engines.local.layout import Layout
 from zenkei.engines.local.runs import Runs
-from zenkei.model.errors import EngineError, InvalidInput
+from zenkei.model.errors import EngineError, InvalidInput, ZenkeiError
 from zenkei.model.ids import AttemptId
 
 SLOW_RESCAN_S = 2.0
@@ -127,7 +127,11 @@ class Watch:
     def _look_after(self) -> None:
         """Nodes whose supervisor has died, or was never started by an engine that died."""
         for attempt in self._runs.unreleased():
-            self._runs.revive(attempt)
+            try:
+                self._runs.revive(attempt)
+            except (EngineError, ZenkeiError, OSError):
+                # one attempt's trouble must not keep the others waiting
+                _log.exception("attempt %s has no supervisor, and none could be started", attempt)
 
 
 def _attempt(message: bytes) -> AttemptId | None:
