@@ -16,8 +16,10 @@ from sklearn.datasets import load_digits
 
 import zenkei.sdk as zk
 
-HIDDEN = 64
-BATCH = 32
+HIDDEN = 128
+BATCH = 16
+MOMENTUM = 0.9
+DECAY = 1e-3
 
 
 def load(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -52,7 +54,7 @@ def gradients(
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--rate", type=float, default=0.2)
+    parser.add_argument("--rate", type=float, default=0.1)
     arguments = parser.parse_args()
     world = MPI.COMM_WORLD
     seed = zk.seed_everything()
@@ -60,11 +62,12 @@ def main() -> None:
     own_images, own_labels = images[world.rank :: world.size], labels[world.rank :: world.size]
     rng = np.random.default_rng(seed)  # the same on every rank: all start from the same weights
     weights = [
-        rng.normal(0, 0.1, (64, HIDDEN)),
+        rng.normal(0, 0.18, (64, HIDDEN)),
         np.zeros(HIDDEN),
-        rng.normal(0, 0.1, (HIDDEN, 10)),
+        rng.normal(0, 0.18, (HIDDEN, 10)),
         np.zeros(10),
     ]
+    speed = [np.zeros_like(weight) for weight in weights]
     steps = min(world.allgather(len(own_labels))) // BATCH
     for epoch in range(arguments.epochs):
         order = rng.permutation(min(world.allgather(len(own_labels))))
@@ -72,10 +75,12 @@ def main() -> None:
         for step in range(steps):
             batch = order[step * BATCH : (step + 1) * BATCH]
             grads, loss = gradients(weights, own_images[batch], own_labels[batch])
-            for weight, grad in zip(weights, grads, strict=True):
+            for weight, grad, velocity in zip(weights, grads, speed, strict=True):
                 summed = np.empty_like(grad)
                 world.Allreduce(np.ascontiguousarray(grad), summed)
-                weight -= arguments.rate * summed / (BATCH * world.size)
+                velocity *= MOMENTUM
+                velocity -= arguments.rate * (summed / (BATCH * world.size) + DECAY * weight)
+                weight += velocity
             total += world.allreduce(loss) / (BATCH * world.size)
         accuracy = float((forward(weights, test_images)[1].argmax(1) == test_labels).mean())
         if world.rank == 0:
