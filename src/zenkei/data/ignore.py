@@ -27,13 +27,17 @@ class Rules:
     def __init__(self, lines: Iterable[str]) -> None:
         self._patterns: list[tuple[re.Pattern[str], bool]] = []
         for line in lines:
+            # pathspec reads `x/**/` as `x/`, git as the directories in x
+            only_below = line.rstrip().endswith("/**/")
             try:
-                pattern = GitIgnoreSpecPattern(line)
+                pattern = GitIgnoreSpecPattern(line.rstrip()[:-1] if only_below else line)
             except GitIgnorePatternError:
                 continue  # git, too, passes over lines that it cannot read
             if pattern.regex is None or pattern.include is None:
                 continue
-            self._patterns.append((_exact(pattern.regex.pattern), pattern.include))
+            regex = pattern.regex.pattern
+            exact = re.compile(regex + r".*/\Z", re.DOTALL) if only_below else _exact(regex)
+            self._patterns.append((exact, pattern.include))
         texts = [f"(?:{pattern.pattern})" for pattern, _ in self._patterns]
         # most paths match nothing: one search instead of one per pattern
         self._any = re.compile("|".join(texts), re.DOTALL) if texts else None
@@ -52,10 +56,18 @@ class Rules:
 
 
 def _exact(regex: str) -> re.Pattern[str]:
-    """pathspec's expression without named groups (they are joined), for names with newlines."""
-    text = re.sub(r"\(\?P<\w+>", "(?:", regex)
-    if text.endswith("$)"):
-        text = text[:-2] + r"\Z)"
+    """pathspec's expression for the path itself only.
+
+    As it comes it also matches all that lies below a directory, so `!a` would bring back what `a/*`
+    leaves out; git asks for each directory on the way instead, and so does the walk. Named groups
+    go because the expressions are joined, `$` because names may hold newlines.
+    """
+    below = re.search(r"\(\?P<\w+>/\)", regex)
+    text = regex
+    if text.endswith("|$)"):
+        text = re.sub(r"\(\?:\(\?P<\w+>/\)\|\$\)\Z", r"/?\\Z", text)
+    elif below is not None and text.endswith(below[0]):
+        text = text.removesuffix(below[0]) + r"/\Z"
     elif text.endswith("/"):
         text += "."  # `x/**` names what is in x, not x
     return re.compile(text, re.DOTALL)
@@ -100,7 +112,13 @@ class Selection:
 
     def included(self, path: str) -> bool:
         """For files and links; directories are always looked into."""
-        return not self._include or self._include.says(path) is True
+        if not self._include:
+            return True
+        said = self._include.says(path)
+        while said is None and "/" in path.rstrip("/"):
+            path = path.rstrip("/").rpartition("/")[0] + "/"
+            said = self._include.says(path)
+        return said is True
 
 
 BYTECODE: Final = "__pycache__"
