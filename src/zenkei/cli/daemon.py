@@ -9,7 +9,8 @@ from typing import Any
 
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
-from zenkei.cli.render import clean, size, table
+from zenkei.cli.nodes import nodes_text
+from zenkei.cli.render import clean
 from zenkei.client.failure import Disconnected, Failure, NotRunning, usage
 
 GONE_WITHIN_S = 30.0
@@ -42,31 +43,8 @@ def up(argv: list[str]) -> int:
         session.print_json(found | {"health": client.get("/v1/health")})
         return 0
     print(f"daemon of {clean(client.home)} runs")
-    print(nodes_table(found["nodes"]))
+    print(nodes_text(found["nodes"]))
     return 0
-
-
-def nodes_table(nodes: list[dict[str, Any]]) -> str:
-    """Sizes of nodes, and how much of each is held. Also used by `zenkei nodes`."""
-    head = ("NODE", "STATE", "KIND", "CPUS", "MEMORY", "GPUS", "JOBS")
-    rows = []
-    for node in nodes:
-        held = node["held"]
-        cpus = sum(part["cpu_milli"] for part in held)
-        memory = sum(part["memory_bytes"] for part in held)
-        gpus = sum(share["milli"] for part in held for share in part["devices"])
-        rows.append(
-            (
-                node["name"],
-                node["state"],
-                "virtual" if node["virtual"] else node["cluster"],
-                f"{cpus / 1000:g}/{node['cpu_milli'] / 1000:g}",
-                f"{size(memory)}/{size(node['memory_bytes'])}",
-                f"{gpus / 1000:g}/{len(node['devices'])}",
-                str(len(held)),
-            )
-        )
-    return table(head, rows, right={3, 4, 5, 6})
 
 
 def down(argv: list[str]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from zenkei.cli import render, session
 from zenkei.cli.arguments import Parser
 
-HEAD = ("NODE", "STATE", "CPUS", "MEMORY", "GPUS", "MODEL", "JOBS")
+HEAD = ("NODE", "STATE", "CPUS FREE", "MEMORY FREE", "GPUS FREE", "MODEL", "JOBS")
 Json = dict[str, Any]
 
 
@@ -20,14 +20,18 @@ def nodes(argv: list[str]) -> int:
     if args.json:
         session.print_json(answer)
         return 0
-    found = sorted(answer["nodes"], key=lambda node: _natural(node["name"]))
-    print(render.table(HEAD, [_row(node) for node in found], right={2, 3, 4}))
-    for node in found:
-        if node["reason"]:
-            print(f"{render.clean(node['name'])}: {render.clean(node['reason'])}")
-    if any(node["virtual"] for node in found):
-        print("virtual: sizes are declared (`zenkei up --nodes`), not measured")
+    print(nodes_text(answer["nodes"]))
     return 0
+
+
+def nodes_text(nodes: list[Json]) -> str:
+    """The table, and what must be said about single nodes. Also shown by `zenkei up`."""
+    found = sorted(nodes, key=lambda node: _natural(node["name"]))
+    lines = [render.table(HEAD, [_row(node) for node in found], right={2, 3, 4})]
+    lines += [render.clean(f"{n['name']}: {n['reason']}") for n in found if n["reason"]]
+    if any(node["virtual"] for node in found):
+        lines.append("virtual: sizes are declared (`zenkei up --nodes`), not measured")
+    return "\n".join(lines)
 
 
 def _row(node: Json) -> list[str]:
