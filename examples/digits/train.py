@@ -75,12 +75,12 @@ def main() -> None:
         for step in range(steps):
             batch = order[step * BATCH : (step + 1) * BATCH]
             grads, loss = gradients(weights, own_images[batch], own_labels[batch])
-            for weight, grad, velocity in zip(weights, grads, speed, strict=True):
+            for i, grad in enumerate(grads):
                 summed = np.empty_like(grad)
                 world.Allreduce(np.ascontiguousarray(grad), summed)
-                velocity *= MOMENTUM
-                velocity -= arguments.rate * (summed / (BATCH * world.size) + DECAY * weight)
-                weight += velocity
+                slope = summed / (BATCH * world.size) + DECAY * weights[i]
+                speed[i] = MOMENTUM * speed[i] - arguments.rate * slope
+                weights[i] += speed[i]
             total += world.allreduce(loss) / (BATCH * world.size)
         accuracy = float((forward(weights, test_images)[1].argmax(1) == test_labels).mean())
         if world.rank == 0:

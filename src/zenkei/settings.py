@@ -81,10 +81,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         if name not in known:
             raise _unknown(name, tuple(known), str(path))
         values[name] = _convert(name, value, known[name].default, str(path))
-    for name in known:
+    for name, setting in known.items():
         text = environ.get(f"ZENKEI_{name.upper()}")
         if text is not None:
-            values[name] = _convert(name, text, known[name].default, f"ZENKEI_{name.upper()}")
+            values[name] = _convert(name, text, setting.default, f"ZENKEI_{name.upper()}")
     return Settings(home=home, **values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 import pytest
@@ -27,8 +28,7 @@ def run(seed: int, rates: FaultRates, jobs: int = 10) -> World:
     Users(world, rng, jobs=jobs, span_s=120.0)
     for node in world.engine.inventory():
         if rng.random() < rates.reboot:
-            name = node.name
-            world.clock.call_in(rng.uniform(1, 300), lambda n=name: world.engine.reboot(n))
+            world.clock.call_in(rng.uniform(1, 300), partial(world.engine.reboot, node.name))
     world.run()
     return world
 

@@ -12,7 +12,7 @@ the outbox is searched for effects of controllers that died.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Event as Flag
 
 from zenkei.control.apply import apply_starts
@@ -41,7 +41,7 @@ class Controller:
         *,
         store: Store,
         cache: SpecCache,
-        engines: dict[str, Engine],
+        engines: Mapping[str, Engine],
         keeper: PlanKeeper,
         dispatcher: Dispatcher,
         clock: Clock,

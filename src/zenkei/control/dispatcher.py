@@ -9,7 +9,7 @@ moved on meanwhile is simply taken out. No handler runs inside a transaction.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from zenkei.control.dependencies import wake_dependents_of
 from zenkei.control.draft import Draft
@@ -50,7 +50,7 @@ class Dispatcher:
         *,
         store: Store,
         cache: SpecCache,
-        engines: dict[str, Engine],
+        engines: Mapping[str, Engine],
         preparer: Preparer,
         sealer: Sealer,
         workers: Workers,

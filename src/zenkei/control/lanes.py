@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from threading import Lock
 from typing import Final
 
@@ -52,7 +53,7 @@ class Lanes:
                     self._running[lane] += 1
                     starts.append(lane)
         for lane in starts:
-            self._workers.submit(lane, lambda lane=lane: self._drain(lane))  # type: ignore[misc]
+            self._workers.submit(lane, partial(self._drain, lane))
 
     def in_flight(self) -> int:
         """Effects that wait in a lane or are being done."""

@@ -7,7 +7,7 @@ members of a submission. The places that need the artefacts are prepared before 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from zenkei.control.draft import Draft
 from zenkei.control.specs import SpecCache
@@ -34,7 +34,7 @@ class Preparer:
         *,
         store: Store,
         cache: SpecCache,
-        engines: dict[str, Engine],
+        engines: Mapping[str, Engine],
         builder: Builder,
         progress: Callable[[int, str], None],
     ) -> None:

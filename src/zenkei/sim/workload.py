@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 from zenkei.model.cluster import Node
@@ -58,10 +59,10 @@ class Users:
         self._rng = rng
         for number in range(jobs):
             spec = self.spec(number)
-            world.clock.call_in(rng.uniform(0, span_s), lambda n=number, s=spec: self._submit(n, s))
+            world.clock.call_in(rng.uniform(0, span_s), partial(self._submit, number, spec))
         for _ in range(jobs // 3):
             verb = rng.choice(("cancel", "hold", "release"))
-            world.clock.call_in(rng.uniform(0, 2 * span_s), lambda v=verb: self._interfere(v))
+            world.clock.call_in(rng.uniform(0, 2 * span_s), partial(self._interfere, verb))
         # Whoever holds a job lets it go in the end, or the world would never come to rest.
         for later in range(1, 13):
             world.clock.call_in(2 * span_s + 60 * later, self._release_all)

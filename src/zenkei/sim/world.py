@@ -20,6 +20,7 @@ from zenkei.model.access import Principal
 from zenkei.model.cluster import Node
 from zenkei.model.ids import JobId
 from zenkei.model.job import TERMINAL, Job, JobSpec
+from zenkei.ports.engine import Engine
 from zenkei.ports.store import JobFilter
 from zenkei.sim.checkers import check_end, check_now
 from zenkei.sim.clock import VirtualClock
@@ -129,7 +130,7 @@ class World:
         owner = f"controller-{epoch}"
         own = MemoryStore(self.clock.now_us, owner=owner, tables=self.tables)
         store = Crashing(own, self.faults, "store")
-        engines = {"sim": Crashing(self.engine, self.faults, "engine")}
+        engines: dict[str, Engine] = {"sim": Crashing(self.engine, self.faults, "engine")}
         cache = SpecCache(store)
         preparer = Preparer(
             store=store,

@@ -9,6 +9,7 @@ import pytest
 from tests.plant import ALICE, BOB, ROOT, Plant, never_ends, node
 from zenkei.model.data import ResultState
 from zenkei.model.errors import Conflict, NotFound
+from zenkei.model.event import Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import (
     After,
@@ -31,8 +32,9 @@ def fail(_order: LaunchOrder) -> Exit:
     return Exit(code=3, rank=0, detail="boom")
 
 
-def needing(**request: int) -> JobSpec:
-    return JobSpec(name="x", command="x", resources=ResourceRequest(node=Request(**request)))
+def needing(cpu_milli: int) -> JobSpec:
+    request = Request(cpu_milli=cpu_milli)
+    return JobSpec(name="x", command="x", resources=ResourceRequest(node=request))
 
 
 def test_a_job_runs_to_its_sealed_result_with_a_record() -> None:
@@ -219,7 +221,8 @@ def test_rerun_makes_a_new_job_of_the_same_spec_and_one_member_alone() -> None:
 
 def test_a_follower_sees_every_event_of_its_job_once_and_in_order() -> None:
     plant = Plant()
-    seen, at = [], 0
+    seen: list[Event] = []
+    at = 0
     job = plant.run(HELLO)
     plant.run(HELLO)
     while True:

@@ -22,6 +22,7 @@ from zenkei.model.job import (
     ALLOCATED,
     TERMINAL,
     Exit,
+    FailureClass,
     HoldReason,
     Job,
     JobState,
@@ -99,10 +100,11 @@ def test_an_exit_before_the_start_was_seen_still_ends_the_job() -> None:
 
 def test_a_held_job_leaves_only_when_no_reason_is_left() -> None:
     story = Story(HoldReason.USER, HoldReason.DEPENDENCY)
-    story.do(c.Unhold(reason=HoldReason.DEPENDENCY))
-    assert story.job.state is JobState.HELD
-    story.do(c.Unhold(reason=HoldReason.USER))
-    assert story.job.state is JobState.PREPARING
+    states = [
+        story.do(c.Unhold(reason=reason)).job.state
+        for reason in (HoldReason.DEPENDENCY, HoldReason.USER)
+    ]
+    assert states == [JobState.HELD, JobState.PREPARING]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_an_order_to_stop_does_not_undo_a_good_end(orders: tuple[c.Command, ...]
 
 def test_a_hold_of_a_running_job_stops_it_and_keeps_it_held() -> None:
     story = running().do(c.Hold(by="user"), BADLY, GONE)
-    assert (story.job.state, story.job.holds) == (JobState.HELD, {HoldReason.USER})
+    assert (story.job.state, story.job.holds) == (JobState.HELD, frozenset({HoldReason.USER}))
 
 
 def test_a_release_without_an_exit_is_a_lost_node_or_launch() -> None:
@@ -224,7 +226,7 @@ def test_evolve_refuses_what_the_table_does_not_have(state: JobState, kind: Even
     bodies: dict[EventKind, e.EventBody] = {
         EventKind.UNHELD: e.Unheld(reasons=()),
         EventKind.PREPARED: e.Prepared(),
-        EventKind.PREPARE_FAILED: e.PrepareFailed(message="", failure=e.FailureClass.USER_ERROR),
+        EventKind.PREPARE_FAILED: e.PrepareFailed(message="", failure=FailureClass.USER_ERROR),
         EventKind.HELD: e.Held(reasons=(HoldReason.USER,)),
         EventKind.REJECTED: e.Rejected(message=""),
         EventKind.CANCELLED: e.Cancelled(),
@@ -233,7 +235,7 @@ def test_evolve_refuses_what_the_table_does_not_have(state: JobState, kind: Even
         EventKind.EXITED: e.Exited(attempt=0, reason=StopReason.COMPLETED, exit=Exit()),
         EventKind.STOP_ORDERED: e.StopOrdered(attempt=0, reason=StopReason.USER_CANCEL),
         EventKind.RELEASED: e.Released(
-            attempt=0, next=JobState.FAILED, failure=e.FailureClass.USER_ERROR
+            attempt=0, next=JobState.FAILED, failure=FailureClass.USER_ERROR
         ),
     }
     row = replace(Story().job, state=state)

@@ -62,7 +62,7 @@ def test_what_is_not_a_number_is_refused_with_its_name(job: Path) -> None:
 
 def test_a_reader_that_sees_pieces_gets_every_point_once(job: Path) -> None:
     for step in range(100):
-        report(step=step, loss=step / 7, **{f"name-{step % 5}": 1.0})
+        report({"loss": step / 7, f"name-{step % 5}": 1.0}, step=step)
     data, reader, seen = job.read_bytes(), wire.Reader(), []
     for at in range(0, len(data), 7):
         seen += reader.feed(data[at : at + 7])
