@@ -174,20 +174,19 @@ class Stores(RuleBasedStateMachine):
         for store in self.stores:
             put(store, changes)
 
-    @rule(which=st.sampled_from([0, 1]))
-    def follow(self, which: int) -> None:
-        picture, store = self.pictures[which], self.stores[which]
-        picture.apply(store.planning(picture.seq))
-        cold = Picture()
-        cold.apply(store.planning(0))
-        assert vars(picture) == vars(cold)
+    @rule()
+    def follow(self) -> None:
+        for picture, store in zip(self.pictures, self.stores, strict=True):
+            picture.apply(store.planning(picture.seq))
+            cold = Picture()
+            cold.apply(store.planning(0))
+            assert vars(picture) == vars(cold)
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
     def forget(self, data: st.DataObject) -> None:
         job = data.draw(st.sampled_from(self.jobs))
-        for which in (0, 1):
-            self.follow(which)
+        self.follow()
         gone = {store.forget([job]) for store in self.stores}
         assert len(gone) == 1
         if gone == {1}:

@@ -226,6 +226,18 @@ def test_a_delta_has_what_changed_since_as_it_is_now(store):
     assert store.planning(0).removed_nodes == ()
 
 
+def test_a_delta_has_the_very_next_event(store):
+    (job,) = submit(store)
+    since = store.seq()
+    for command in (c.Prepare(), c.Hold(), c.Cancel()):
+        do(store, job, command)
+        delta = store.planning(since)
+        assert [row.version for row in delta.jobs] == [store.job(job).version]
+        assert delta.seq == since + 1
+        since = delta.seq
+        assert store.planning(since).jobs == ()
+
+
 def test_a_node_that_was_removed_can_come_back(store):
     put(store, Changes(nodes=[node("n1")]))
     put(store, Changes(removed_nodes=["n1"]))

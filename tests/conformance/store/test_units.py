@@ -258,7 +258,7 @@ def test_a_request_key_names_one_submission_for_good(world, store):
         put(store, Changes(request=("ann", "key-1", 77, "other")))
 
 
-def test_futures_have_values_only_after_listeners_have_heard(store):
+def test_listeners_hear_of_every_commit_in_order(store):
     heard: list[Committed] = []
     store.listen(heard.append)
     for count in range(1, 6):
@@ -266,6 +266,28 @@ def test_futures_have_values_only_after_listeners_have_heard(store):
         assert len(heard) == count
     assert [committed.seq for committed in heard] == [1, 2, 3, 4, 5]
     assert [event.seq for committed in heard for event in committed.events] == [1, 2, 3, 4, 5]
+
+
+def test_listeners_hear_of_a_commit_before_its_futures_are_done(world, store):
+    heard: list[Committed] = []
+    order: list[int] = []
+    attached, done = threading.Event(), threading.Event()
+    if world.kind == "memory":  # it commits before `submit` returns
+        attached.set()
+
+    def decide(view):
+        assert attached.wait(30)
+        return submit_unit().decide(view)
+
+    def is_done(_future):
+        order.append(len(heard))
+        done.set()
+
+    store.listen(heard.append)
+    store.submit(unit(decide)).add_done_callback(is_done)
+    attached.set()
+    assert done.wait(30)
+    assert order == [1]
 
 
 def test_a_unit_that_changes_nothing_is_not_heard(store):

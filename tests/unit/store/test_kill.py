@@ -59,7 +59,7 @@ def begin(url, repo) -> Any:
         cwd=repo,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(repo)},
+        env=os.environ | {"PYTHONPATH": f"{repo}/src:{repo}"},
     )
 
 
