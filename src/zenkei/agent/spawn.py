@@ -98,5 +98,8 @@ def _become(
         os.execvpe(argv[0], argv, setting.env)  # noqa: S606 - no shell is wanted
     except OSError as error:
         os.write(report, b"%d" % (error.errno or errno.ENOEXEC))
+    except ValueError:
+        # a NUL in a word or a variable
+        os.write(report, b"%d" % errno.EINVAL)
     finally:
         os._exit(NOT_EXECUTABLE)

@@ -29,6 +29,8 @@ from zenkei.protocol import launch, names, records
 
 DRAIN_BYTES = 4 << 20
 IDLE_TICK_S = 30.0
+LOCK_TRIES = 5
+LOCK_AGAIN_S = 0.02
 NEVER_STARTED = "never-started"
 
 
@@ -38,9 +40,7 @@ def main(directory: str, secrets: dict[str, bytes], places: groups.Places) -> No
     with open(names.LAUNCH_FILE, "rb") as file:
         document = launch.load(file.read())
     journal = records.Journal(names.SPOOL_FILE, attempt=document.attempt, node=document.node_rank)
-    try:
-        fcntl.flock(journal.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _lock(journal):
         return
     # another supervisor may have written between our reading and our locking
     journal.refresh()
@@ -64,6 +64,23 @@ def main(directory: str, secrets: dict[str, bytes], places: groups.Places) -> No
         diary.note_exception()
         cleaner.finish(document, journal, group)
         raise
+
+
+def _lock(journal: records.Journal) -> bool:
+    """True if no other supervisor lives. Tried again: an engine that looks holds it a moment."""
+    for _ in range(LOCK_TRIES):
+        if _locks_now(journal):
+            return True
+        time.sleep(LOCK_AGAIN_S)
+    return False
+
+
+def _locks_now(journal: records.Journal) -> bool:
+    try:
+        fcntl.flock(journal.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def now_us() -> int:

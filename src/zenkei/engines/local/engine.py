@@ -287,7 +287,7 @@ class LocalEngine:
         return orders.Place(
             home=str(self._layout.home),
             boot_id=self._boot_id,
-            own_env=os.environ,
+            own_env={"HOME": os.path.expanduser("~"), **os.environ},
             bin_dir=str(self._layout.agent / "bin"),
             sdk=str(self._sdk),
             python=sys.executable,

@@ -1,0 +1,129 @@
+"""Inventory, what is shipped, and where things lie."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.test_old_python import old_python
+from zenkei.engines.local import gpus, nodes, shipping
+from zenkei.engines.local.layout import WAKE_FROM_NODE, Layout
+from zenkei.engines.local.nodes import NodesConfig
+from zenkei.model.errors import InvalidInput
+from zenkei.model.ids import AttemptId
+from zenkei.protocol import launch, logs, names, records, wire
+
+
+def test_declared_nodes_have_addresses_and_devices_of_their_own_and_are_labelled(tmp_path):
+    config = NodesConfig(nodes=3, gpus_per_node=2, cpus_per_node=0.5, memory_per_node=1 << 30)
+    found = nodes.declared(config, "boot", tmp_path)
+    assert [node.name for node in found] == ["node-1", "node-2", "node-3"]
+    assert len({node.address for node in found}) == 3
+    assert all(node.virtual and node.labels["virtual"] == "true" for node in found)
+    assert [device.uuid for device in found[0].capacity.devices] == ["", ""]
+    assert found[0].capacity.cpu_milli == 500
+
+
+def test_a_declaration_is_read_as_it_was_saved(tmp_path):
+    config = NodesConfig(nodes=2, prefixes={"node-2": ("nsenter", "--net=/run/x")})
+    config.save(tmp_path / "nodes.json")
+    assert NodesConfig.load(tmp_path / "nodes.json") == config
+    assert NodesConfig.load(tmp_path / "none.json") is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"nodes": 0}', '{"nodes": 100000}', '{"nodes": "x"}'])
+def test_a_bad_declaration_is_refused(tmp_path, text):
+    (tmp_path / "nodes.json").write_text(text)
+    with pytest.raises(InvalidInput):
+        NodesConfig.load(tmp_path / "nodes.json")
+
+
+def test_this_machine_is_measured(tmp_path):
+    [node] = nodes.measured("boot", tmp_path)
+    assert 0 < node.capacity.cpu_milli <= len(os.sched_getaffinity(0)) * 1000
+    assert (
+        0 < node.capacity.memory_bytes <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )
+    assert not node.virtual
+
+
+def test_a_driver_that_hangs_or_fails_means_no_gpus(monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    monkeypatch.setattr(gpus, "TIMEOUT_S", 0.2)
+    for probe in ("import time; time.sleep(60)", "raise SystemExit(3)", "print('{')"):
+        monkeypatch.setattr(gpus, "_PROBE", probe)
+        assert gpus.probe() == ()
+
+
+def test_gpus_are_named_by_model_and_blocked_if_somebody_else_uses_them(monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    row = "{'index': 0, 'kind': 'NVIDIA H200', 'uuid': 'GPU-1', 'memory': 5, 'pids': %s}"
+    both = f"import json; print(json.dumps([{row % '[]'}, {row % [os.getpid()]}]))"
+    monkeypatch.setattr(gpus, "_PROBE", both)
+    free, used = gpus.probe()
+    assert (free.device.kind, free.foreign, used.foreign) == ("h200", False, True)
+
+
+def test_the_same_source_is_shipped_as_the_same_file(tmp_path):
+    (tmp_path / "other").mkdir()
+    first, second = shipping.ship_agent(tmp_path), shipping.ship_agent(tmp_path / "other")
+    assert (first.name, first.read_bytes()) == (second.name, second.read_bytes())
+
+
+@pytest.mark.parametrize("python", [sys.executable, old_python()], ids=["own", "3.8"])
+def test_the_shipped_agent_supervises_isolated_from_everything(tmp_path, python):
+    if python is None:
+        pytest.skip("no Python 3.8 on this machine (set ZENKEI_TEST_PYTHON38)")
+    place = tmp_path / "attempt"
+    place.mkdir()
+    for name in (names.SPOOL_FILE, names.INBOX_FILE):
+        records.make(str(place / name))
+    document = launch.Launch(
+        attempt="1/1",
+        node="n",
+        node_rank=0,
+        nodes=1,
+        tree=f"test-{os.getpid()}",
+        argv=("/bin/sh", "-c", "echo hello; echo bad >&2; exit 3"),
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    (place / names.LAUNCH_FILE).write_bytes(launch.dump(document))
+    ours, theirs = socket.socketpair()
+    command = [python, "-I", "-S", str(shipping.ship_agent(tmp_path)), "supervise"]
+    with ours, theirs, subprocess.Popen(command, stdin=theirs.fileno(), cwd=tmp_path) as process:
+        order = json.dumps({"dir": str(place), "secrets": {}}).encode()
+        ours.sendall(wire.frame(wire.SUPERVISE, order))
+        assert process.wait(30) == 0
+    found = records.read(str(place / names.SPOOL_FILE))
+    assert [record["kind"] for record in found] == ["claimed", "started", "exited", "released"]
+    assert (found[2]["code"], found[2]["detail"]) == (3, "bad")
+    chunks, _ = logs.decode(logs.read(str(place / names.LOG_DIR), 0, 9999), 0)
+    assert {chunk.data for chunk in chunks} == {b"hello\n", b"bad\n"}
+
+
+def test_the_shipped_sdk_is_importable_and_nothing_else_is(tmp_path):
+    sdk = shipping.ship_sdk(tmp_path)
+    code = (
+        "import zenkei.sdk, zenkei.protocol\ntry: import zenkei.model\nexcept ImportError: print(1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={"PYTHONPATH": str(sdk)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1\n"
+
+
+def test_the_wake_up_socket_is_where_supervisors_look_for_it():
+    layout = Layout(Path("/h"))
+    node = layout.node(AttemptId.parse("42.7/2"), 3)
+    assert str(node) == "/h/attempts/42.7/2/node-3"
+    assert os.path.normpath(node / WAKE_FROM_NODE) == f"/h/attempts/{names.WAKE_SOCKET}"
