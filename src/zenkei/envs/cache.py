@@ -103,7 +103,7 @@ class Cache:
                     if not entry.is_dir(follow_symlinks=False):
                         yield unit, _of_file(entry.stat(follow_symlinks=False))
                     elif folder.startswith(_UNPACKED):
-                        yield unit, signature.sign(entry.path)
+                        yield unit, signature.sign_small(entry.path)
                     else:
                         waiting.append(f"{unit}/")
 

@@ -169,17 +169,3 @@ def test_an_unchanged_cache_is_used(world: World):
     os.utime(wheel, ns=(time_of_wheel, time_of_wheel))
     assert Path(builder.realise(digest, world.said.append)).is_dir()
     assert not any("cache was changed" in line for line in world.said)
-
-
-def test_the_clock_of_files_is_waited_for(world: World):
-    """A change right after the build must have another time than what was built."""
-    from zenkei.envs import signature
-
-    folder = world.home / "f"
-    folder.mkdir()
-    for n in range(50):
-        (folder / "x").write_text("a")
-        signature.settle()
-        before = signature.sign(folder)
-        (folder / "x").write_text("b")
-        assert signature.sign(folder) != before, n
