@@ -86,6 +86,7 @@ class Connection:
         self._child: spawn.Child | None = None
         self._pipes: dict[int, bytes] = {}
         self._status: int | None = None
+        self._is_told = False
         self._is_link = False
         self._rank: int | None = None
         self._rights: list[int] = []
@@ -255,8 +256,10 @@ class Connection:
 
     def _maybe_finish(self) -> None:
         """Tell the end after all output, unless leftovers keep the pipes open."""
-        if self._status is None or self._client.fileno() < 0:
+        if self._status is None or self._is_told or self._client.fileno() < 0:
             return
+        # the end of a pipe comes back here
+        self._is_told = True
         for fd in list(self._pipes):
             self._on_pipe(fd)
         if os.WIFEXITED(self._status):
