@@ -87,8 +87,10 @@ class Database:
             self._writer = _sqlite(place.url, "BEGIN IMMEDIATE")
             self._reader = _sqlite(place.url, "BEGIN")
         else:
-            self._writer = create_engine(place.url, isolation_level="READ COMMITTED")
-            self._reader = create_engine(place.url, isolation_level="REPEATABLE READ")
+            # asked before each use: a server that was restarted costs nobody his command
+            alive = {"pool_pre_ping": True}
+            self._writer = create_engine(place.url, isolation_level="READ COMMITTED", **alive)
+            self._reader = create_engine(place.url, isolation_level="REPEATABLE READ", **alive)
         lock = " FOR UPDATE" if place.path is None else ""
         now: ColumnElement[int] = literal_column(_NOW_US[self.dialect])
         c = counters.c
