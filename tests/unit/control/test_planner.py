@@ -1,0 +1,261 @@
+"""PlanKeeper: one planner that follows the store, whoever writes to it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.builders import do, exited, put, released
+from tests.planner_worlds import node
+from zenkei.control.apply import apply_starts
+from zenkei.control.commands import Commands
+from zenkei.control.planner import PlanKeeper
+from zenkei.control.specs import SpecCache
+from zenkei.lifecycle import commands as c
+from zenkei.model.access import Principal
+from zenkei.model.cluster import Node, NodeState
+from zenkei.model.data import Digest
+from zenkei.model.errors import InternalError, Unavailable
+from zenkei.model.ids import JobId
+from zenkei.model.job import JobSpec, ResourceRequest
+from zenkei.model.resources import Request
+from zenkei.ports.store import Changes, PlanningDelta
+from zenkei.scheduler import Planner, ReasonCode, Start
+from zenkei.store.memory import MemoryStore, Tables
+
+ANN = Principal(name="ann", uid=1000)
+WHOLE_NODE = Request(cpu_milli=8000)
+
+
+class Cluster:
+    """A store, and one or more controllers' keepers on it."""
+
+    def __init__(self, *nodes: Node) -> None:
+        self.tables = Tables()
+        self.now_us = 1_000_000
+        self.store = MemoryStore(lambda: self.now_us, tables=self.tables)
+        self.cache = SpecCache(self.store)
+        self.keeper = PlanKeeper(self.store, self.cache)
+        put(self.store, Changes(nodes=list(nodes)))
+
+    def submit(self, asks: Request = WHOLE_NODE, nodes: int = 1, **more: Any) -> JobId:
+        spec = JobSpec(
+            name="job",
+            command="true",
+            resources=ResourceRequest(nodes=nodes, node=asks),
+            **more,
+        )
+        (job,) = Commands(self.store, self.cache).submit(ANN, spec)
+        do(self.store, job, c.Prepare())
+        return job
+
+    def starts(self, keeper: PlanKeeper | None = None) -> tuple[Start, ...]:
+        keeper = keeper or self.keeper
+        keeper.refresh()
+        plan = keeper.plan(now_us=self.now_us)
+        return tuple(d for d in plan.decisions if isinstance(d, Start))
+
+    def cycle(self) -> list[JobId]:
+        """Plan and apply; the jobs that start."""
+        starts = self.starts()
+        assert apply_starts(self.store, self.cache, starts).refused == 0
+        return [start.job for start in starts]
+
+    def end(self, job: JobId, *, retries: int = 0) -> None:
+        do(self.store, job, exited(), released(retries=retries))
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster(node("n1"))
+
+
+def test_a_job_starts_when_it_becomes_pending(cluster: Cluster) -> None:
+    assert cluster.cycle() == []
+    job = cluster.submit()
+    assert cluster.cycle() == [job]
+    assert cluster.cycle() == [], "it runs now"
+
+
+def test_what_a_running_job_holds_is_free_again_when_it_is_released(cluster: Cluster) -> None:
+    first, second = cluster.submit(), cluster.submit()
+    assert cluster.cycle() == [first]
+    assert cluster.cycle() == []
+    cluster.end(first)
+    assert cluster.cycle() == [second]
+
+
+def test_a_job_that_exited_holds_its_node_until_it_is_released(cluster: Cluster) -> None:
+    first, _ = cluster.submit(), cluster.submit()
+    cluster.cycle()
+    do(cluster.store, first, exited())
+    assert cluster.cycle() == []
+
+
+def test_a_cancelled_job_leaves_the_line(cluster: Cluster) -> None:
+    first, second = cluster.submit(), cluster.submit()
+    cluster.keeper.refresh()
+    Commands(cluster.store, cluster.cache).cancel(ANN, first)
+    assert cluster.cycle() == [second]
+
+
+def test_a_node_that_drains_takes_nothing_and_one_that_is_removed_is_forgotten(
+    cluster: Cluster,
+) -> None:
+    cluster.keeper.refresh()
+    job = cluster.submit()
+    put(cluster.store, Changes(nodes=[replace(node("n1"), state=NodeState.DRAINING)]))
+    assert cluster.cycle() == []
+    reason = cluster.keeper.reason(job)
+    assert reason is not None
+    assert reason.code is ReasonCode.NODES_NOT_READY
+    put(cluster.store, Changes(removed_nodes=["n1"], nodes=[node("n2")]))
+    assert [start.parts[0].node for start in cluster.starts()] == ["n2"]
+
+
+def test_two_keepers_see_each_others_commits(cluster: Cluster) -> None:
+    other = PlanKeeper(cluster.store, SpecCache(cluster.store))
+    first, second = cluster.submit(), cluster.submit()
+    other.refresh()
+    assert cluster.cycle() == [first]
+    assert cluster.starts(other) == ()
+    cluster.end(first)
+    assert [start.job for start in cluster.starts(other)] == [second]
+
+
+def test_two_keepers_that_plan_the_same_start_it_once(cluster: Cluster) -> None:
+    other = PlanKeeper(cluster.store, SpecCache(cluster.store))
+    cluster.submit()
+    mine, theirs = cluster.starts(), cluster.starts(other)
+    assert mine == theirs != ()
+    assert apply_starts(cluster.store, cluster.cache, mine).refused == 0
+    assert apply_starts(cluster.store, cluster.cache, theirs).refused == 1
+
+
+def test_a_keeper_that_followed_equals_one_that_starts_cold(cluster: Cluster) -> None:
+    put(cluster.store, Changes(nodes=[node("n2", gpus=4), node("n3", gpus=8)]))
+    for gpus in (1, 8, 2, 16, 0, 4, 8):
+        cluster.submit(Request(gpu_count=gpus, gpu_milli=1000 * bool(gpus)), nodes=1 + gpus // 8)
+        cluster.cycle()
+    cluster.submit(WHOLE_NODE, constraints={"rack": ("r1",)})
+    cluster.keeper.refresh()
+    cold = PlanKeeper(cluster.store, SpecCache(cluster.store))
+    cold.refresh()
+    assert cluster.keeper.plan(now_us=cluster.now_us) == cold.plan(now_us=cluster.now_us)
+
+
+def test_while_paused_nothing_starts_and_the_reason_is_given(cluster: Cluster) -> None:
+    job = cluster.submit()
+    cluster.keeper.refresh(paused="the disk is full")
+    assert cluster.keeper.plan(now_us=cluster.now_us).decisions == ()
+    reason = cluster.keeper.reason(job)
+    assert reason is not None
+    assert reason.text == "nothing starts now: the disk is full"
+    assert cluster.cycle() == [job], "the pause ends although nothing was committed"
+
+
+def test_a_job_that_came_after_the_last_plan_has_no_reason_yet(cluster: Cluster) -> None:
+    assert cluster.keeper.reason(JobId(1)) is None
+    cluster.cycle()
+    assert cluster.keeper.reason(cluster.submit()) is None
+
+
+def test_a_waiting_job_is_explained_with_who_holds_what_it_needs(cluster: Cluster) -> None:
+    first, second = cluster.submit(), cluster.submit()
+    cluster.cycle()
+    third = cluster.submit()
+    cluster.cycle()
+    explained = cluster.keeper.explain(third)
+    assert explained is not None
+    assert [holder.job for holder in explained.holders] == [first]
+    assert explained.ahead == 1
+    assert explained.reason == cluster.keeper.reason(second)
+    assert cluster.keeper.explain(first) is None, "it runs"
+
+
+def test_one_unreadable_spec_does_not_keep_the_others_from_starting(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = cluster.submit(WHOLE_NODE)
+    row = cluster.store.job(broken)
+    assert row is not None
+    cluster.tables.specs[row.spec] = "{"
+    other = cluster.submit(Request(cpu_milli=4000))
+    keeper = PlanKeeper(cluster.store, SpecCache(cluster.store))
+    with caplog.at_level(logging.ERROR):
+        assert [start.job for start in cluster.starts(keeper)] == [other]
+    assert f"job={broken}" in caplog.text
+
+
+def test_after_an_error_while_following_the_keeper_starts_cold(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.keeper.refresh()
+    job = cluster.submit()
+    with monkeypatch.context() as broken:
+        broken.setattr(Planner, "apply", _defect)
+        with pytest.raises(ZeroDivisionError):
+            cluster.keeper.refresh()
+    assert cluster.cycle() == [job]
+
+
+def test_a_store_that_cannot_answer_leaves_the_keeper_as_it_was(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = cluster.submit()
+    cluster.keeper.refresh()
+    with monkeypatch.context() as broken:
+        broken.setattr(cluster.store, "planning", _unavailable)
+        with pytest.raises(Unavailable):
+            cluster.keeper.refresh()
+    plan = cluster.keeper.plan(now_us=cluster.now_us)
+    assert [d.job for d in plan.decisions if isinstance(d, Start)] == [job]
+
+
+def test_a_store_that_lost_the_history_answers_with_everything(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = cluster.submit()
+    assert cluster.cycle() == [first]
+    cluster.end(first)
+    second = cluster.submit()
+    planning = cluster.store.planning
+    monkeypatch.setattr(cluster.store, "planning", lambda since: planning(0))
+    assert cluster.cycle() == [second]
+
+
+def test_specs_no_longer_in_use_are_forgotten(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zenkei.control.planner.SPARE_SPECS", 3)
+    keeper = PlanKeeper(cluster.store, cluster.cache)
+    for cpu_milli in range(1, 20):
+        job = cluster.submit(Request(cpu_milli=cpu_milli))
+        keeper.refresh()
+        Commands(cluster.store, cluster.cache).cancel(ANN, job)
+        keeper.refresh()
+        assert len(keeper._tables.by_digest) <= 2 * 1 + 3 + 1
+
+
+def test_a_plan_before_any_refresh_is_refused(cluster: Cluster) -> None:
+    with pytest.raises(InternalError, match="before any refresh"):
+        cluster.keeper.plan(now_us=0)
+
+
+def test_the_spec_of_a_digest_comes_from_the_shared_cache(cluster: Cluster) -> None:
+    row = cluster.store.job(cluster.submit())
+    assert row is not None
+    assert cluster.keeper.spec_of(row.spec).name == "job"
+    with pytest.raises(InternalError):
+        cluster.keeper.spec_of(Digest("b3:" + "0" * 64))
+
+
+def _defect(_planner: Planner, _delta: object) -> None:
+    raise ZeroDivisionError
+
+
+def _unavailable(_since: int) -> PlanningDelta:
+    raise Unavailable("store-locked", "the database is locked")
