@@ -1,0 +1,92 @@
+"""The line: order, jobs that stand aside, and a clock that may run backwards."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zenkei.model.ids import MAX_MEMBERS, JobId
+from zenkei.scheduler import WaitingJob, waiting_columns
+from zenkei.scheduler.line import WaitingLine, job_of, order_of
+
+jobs = st.builds(
+    WaitingJob,
+    job=st.builds(
+        lambda number, member: JobId(number, member).key,
+        st.integers(1, 10**12 - 1),
+        st.integers(-1, MAX_MEMBERS - 1),
+    ),
+    job_class=st.integers(0, 2),
+    queue=st.integers(0, 1),
+    priority=st.integers(-(2**31), 2**31),
+    submitted_us=st.integers(0, 2**61),
+    not_before_us=st.integers(0, 5),
+)
+
+
+def said(line: WaitingLine) -> dict[tuple[int, int], list[int]]:
+    return {key: segment.keys[segment.start :] for key, segment in sorted(line.segments())}
+
+
+@given(jobs, jobs)
+def test_the_order_is_priority_then_submission_then_id(one: WaitingJob, other: WaitingJob) -> None:
+    def meant(row: WaitingJob) -> tuple[int, int, int]:
+        return -row.priority, row.submitted_us, row.job
+
+    assert (order_of(one) < order_of(other)) == (meant(one) < meant(other))
+    assert job_of(order_of(one)).key == one.job
+
+
+@given(st.lists(jobs, unique_by=lambda row: row.job, max_size=40), st.randoms(), st.data())
+def test_however_it_came_about_a_line_is_the_same(
+    rows: list[WaitingJob], rng: Random, data: st.DataObject
+) -> None:
+    gone = set(rng.sample([row.job for row in rows], len(rows) // 3))
+    line = WaitingLine()
+    for _ in range(3):
+        line.due(data.draw(st.integers(0, 5)))
+    shuffled = rng.sample(rows, len(rows))
+    line.enter(shuffled[:5])
+    line.due(data.draw(st.integers(0, 5)))
+    line.enter(shuffled[5:])
+    for job in gone:
+        line.leave(job)
+    now_us = data.draw(st.integers(0, 5))
+    line.due(now_us)
+
+    fresh = WaitingLine()
+    left = [row for row in rows if row.job not in gone]
+    fresh.load(waiting_columns(left))
+    fresh.due(now_us)
+    assert said(line) == said(fresh)
+    assert (len(line), line.aside, line.next_us) == (len(fresh), fresh.aside, fresh.next_us)
+    assert line.aside == sum(row.not_before_us > now_us for row in left)
+
+
+def test_who_leaves_twice_or_was_never_there_changes_nothing() -> None:
+    line = WaitingLine()
+    line.enter([WaitingJob(5, 0, 0, 0, 1)])
+    line.leave(6)
+    line.leave(5)
+    line.leave(5)
+    assert (len(line), said(line)) == (0, {})
+
+
+def test_the_place_in_line_counts_all_classes_and_not_those_aside() -> None:
+    line = WaitingLine()
+    line.enter(
+        [WaitingJob(key, key % 3, 0, 0, key, not_before_us=9 * (key == 2)) for key in range(9)]
+    )
+    assert [line.ahead_of(key) for key in (0, 1, 3, 8)] == [0, 1, 2, 7]
+
+
+def test_a_long_segment_gives_back_the_room_of_those_who_left() -> None:
+    line = WaitingLine()
+    line.enter(WaitingJob(key, 0, 0, 0, key) for key in range(1000))
+    for key in range(990):
+        line.leave(key)
+    ((_, segment),) = line.segments()
+    assert len(segment) == 10
+    assert len(segment.keys) < 40
