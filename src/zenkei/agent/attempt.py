@@ -121,4 +121,5 @@ class Attempt:
     def report_exit(self, cause: Cause, *, sync: bool) -> None:
         fields = cause._replace(detail=cause.detail[:MAX_DETAIL])._asdict()
         fields["cause_us"] = fields.pop("at_us")
+        fields["by_rank"] = self.cause is not None and self.cause.rank >= 0
         self.report(records.EXITED, sync=sync, **fields)

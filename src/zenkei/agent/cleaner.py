@@ -41,6 +41,8 @@ def finish(document: launch.Launch, journal: records.Journal, group: Group) -> N
             signal=0,
             rank=-1,
             detail="the machine was started anew" if rebooted else "its supervisor died",
+            # when is not known, but it is no consequence of what happened on other nodes
+            cause_us=0,
         )
     journal.append(records.RELEASED, at_us=time.time_ns() // 1000, proof=proof)
     notify.wake(document)

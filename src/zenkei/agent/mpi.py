@@ -9,17 +9,22 @@ nodes with equal host names for one: virtual nodes get names of their own (UTS n
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import stat
 import sys
+import time
 
+from zenkei.agent import processes
 from zenkei.protocol import launch, names
 
 OPEN_MPI = "openmpi"
 MPICH = "mpich"
 HOSTS_FILE = "hosts"
 RSH_FILE = "rsh"
+MPICH_SHM = "/dev/shm/mpich_shm_*"  # noqa: S108 - MPICH's choice
+SHM_AGE_S = 5.0
 
 
 class NoMpi(Exception):
@@ -103,6 +108,38 @@ def _write_hosts(document: launch.Launch, kind: str) -> None:
     slots = " slots=" if kind == OPEN_MPI else ":"
     with open(HOSTS_FILE, "w", encoding="utf-8") as file:
         file.writelines(f"{address}{slots}{document.ranks}\n" for address in document.addresses)
+
+
+def sweep_shared_memory() -> None:
+    """Remove what killed MPICH ranks left in /dev/shm: files of this user that nobody maps.
+
+    Young files stay: a rank makes its file a moment before it maps it. The next sweep gets them.
+    """
+    left = [path for path in glob.glob(MPICH_SHM) if _is_old_and_ours(path)]
+    if not left:
+        return
+    used: set[str] = set()
+    for pid in processes.everybody():
+        used.update(path for path in left if path.encode() in _maps(pid))
+    for path in left:
+        if path not in used:
+            os.unlink(path)
+
+
+def _is_old_and_ours(path: str) -> bool:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return status.st_uid == os.geteuid() and time.time() - status.st_mtime > SHM_AGE_S
+
+
+def _maps(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def variables(document: launch.Launch, directory: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 
-from zenkei.agent import diary, kernel, rank_env
+from zenkei.agent import diary, kernel, mpi, rank_env
 from zenkei.agent.attempt import FULL, Attempt, Cause
 from zenkei.protocol import launch, names
 
@@ -97,6 +97,8 @@ def protect_environment(document: launch.Launch) -> bool:
 
 
 def remove_private(document: launch.Launch) -> None:
-    """After the end: temporary files and secrets."""
+    """After the end: temporary files, secrets, what MPI left in shared memory."""
+    if document.launcher == "mpi":
+        mpi.sweep_shared_memory()
     shutil.rmtree(names.TMP_DIR, ignore_errors=True)
     shutil.rmtree(rank_env.secret_folder(document), ignore_errors=True)

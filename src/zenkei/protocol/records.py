@@ -8,7 +8,8 @@ alone (a supervisor by flock on its spool, which also tells whether it lives).
 
 Spool, in order: `claimed` (pid, start, boot_id: from here on nobody else starts it), `started`
 (env: whether the environment is shown read-only), `exited` (reason, code, signal, rank, detail,
-cause_us: when that was decided), `released` (proof). Inbox: `stop` (reason, grace_s).
+cause_us: when that was decided, 0 if unknown, by_rank: whether a rank's end decided), `released`
+(proof). Inbox: `stop` (reason, grace_s).
 """
 
 from __future__ import annotations

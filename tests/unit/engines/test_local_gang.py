@@ -48,11 +48,32 @@ def test_a_node_that_ended_well_stops_nobody():
 
 
 def test_the_first_failure_is_the_root_cause_though_its_record_came_last():
-    late = exited(90, "nonzero_exit", code=3, rank=4, cause_us=10, detail="bad")
-    found = read([exited(50, "node_lost", cause_us=20)], [late])
+    why = {"cause_us": 10, "by_rank": True, "detail": "bad"}
+    late = exited(90, "nonzero_exit", code=3, rank=4, **why)
+    found = read([exited(50, "nonzero_exit", cause_us=20, by_rank=True)], [late])
     [report] = [each for each in found.reports if isinstance(each, Exited)]
     assert (report.reason, report.exit.code) == (StopReason.NONZERO_EXIT, 3)
     assert (report.exit.node, report.exit.rank, report.exit.detail) == ("node-2", 4, "bad")
+
+
+def test_a_lost_node_is_the_root_cause_of_what_its_peers_made_of_it():
+    peer = [STARTED, exited(5, "nonzero_exit", code=1, rank=0, cause_us=4, by_rank=True)]
+    lost = [STARTED, exited(9, "node_lost", rank=-1, cause_us=0)]
+    assert _reason(read(peer, lost)) is StopReason.NODE_LOST
+
+
+def test_what_mpiexec_says_counts_only_if_no_rank_says_more():
+    mpiexec = [STARTED, exited(3, "nonzero_exit", code=143, rank=-1, cause_us=2)]
+    rank = [STARTED, exited(9, "out_of_memory", rank=3, cause_us=8, by_rank=True)]
+    told_to_end = [STARTED, exited(9, "nonzero_exit", rank=1, signal=15, cause_us=8)]
+    assert _reason(read(mpiexec, rank)) is StopReason.OUT_OF_MEMORY
+    found = read(told_to_end, mpiexec)
+    assert [each.exit.code for each in found.reports if isinstance(each, Exited)] == [143]
+
+
+def _reason(found: gang.Gang) -> StopReason:
+    [report] = [each for each in found.reports if isinstance(each, Exited)]
+    return report.reason
 
 
 def test_a_gang_is_released_when_all_nodes_are_and_names_their_proofs():

@@ -19,10 +19,11 @@ from zenkei.protocol.records import Record
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gang:
-    """What the records of all nodes mean together. stop: ranks of nodes to be told to end."""
+    """What the records of all nodes mean together. stop: ranks of nodes to be told to end; why."""
 
     reports: tuple[Report, ...]
     stop: tuple[int, ...]
+    why: StopReason = StopReason.COMPLETED
 
 
 def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Record]]) -> Gang:
@@ -31,21 +32,28 @@ def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Rec
     exits = {rank: kinds[records.EXITED] for rank, kinds in enumerate(last) if _ended(kinds)}
     failures = {rank: r for rank, r in exits.items() if r["reason"] != StopReason.COMPLETED}
     stop = tuple(rank for rank in range(len(last)) if failures and rank not in exits)
+    root = min(failures, key=lambda rank: (*_standing(exits[rank]), rank), default=0)
     reports: list[Report] = []
     if all(records.STARTED in kinds for kinds in last):
         reports.append(Started(attempt=attempt))
     if len(exits) == len(last):
-        root = min(failures, key=lambda rank: (_since(exits[rank]), rank), default=0)
         reports.append(_exited(attempt, names[root], exits[root]))
     if all(records.RELEASED in kinds for kinds in last):
         proofs = sorted({str(kinds[records.RELEASED]["proof"]) for kinds in last})
         reports.append(Released(attempt=attempt, proof="+".join(proofs)))
-    return Gang(reports=tuple(reports), stop=stop)
+    why = StopReason(failures[root]["reason"]) if failures else StopReason.COMPLETED
+    return Gang(reports=tuple(reports), stop=stop, why=why)
 
 
-def _since(record: Record) -> int:
-    """When it was decided; the record itself may be written after a grace."""
-    return int(record.get("cause_us") or record["at_us"])
+def _standing(record: Record) -> tuple[bool, int]:
+    """Failures in the order in which they can be root causes.
+
+    By when they were decided: a record may be written after a grace. A failure without a rank comes
+    last: it is mpiexec's, or that of a node that was told to end because another had failed.
+    """
+    decided_us = int(record.get("cause_us") or 0)
+    ownerless = decided_us > 0 and not record.get("by_rank", False)
+    return ownerless, decided_us
 
 
 def _ended(kinds: dict[str, Record]) -> bool:

@@ -161,7 +161,7 @@ class Runs:
             stop = [rank for rank in found.stop if rank not in live.stopped]
             live.stopped.update(stop)
         for rank in stop:
-            self._stop(attempt, rank, StopReason.NODE_LOST, GRACE_S)
+            self._stop(attempt, rank, found.why, GRACE_S)
         return bool(fresh)
 
     def revive(self, attempt: AttemptId) -> None:

@@ -1,0 +1,146 @@
+"""Real Open MPI and MPICH from wheels, over virtual nodes: ranks, their ends, and stopping."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.testbeds.local_place import LocalPlace, numbers
+from zenkei.engines.local import NodesConfig
+from zenkei.model.data import Digest
+from zenkei.model.ids import AttemptId
+from zenkei.model.job import Launcher, StopReason
+from zenkei.ports.engine import Released
+
+PROGRAM = """
+import os, signal, sys, time
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+total = world.allreduce(world.rank)
+local = world.Split_type(MPI.COMM_TYPE_SHARED).size
+me = os.environ["ZENKEI_RANK"]
+print(f"{world.rank}/{world.size} sum {total} local {local} env {me}", flush=True)
+does = sys.argv[1]
+if does == "die" and world.rank == 3:
+    print("the last words", file=sys.stderr, flush=True)
+    os._exit(5)
+if does != "end":
+    def tidy(*_):
+        print("tidied up", flush=True)
+        os._exit(0)
+    signal.signal(signal.SIGTERM, tidy)
+    print(f"pid {os.getpid()}", flush=True)
+    time.sleep(1000)
+"""
+
+
+class OneEnvironment:
+    """A builder that has built everything already."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def realise(self, lock: Digest, progress: Any) -> str:
+        return str(self.folder)
+
+
+@pytest.fixture(scope="module", params=["openmpi", "mpich"])
+def environment(request, tmp_path_factory):
+    """A virtual environment with one MPI and mpi4py."""
+    folder = tmp_path_factory.mktemp(request.param) / "env"
+    uv = Path(sys.executable).parent / "uv"
+    env = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    python = os.path.realpath(sys.executable)
+    subprocess.run([uv, "venv", "-q", "-p", python, folder], check=True, env=env)
+    install = [uv, "pip", "install", "-q", "-p", folder / "bin" / "python"]
+    done = subprocess.run(
+        [*install, "--only-binary", ":all:", request.param, "mpi4py"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip(f"{request.param} cannot be installed here: {done.stderr[-300:]}")
+    (folder / "program.py").write_text(PROGRAM)
+    return folder
+
+
+@pytest.fixture
+def place(environment, short_tmp: Path):
+    with LocalPlace(short_tmp / "home", nodes=NodesConfig(nodes=2)) as opened:
+        opened.artefacts = OneEnvironment(environment)
+        opened.open()
+        yield opened
+
+
+def launch(place: LocalPlace, does: str) -> AttemptId:
+    program = f"{place.artefacts.folder}/program.py"
+    order = place.order(
+        1, ("python", program, does), nodes=2, ranks=2, launcher=Launcher.MPI, grace_s=5.0
+    )
+    place.engine.launch(replace(order, env=Digest("b3:" + "0" * 64)))
+    return order.attempt
+
+
+def said(place: LocalPlace, attempt: AttemptId) -> bytes:
+    return place.output(attempt, 0) + place.output(attempt, 1)
+
+
+def test_ranks_of_two_nodes_form_one_world(place):
+    attempt = launch(place, "end")
+    place.wait(attempt, Released)
+    assert place.exited(attempt).reason is StopReason.COMPLETED, place.chunks(attempt)
+    lines = sorted(said(place, attempt).decode().split("\n")[:-1])
+    assert lines == [f"{rank}/4 sum 6 local 2 env {rank}" for rank in range(4)]
+    assert {chunk.rank for chunk in place.chunks(attempt, 1)} == {2, 3}
+
+
+def test_a_rank_that_fails_is_the_cause_and_ends_the_gang(place):
+    attempt = launch(place, "die")
+    place.wait(attempt, Released)
+    ended = place.exited(attempt)
+    assert (ended.exit.code, ended.exit.rank, ended.exit.node) == (5, 3, "node-2")
+    assert ended.exit.detail == "the last words"
+
+
+def test_a_stop_order_reaches_the_ranks_and_waits_for_them(place):
+    attempt = launch(place, "wait")
+    for rank in (0, 1):
+        place.until_output(attempt, b"pid", rank)
+    place.until_output(attempt, b"pid", 1)
+    place.stop(attempt, grace_s=20.0)
+    place.wait(attempt, Released)
+    assert place.exited(attempt).reason is StopReason.USER_CANCEL
+    assert said(place, attempt).count(b"tidied up") >= 3
+
+
+def test_killing_a_supervisor_of_one_node_ends_the_gang_on_all(place):
+    attempt = launch(place, "wait")
+    pids = numbers(place.until_output(attempt, b"pid", 0).partition(b"pid")[2])
+    os.kill(place.supervisor_pid(attempt, 1), signal.SIGKILL)
+    place.wait(attempt, Released)
+    assert place.exited(attempt).reason in (StopReason.NODE_LOST, StopReason.LAUNCH_FAILED)
+    assert not os.path.exists(f"/proc/{pids[0]}")
+
+
+def test_killing_mpiexec_ends_the_gang(place):
+    attempt = launch(place, "wait")
+    place.until_output(attempt, b"pid", 1)
+    supervisor = place.supervisor_pid(attempt, 0)
+    children = numbers(Path(f"/proc/{supervisor}/task/{supervisor}/children").read_bytes())
+    [mpiexec] = [pid for pid in children if b"mpiexec" in _argv(pid) or b"prterun" in _argv(pid)]
+    os.kill(mpiexec, signal.SIGKILL)
+    place.wait(attempt, Released)
+    assert place.exited(attempt).reason is not StopReason.COMPLETED
+
+
+def _argv(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
