@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.unit.data.conftest import Write, listing
+from zenkei.data import disk
 from zenkei.data.blobs_dir import DirectoryBlobs
 from zenkei.data.digests import digest_of, to_raw
 from zenkei.data.gc import collect, collect_checkouts, usage
@@ -131,6 +133,25 @@ def test_a_root_that_is_gone_is_reported_and_does_not_stop_the_rest(blobs: Direc
     absent = digest_of(b"absent")
     assert collect(blobs, [absent, kept]).missing == (absent,)
     assert stored(blobs) == {kept}
+
+
+def test_what_is_asked_for_just_before_its_removal_stays(
+    blobs: DirectoryBlobs, monkeypatch: pytest.MonkeyPatch
+):
+    digests = [*blobs.put_many([b"one", b"two"]), blobs.put(b"alone")]
+    age(blobs)
+    other, real = DirectoryBlobs(blobs.root), disk.locked
+
+    @contextmanager
+    def asked_first(path: Path, *, exclusive: bool) -> Iterator[None]:
+        if exclusive:
+            assert other.missing(digests) == frozenset()
+        with real(path, exclusive=exclusive):
+            yield
+
+    monkeypatch.setattr(disk, "locked", asked_first)
+    assert collect(blobs, []).contents == 0
+    assert stored(blobs) == set(digests)
 
 
 def test_a_snapshot_taken_beside_a_collector_is_always_whole(
