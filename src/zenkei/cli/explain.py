@@ -10,6 +10,19 @@ from zenkei.client.client import segment
 
 Json = dict[str, Any]
 MOST_HOLDERS = 5
+MISFITS = {
+    "cpu": "too few free CPUs",
+    "memory": "too little free memory",
+    "tmp": "too little free scratch space",
+    "gpu": "too few free GPUs",
+    "gpu_kind": "another type of GPU",
+    "cpu_capacity": "too few CPUs, free or not",
+    "memory_capacity": "too little memory, free or not",
+    "tmp_capacity": "too little scratch space, free or not",
+    "gpu_capacity": "too few GPUs, free or not",
+    "constraint": "other labels than the constraints ask for",
+    "state": "a state other than ready",
+}
 HELD_BY = {
     "user": "a person holds it; `zenkei release {id}` lets it go on",
     "dependency": "it waits for the jobs in `after`; `zenkei show {id}` names them",
@@ -46,9 +59,8 @@ def said(answer: Json) -> list[str]:
             lines.append(f"hint: {reason['hint']}")
         return lines + (_account(account) if account else [])
     if job["exit"] is not None:
-        return [
-            f"{head}: it {job['exit']['text']}" + (f"; {job['message']}" * bool(job["message"]))
-        ]
+        more = f"; {job['message']}" if job["message"] else ""
+        return [f"job {job['id']} ({job['name']}) is over: {job['exit']['text']}{more}"]
     return [f"{head}: it does not wait for the planner; `zenkei show {job['id']}`"]
 
 
@@ -56,13 +68,14 @@ def _account(account: Json) -> list[str]:
     lines = [f"  jobs before it in line: {account['ahead']}"]
     need = f"{account['nodes']} node" + "s" * (account["nodes"] != 1)
     lines.append(f"  needs {need}; {account['fitting']} could take a part now")
-    lines += [f"  {number} without: {why}" for why, number in account["excluded"]]
-    free = [
-        f"{account['free_cpu_milli'] / 1000:g} CPUs",
-        f"{account['free_gpu_milli'] / 1000:g} GPUs",
+    lines += [
+        f"  {number} node{'s have' if number > 1 else ' has'} {MISFITS.get(misfit, misfit)}"
+        for misfit, number in account["excluded"].items()
     ]
-    free.append(f"{render.size(account['free_memory_bytes'])} of memory")
-    lines.append(f"  free on {account['suitable']} suitable: {', '.join(free)}")
+    free = account["free"]
+    things = [f"{free['cpu_milli'] / 1000:g} CPUs", f"{free['gpu_milli'] / 1000:g} GPUs"]
+    things.append(f"{render.size(free['memory_bytes'])} of memory")
+    lines.append(f"  free on {account['suitable']} suitable: {', '.join(things)}")
     holders = account["holders"]
     if holders:
         shown = [str(holder["job"]) for holder in holders[:MOST_HOLDERS]]

@@ -31,7 +31,7 @@ async def list_secrets(svc: Svc, who: Who, project: Project = "default") -> Resp
     return Json({"project": project, "names": names})
 
 
-@router.put("/v1/secrets/{name}", openapi_extra=BODY)
+@router.put("/v1/secrets/{name:path}", openapi_extra=BODY)
 async def set_secret(
     request: Request, svc: Svc, who: Who, name: str, project: Project = "default"
 ) -> Response:
@@ -41,7 +41,7 @@ async def set_secret(
     return Json({"project": project, "name": name})
 
 
-@router.delete("/v1/secrets/{name}")
+@router.delete("/v1/secrets/{name:path}")
 async def remove_secret(svc: Svc, who: Who, name: str, project: Project = "default") -> Response:
     _check(who, project)
     await in_thread(svc.keeping.secrets.remove, project, name)

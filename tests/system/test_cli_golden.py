@@ -1,0 +1,348 @@
+"""Every command once against a real daemon, compared with tests/golden/cli.
+
+Texts are compared with what differs from run to run masked; `--json` by its keys and types. One
+daemon serves all cases, so none of them changes what another one sees: those that do have a job of
+their own. Regenerate with ZENKEI_UPDATE_GOLDEN=1 and read the difference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.system.cli_runs import GOLDEN, UPDATE, Place, a_place, compare, keys, masked, shown
+from zenkei.cli.entry import VERBS
+
+HELLO, TRAINED, FAILED, RUNNING, WAITING, HELD, ARRAY = "1", "2", "3", "4", "5", "6", "7"
+SCRIPT = """\
+import os
+from zenkei import sdk
+for step in range(3):
+    sdk.report(step=step, loss=1.0 / (step + 1), bad=float("nan"))
+print("損失", 0.5, flush=True)
+folder = os.environ["ZENKEI_OUTPUT_DIR"]
+open(os.path.join(folder, "結果.txt"), "w", encoding="utf-8").write("done")
+os.makedirs(os.path.join(folder, "empty"))
+os.symlink("結果.txt", os.path.join(folder, "link"))
+"""
+JOB = """\
+name: 学習
+command: python 学習.py
+resources: {nodes: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    """Seven jobs, one in every situation that the commands show."""
+    with a_place() as found:
+        found.ok("up", "--nodes", "2", "--gpus-per-node", "2", "--cpus-per-node", "4")
+        found.write("学習.py", SCRIPT)
+        found.write("job.yaml", JOB)
+        found.write("bad.yaml", "command: x\nresources: {gpu: 1}\nsed: 3\n")
+        found.ok("run", "--name", "hello", "--", "echo", "hello world")
+        found.ok("run", "job.yaml")
+        assert (
+            found.run("run", "--name", "fails", "--", "sh", "-c", "echo no >&2; exit 3").code == 3
+        )
+        found.ok("submit", "--name", "long", "--nodes", "2", "--gpus", "2", "--", "sleep", "1000")
+        found.until(RUNNING, "running")
+        found.ok("submit", "--name", "waits", "--gpus", "1", "--", "true")
+        found.until(WAITING, "pending")
+        found.ok("submit", "--name", "held", "--hold", "--", "true")
+        found.ok("run", "--name", "many", "--array", "2", "--", "true")
+        found.ok("secret", "set", "TOKEN", given="s3cr3t\n")
+        yield found
+
+
+TEXTS = {
+    # golden: argv
+    "help": ("help",),
+    "version": ("version",),
+    "unknown-verb": ("pss",),
+    "unknown-verb-far": ("xyzzy",),
+    "ps": ("ps",),
+    "ps-all": ("ps", "--all"),
+    "ps-none": ("ps", "--name", "nobody"),
+    "show-done": ("show", TRAINED),
+    "show-failed": ("show", FAILED),
+    "show-running": ("show", RUNNING),
+    "show-array": ("show", ARRAY),
+    "logs": ("logs", TRAINED),
+    "logs-stderr": ("logs", FAILED),
+    "wait": ("wait", HELLO),
+    "wait-failed": ("wait", FAILED),
+    "events": ("events", FAILED),
+    "events-array": ("events", ARRAY),
+    "events-follow": ("events", "--follow", HELLO),
+    "metrics": ("metrics", TRAINED),
+    "metrics-name": ("metrics", TRAINED, "--name", "loss", "--rank", "0"),
+    "metrics-none": ("metrics", HELLO),
+    "explain-waiting": ("explain", WAITING),
+    "explain-held": ("explain", HELD),
+    "explain-running": ("explain", RUNNING),
+    "explain-done": ("explain", HELLO),
+    "result": ("result", TRAINED),
+    "result-none": ("result", "ls", HELLO),
+    "nodes": ("nodes",),
+    "up": ("up",),
+    "secret-ls": ("secret", "ls"),
+    "env-list": ("env", "list"),
+    "exec": ("exec", RUNNING, "--", "sh", "-c", "echo $ZENKEI_JOB; echo no >&2; exit 3"),
+    "prune-dry": ("prune", "--dry-run", "--older-than", "0", "--keep", "2"),
+    "schema": ("schema",),
+    "init-print": ("init", "--print"),
+    "run-check": ("run", "--check", "job.yaml"),
+    "completion-bash": ("completion", "bash"),
+    "completion-zsh": ("completion", "zsh"),
+    "completion-fish": ("completion", "fish"),
+    "run-hello": ("run", "--name", "hello", "--", "echo", "hello again"),
+    # errors
+    "bad-flag": ("ps", "--al"),
+    "bad-id": ("show", "x1"),
+    "no-such-job": ("show", "99999"),
+    "no-such-member": ("cancel", "7.55"),
+    "logs-array": ("logs", ARRAY),
+    "logs-no-job": ("logs", "99999"),
+    "events-no-job": ("events", "99999"),
+    "metrics-not-started": ("metrics", HELD),
+    "explain-no-job": ("explain", "99999"),
+    "result-not-started": ("result", WAITING),
+    "result-bad-action": ("env", "lst"),
+    "cancel-over": ("cancel", HELLO),
+    "hold-over": ("hold", HELLO),
+    "release-over": ("release", HELLO),
+    "rerun-no-job": ("rerun", "99999"),
+    "wait-no-job": ("wait", "99999"),
+    "exec-over": ("exec", HELLO, "--", "true"),
+    "exec-no-command": ("exec", RUNNING),
+    "exec-no-node": ("exec", RUNNING, "--node", "7", "--", "true"),
+    "env-unknown": ("env", "show", "0123456789"),
+    "env-short": ("env", "rm", "01"),
+    "secret-unknown": ("secret", "rm", "NOPE"),
+    "secret-bad-name": ("secret", "set", "../x"),
+    "secret-empty": ("secret", "set", "EMPTY"),
+    "prune-no-terminal": ("prune",),
+    "prune-bad-time": ("prune", "--older-than", "soon", "--yes"),
+    "run-bad-file": ("run", "bad.yaml"),
+    "run-no-file": ("run", "nowhere.yaml"),
+    "run-never": ("run", "--gpus", "64", "--nodes", "300000", "--", "true"),
+    "completion-bad-shell": ("completion", "tcsh"),
+    "init-exists": ("init",),
+    "init-no-directory": ("init", "nowhere"),
+    "up-sizes": ("up", "--gpus-per-node", "2"),
+    "up-in-use": ("up", "--nodes", "1"),
+    "down-jobs": ("down", "--jobs"),
+}
+UNORDERED = ("logs", "events-array")
+"""What ranks and members do at the same time comes in any order."""
+NOW_AND_THEN = ("progress", "reason", "members")
+"""Messages of a stream that depend on how fast things go."""
+KEYS = {
+    "version": ("version",),
+    "ps": ("ps", "--all"),
+    "show": ("show", TRAINED),
+    "show-array": ("show", ARRAY),
+    "logs": ("logs", TRAINED),
+    "events": ("events", RUNNING),
+    "wait": ("wait", FAILED),
+    "metrics": ("metrics", TRAINED, "--points", "3"),
+    "explain": ("explain", WAITING),
+    "explain-held": ("explain", HELD),
+    "result": ("result", "ls", TRAINED),
+    "record": ("result", "record", TRAINED),
+    "nodes": ("nodes",),
+    "up": ("up",),
+    "secret-ls": ("secret", "ls"),
+    "env-list": ("env", "list"),
+    "exec": ("exec", RUNNING, "--", "sh", "-c", "echo a; echo b >&2"),
+    "prune-dry": ("prune", "--dry-run", "--older-than", "0", "--keep", "2"),
+    "init": ("init", "--print"),
+    "completion": ("completion", "zsh"),
+    "run-check": ("run", "--check", "job.yaml"),
+    "run": ("run", "--name", "hello", "--", "echo", "hello again"),
+    "submit": ("submit", "--name", "hello", "--", "true"),
+    "hold": ("hold", HELD),
+    "error": ("show", "99999"),
+    "error-problems": ("run", "bad.yaml"),
+    "error-usage": ("ps", "--al"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_run_shows_what_its_golden_shows(place, name):
+    done = place.run(*TEXTS[name])
+    assert "\x1b" not in done.stdout + done.stderr
+    text = shown(done, place)
+    compare(name, "".join(sorted(text.splitlines(True))) if name in UNORDERED else text)
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_json_has_the_keys_of_its_golden(place, name):
+    done = place.run(*_with_json(KEYS[name]))
+    lines = [line for line in done.lines() if line.get("event") not in NOW_AND_THEN]
+    found = set().union(*map(keys, lines))
+    compare(f"json/{name}", f"exit {done.code}\n" + "".join(f"{key}\n" for key in sorted(found)))
+    assert done.stderr == "" or not name.startswith("error"), done.stderr
+
+
+def _with_json(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """`--json` goes before the `--` of a command."""
+    at = argv.index("--") if "--" in argv else len(argv)
+    return (*argv[:at], "--json", *argv[at:])
+
+
+def test_every_verb_has_a_golden_of_its_text_and_one_of_its_keys():
+    # these two have tests of their own below or measure the machine
+    texts = {argv[0] for argv in TEXTS.values()} | {"doctor", "du", "submit"}
+    as_json = {argv[0] for argv in KEYS.values()} | {"schema", "doctor", "du", "down", "cancel"}
+    as_json |= {"release", "rerun"}
+    assert set(VERBS) - texts == set()
+    assert set(VERBS) - as_json == set()
+
+
+def test_there_is_no_golden_without_its_case():
+    wanted = {f"{name}.txt" for name in TEXTS} | {f"json/{name}.txt" for name in KEYS}
+    wanted |= {f"{name}.txt" for name in CHANGING} | {"doctor.txt", "du.txt"}
+    wanted |= {f"json/{name}.txt" for name in ("doctor", "du", "down", *CHANGING_JSON)}
+    there = {str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*.txt")}
+    assert there - wanted == set()
+
+
+CHANGING = ("hold", "release", "cancel", "rerun", "result-fetch", "result-fetch-again", "init")
+CHANGING_JSON = ("cancel", "release", "rerun", "result-fetch", "secret-set", "secret-rm", "prune")
+
+
+def test_a_job_is_held_released_cancelled_and_run_again(place):
+    job = place.ok("submit", "--json", "--hold", "--name", "steered", "--", "true").json()["id"]
+
+    def case(name: str, *argv: str) -> None:
+        text = shown(place.run(*argv, job), place).replace(job, "<job>")
+        compare(name, text)
+
+    case("hold", "hold")
+    case("release", "release")
+    place.run("wait", job)
+    again = place.ok("rerun", "--json", job)
+    compare("json/rerun", _keys_of(again.stdout))
+    new = again.json()["id"]
+    text = shown(place.run("rerun", new), place).replace(new, "<job>")
+    compare("rerun", _without_ids(text))
+    held = place.ok("submit", "--json", "--hold", "--name", "steered", "--", "true").json()["id"]
+    compare("json/release", _keys_of(place.ok("release", "--json", held).stdout))
+    place.run("wait", held)
+    job = place.ok("submit", "--json", "--hold", "--name", "steered", "--", "true").json()["id"]
+    case("cancel", "cancel")
+    held = place.ok("submit", "--json", "--hold", "--name", "steered", "--", "true").json()["id"]
+    compare("json/cancel", _keys_of(place.ok("cancel", "--json", held).stdout))
+
+
+def test_a_result_is_fetched_once_and_not_over_what_is_there(place):
+    compare("result-fetch", shown(place.run("result", "fetch", TRAINED, "out"), place))
+    assert (place.work / "out" / "結果.txt").read_text() == "done"
+    assert (place.work / "out" / "link").readlink().name == "結果.txt"
+    assert (place.work / "out" / "empty").is_dir()
+    compare("result-fetch-again", shown(place.run("result", "fetch", TRAINED, "out"), place))
+    done = place.ok("result", "fetch", TRAINED, "out", "--force", "--json")
+    compare("json/result-fetch", _keys_of(done.stdout))
+
+
+def test_a_first_job_file_is_written_and_accepted(place):
+    place.write("fresh/train.py", "print('x')\n")
+    compare("init", shown(place.run("init", "fresh"), place))
+    place.ok("run", "--check", "fresh/job.yaml")
+
+
+def test_a_secret_is_set_used_masked_and_removed(place):
+    place.write("keyed.yaml", "command: echo got $KEY\nsecrets: [{name: KEYED, env: KEY}]\n")
+    done = place.ok("secret", "set", "KEYED", "--json", given="topsecretvalue\n")
+    compare("json/secret-set", _keys_of(done.stdout))
+    run = place.ok("run", "keyed.yaml")
+    assert run.stdout == "got ***\n"
+    done = place.ok("secret", "rm", "KEYED", "--json")
+    compare("json/secret-rm", _keys_of(done.stdout))
+    files = [p for p in place.home.rglob("*") if p.is_file() and not p.is_symlink()]
+    assert [p for p in files if b"topsecretvalue" in p.read_bytes()] == []
+
+
+def test_old_jobs_are_pruned_with_all_that_they_left(place):
+    job = place.ok("submit", "--json", "--name", "old", "--", "true").json()["id"]
+    place.run("wait", job)
+    before = {p.name for p in (place.home / "attempts").iterdir()}
+    assert job in before
+    done = place.ok("prune", "--yes", "--older-than", "0", "--keep", "0", "--json")
+    compare("json/prune", _keys_of(done.stdout))
+    assert place.run("show", job).code == 4
+    assert job not in {p.name for p in (place.home / "attempts").iterdir()}
+    assert place.run("show", RUNNING).code == 0
+
+
+def test_the_reports_of_this_machine_have_stable_lines(place):
+    doctor = place.run("doctor")
+    assert doctor.code == 0, doctor.stdout
+    names = [line[6:].split(":")[0] for line in doctor.stdout.splitlines() if line[:2].strip()]
+    compare("doctor", "".join(f"{name}\n" for name in names))
+    checks = place.ok("doctor", "--json").json()
+    assert {one["verdict"] for one in checks["checks"]} <= {"ok", "note", "warn"}
+    known = {key for key in keys(checks) if ".facts" not in key}
+    compare("json/doctor", "".join(f"{key}\n" for key in sorted(known)))
+    du = place.ok("du", "--top", "0")
+    lines = [line.split()[0] for line in masked(du.stdout, place).splitlines() if line.strip()]
+    compare("du", "".join(f"{line}\n" for line in lines[:-1]))
+    compare("json/du", _keys_of(place.ok("du", "--json").stdout))
+
+
+def test_a_daemon_that_is_stopped_twice_says_so_and_keeps_its_jobs():
+    with a_place() as own:
+        own.ok("run", "--", "true")
+        compare("json/down", _keys_of(own.ok("down", "--json").stdout))
+        own.ok("down")
+        assert own.ok("ps", "--all", "--json").json()["jobs"][0]["id"] == "1"
+
+
+def _keys_of(text: str) -> str:
+    return "".join(f"{key}\n" for key in sorted(keys(json.loads(text))))
+
+
+def _without_ids(text: str) -> str:
+    return re.sub(r"\bjob \d+\b", "job <new>", re.sub(r"^\d+$", "<new>", text, flags=re.M))
+
+
+def test_commands_in_a_job_leave_it_running_however_short_they_are(place):
+    """A command that ends at once must not take the supervisor with it."""
+    for _ in range(5):
+        assert place.run("exec", RUNNING, "--", "true").code == 0
+    assert place.run("exec", RUNNING, "--node", "1", "--", "cat", given="x" * 60_000).code == 0
+    assert place.run("exec", RUNNING, "--", "sh", "-c", "kill -9 $$").code == 137
+    kinds = [line["kind"] for line in place.ok("events", "--json", RUNNING).lines()]
+    assert kinds == ["submitted", "prepared", "allocated", "started"]
+
+
+def test_a_command_in_a_job_ends_when_its_caller_goes_away(place):
+    argv = ["exec", RUNNING, "--", "sh", "-c", "echo $$; exec sleep 1000"]
+    caller = subprocess.Popen(
+        [sys.executable, "-m", "zenkei.cli.entry", *argv],
+        cwd=place.work,
+        env=place.environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with caller:
+        assert caller.stdout is not None
+        pid = int(caller.stdout.readline())
+        caller.kill()
+    left = [psutil.Process(pid)] if psutil.pid_exists(pid) else []
+    _gone, alive = psutil.wait_procs(left, timeout=20)
+    assert alive == []
+
+
+def test_goldens_are_not_written_by_accident():
+    assert os.environ.get(UPDATE, "") in ("", "1")
