@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.testbeds.local_place import LocalPlace, numbers
+from tests.testbeds.local_place import LocalPlace, is_alive, numbers
 from zenkei.engines.local import NodesConfig
 from zenkei.model.data import Digest
 from zenkei.model.ids import AttemptId
@@ -139,6 +139,20 @@ def test_killing_mpiexec_ends_the_gang(place):
     [mpiexec] = [pid for pid in children if b"mpiexec" in _argv(pid) or b"prterun" in _argv(pid)]
     os.kill(mpiexec, signal.SIGKILL)
     place.wait(attempt, Released)
+    assert place.exited(attempt).reason is not StopReason.COMPLETED
+
+
+def test_cutting_the_link_to_a_node_is_no_success(place):
+    attempt = launch(place, "wait")
+    place.until_output(attempt, b"pid", 1)
+    home = str(place.home).encode()
+    found = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if is_alive(pid)]
+    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in found}
+    links = [pid for pid, line in lines.items() if home in line and b"mpi-rsh" in line]
+    for pid in links:
+        os.kill(pid, signal.SIGKILL)
+    place.wait(attempt, Released)
+    assert links
     assert place.exited(attempt).reason is not StopReason.COMPLETED
 
 

@@ -111,6 +111,8 @@ def test_an_attempt_is_started_once_however_many_ask(place):
     place.run(2, "true")
     starts = place.node_dir(order.attempt) / "outputs" / "starts"
     assert starts.read_text() == "once\n"
+    spool = records.read(str(place.node_dir(order.attempt) / names.SPOOL_FILE))
+    assert [record["kind"] for record in spool] == ["claimed", "started", "exited", "released"]
 
 
 def test_a_stop_order_that_overtakes_the_start_is_obeyed(place):

@@ -122,6 +122,15 @@ def test_killing_the_supervisor_loses_nothing_of_the_tree(place, environment):
     assert members(place, attempt) == []
 
 
+def test_an_attempt_whose_supervisor_died_is_not_started_again(place):
+    attempt = place.launch(1, "echo begun; exec sleep 1000")
+    place.until_output(attempt, b"begun")
+    (place.node_dir(attempt) / "ctl").unlink()
+    os.kill(place.supervisor_pid(attempt), signal.SIGKILL)
+    place.wait(attempt, Released)
+    assert place.output(attempt) == b"begun\n"
+
+
 def test_killing_supervisor_and_warm_agent_loses_nothing_that_is_marked(place):
     attempt = escape(place, 1, "marked", "stay")
     os.kill(place.engine.agent_pid, signal.SIGKILL)
