@@ -19,7 +19,7 @@ from zenkei.model.errors import PermanentEngineError
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import StopReason
 from zenkei.ports.engine import Exited, Released, RunAs, Started
-from zenkei.protocol import names
+from zenkei.protocol import names, records
 
 # a daemon of its own process: opens the place, launches, says so, waits to be killed
 OTHER_DAEMON = """
