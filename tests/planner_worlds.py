@@ -99,7 +99,13 @@ class World:
         self._changed: dict[int, None] = {}
 
     def submit(
-        self, job_class: JobClass, *, priority: int = 0, not_before_us: int = 0, at_us: int = -1
+        self,
+        job_class: JobClass,
+        *,
+        priority: int = 0,
+        not_before_us: int = 0,
+        at_us: int = -1,
+        queue: int = 0,
     ) -> JobId:
         """One more job of a class. at_us: when it was submitted, by default after all others."""
         self._numbers += 1
@@ -108,7 +114,7 @@ class World:
             self.classes.append(job_class)
         place = self.classes.index(job_class)
         at_us = self._numbers if at_us < 0 else at_us
-        self.waiting[job.key] = WaitingJob(job.key, place, 0, priority, at_us, not_before_us)
+        self.waiting[job.key] = WaitingJob(job.key, place, queue, priority, at_us, not_before_us)
         self._changed[job.key] = None
         return job
 
@@ -133,7 +139,7 @@ class World:
         return Snapshot(
             seq=self.seq,
             classes=tuple(self.classes[old] for old in order),
-            queues=("default",),
+            queues=("default", "other"),
             nodes=tuple(nodes),
             waiting=waiting_columns(r._replace(job_class=place[r.job_class]) for r in rows),
             held=held_columns(parts),
@@ -244,6 +250,7 @@ def random_submit(rng: Random, world: World, now_us: int) -> None:
         priority=rng.choice((0, 0, 0, 5, -5)),
         not_before_us=rng.choice((0, 0, 0, now_us + rng.randrange(3 * SECOND))),
         at_us=rng.randrange(1000),
+        queue=rng.choice((0, 0, 1)),
     )
 
 

@@ -82,6 +82,17 @@ def test_the_place_in_line_counts_all_classes_and_not_those_aside() -> None:
     assert [line.ahead_of(key) for key in (0, 1, 3, 8)] == [0, 1, 2, 7]
 
 
+def test_many_jobs_that_come_at_once_are_merged_into_the_line() -> None:
+    line = WaitingLine()
+    for start in (500, 0, 250):
+        rows = [WaitingJob(key, 0, 0, 0, key) for key in range(start, start + 250)]
+        line.enter(reversed(rows))
+        line.leave(start)
+    assert said(line) == {
+        (0, 0): [order_of(WaitingJob(k, 0, 0, 0, k)) for k in range(750) if k % 250]
+    }
+
+
 def test_a_long_segment_gives_back_the_room_of_those_who_left() -> None:
     line = WaitingLine()
     line.enter(WaitingJob(key, 0, 0, 0, key) for key in range(1000))

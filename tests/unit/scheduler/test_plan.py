@@ -32,6 +32,14 @@ def test_one_reason_serves_all_jobs_of_a_class() -> None:
     assert {id(made.reason(job)) for job in jobs} == {id(made.reasons[0].reason)}
 
 
+def test_queues_stand_in_one_line_and_share_the_reason_of_a_class() -> None:
+    world = World(node("a", cpus=2))
+    first, second, third, fourth = (world.submit(ask(), queue=number % 2) for number in range(4))
+    made = plan(world.snapshot(), now_us=0)
+    assert made.started == {first, second}
+    assert [(one.head, one.reason) for one in made.reasons] == [(third, made.reason(fourth))]
+
+
 def test_the_trace_counts_what_was_done() -> None:
     world = World(node("a", cpus=2))
     for wanted in (ask(), ask(cpus=2), ask(), ask(gpus=1)):
