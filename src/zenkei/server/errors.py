@@ -32,6 +32,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ZenkeiError, _zenkei)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _zenkei)
 
 
 def answer(error: ZenkeiError, status: int = 0) -> Json:

@@ -5,8 +5,6 @@ Plain ASGI, wrapped around the application: no request is read further than its 
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zenkei.api import version
@@ -32,13 +30,14 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        started = ended = False
 
         async def sending(message: Message) -> None:
-            nonlocal started
+            nonlocal started, ended
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] = [*message["headers"], *self._headers]
+            ended = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
 
         refusal = _refusal(scope)
@@ -47,9 +46,9 @@ class Gate:
             return
         try:
             await self._app(scope, receive, sending)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
+            if ended:
+                return  # the framework told of it, with `errors`, and raised it once more
             told = errors.shown(error, scope["path"])
             if started:
                 raise  # too late for a status: the connection is cut, which the client notices

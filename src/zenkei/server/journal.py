@@ -41,6 +41,8 @@ def install(path: Path, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("asyncio", "uvicorn", "uvicorn.error", "alembic"):
+    for noisy in ("asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # it tells of streams that a stopping daemon cuts off; of defects the gate tells
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)

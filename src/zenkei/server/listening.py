@@ -12,7 +12,7 @@ import uvicorn
 
 from zenkei.server.peer import protocol_for
 
-PATIENCE_S = 3
+PATIENCE_S = 1
 """Open streams are cut off after so long: their followers come back to the next daemon."""
 
 

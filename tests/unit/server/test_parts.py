@@ -86,13 +86,18 @@ def test_every_line_of_the_log_is_one_json_object(tmp_path):
 
 # -- clock and workers -----------------------------------------------------------------------------
 def test_appointments_come_in_their_order_and_a_failing_one_ends_nothing():
-    clock, heard, done = SystemClock(), [], threading.Event()
+    clock, done = SystemClock(), threading.Event()
+    heard: list[str] = []
     now = clock.now_us()
 
     def fail() -> None:
         raise RuntimeError("an appointment that fails")
 
-    clock.call_at(now + 60_000, lambda: (heard.append("late"), done.set()))
+    def finish() -> None:
+        heard.append("late")
+        done.set()
+
+    clock.call_at(now + 60_000, finish)
     clock.call_at(now + 20_000, lambda: heard.append("early"))
     clock.call_at(now + 30_000, fail)
     assert done.wait(10)
@@ -101,7 +106,11 @@ def test_appointments_come_in_their_order_and_a_failing_one_ends_nothing():
 
 def test_a_lane_never_waits_for_another():
     workers, blocked, done = ThreadWorkers(), threading.Event(), threading.Event()
-    workers.submit("engine", lambda: blocked.wait(10) and None)
+
+    def wait() -> None:
+        blocked.wait(10)
+
+    workers.submit("engine", wait)
     workers.submit("seal", done.set)
     assert done.wait(10)
     blocked.set()
