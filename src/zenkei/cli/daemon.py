@@ -21,8 +21,8 @@ def up(argv: list[str]) -> int:
     """Start the daemon if none runs; with --nodes declare virtual nodes (0: this machine again)."""
     parser = Parser("up", "Start the daemon; declare virtual nodes for trying things out.")
     parser.add_argument("--nodes", type=int, default=None, metavar="N", help="0: none")
-    parser.add_argument("--gpus-per-node", type=int, default=None, metavar="N")
-    parser.add_argument("--cpus-per-node", type=float, default=None, metavar="N")
+    parser.add_argument("--gpus-per-node", type=int, default=None, metavar="N", help="default 0")
+    parser.add_argument("--cpus-per-node", type=float, default=None, metavar="N", help="default 8")
     parser.add_argument("--memory-per-node", default=None, metavar="SIZE", help="such as 64GiB")
     args = parser.parse_args(argv)
     client = session.open()

@@ -31,7 +31,7 @@ def actions(verb: str) -> dict[str, str]:
 
 
 def parser_of(verb: str, action: str = "") -> argparse.ArgumentParser:
-    """The parser that `zenkei verb [action]` would use."""
+    """The parser that `zenkei VERB [ACTION]` would use."""
     module_name, function, _line = VERBS[verb]
     module = import_module(f"zenkei.cli.{module_name}")
     call: Callable[[list[str]], Any] = getattr(module, function)

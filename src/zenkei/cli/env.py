@@ -1,4 +1,4 @@
-"""`zenkei env list|show|rm|gc`: environments on this machine, built from locks."""
+"""`zenkei env list|show|rm|gc|refresh`: environments on this machine, built from locks."""
 
 from __future__ import annotations
 
@@ -84,6 +84,18 @@ def collect(argv: list[str]) -> int:
     return 0
 
 
+def refresh(argv: list[str]) -> int:
+    """Environments stay; only what a request resolves to is asked again."""
+    parser = Parser("env refresh", "Resolve anew: later jobs get the newest allowed versions.")
+    args = parser.parse_args(argv)
+    answer = session.open().post("/v1/environments/refresh")
+    if args.json:
+        session.print_json(answer)
+    else:
+        print(f"{answer['forgotten']} answers of the resolver forgotten")
+    return 0
+
+
 def _lock(parser: Parser) -> None:
     parser.add_argument("lock", metavar="LOCK", help="digest of the lock; its first digits will do")
 
@@ -106,5 +118,6 @@ ACTIONS: dict[str, dict[str, Action]] = {
         "show": (show, "one environment: packages, state, size"),
         "rm": (remove, "remove an environment that no unfinished job needs"),
         "gc": (collect, "remove all that no unfinished job needs"),
+        "refresh": (refresh, "resolve anew: later jobs get the newest allowed versions"),
     }
 }

@@ -1,6 +1,6 @@
 """The record of a job: all that is needed to say what ran, and to run it again. Pure.
 
-Written when an attempt is sealed, read by `zenkei result --record` and by `rerun`. Its keys are
+Written when an attempt is sealed, read by `zenkei result record` and by `rerun`. Its keys are
 stable and documented in `docs/reference/record.md`. Secrets appear by name only.
 """
 

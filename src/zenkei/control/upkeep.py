@@ -108,6 +108,11 @@ class Upkeep:
         _operate(principal)
         return self._environments.gc(self.locks_in_use(), cache=cache)
 
+    def refresh_environments(self, principal: Principal) -> int:
+        """The next submission of each request is resolved anew; how many answers were known."""
+        _operate(principal)
+        return self._environments.refresh()
+
     def locks_in_use(self) -> frozenset[Digest]:
         return frozenset(row.env for row in self._rows(UNFINISHED) if row.env)
 

@@ -46,6 +46,9 @@ class Environments(Protocol):
     def gc(self, in_use: frozenset[Digest], *, cache: bool = False) -> int:
         """Bytes freed; what was used within the hour stays. cache: the builder's cache goes too."""
 
+    def refresh(self) -> int:
+        """Forget the resolver's answers, so that each request is resolved anew; how many."""
+
     def occupied(self) -> tuple[int, int]:
         """Bytes of environments, bytes of the builder's cache."""
 

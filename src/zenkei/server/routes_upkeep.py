@@ -82,6 +82,12 @@ async def collect_environments(
     return Json({"freed_bytes": freed})
 
 
+@router.post("/v1/environments/refresh")
+async def refresh_environments(svc: Svc, who: Who) -> Response:
+    """Jobs that are submitted from now on get the newest versions that their files allow."""
+    return Json({"forgotten": await in_thread(svc.keeping.upkeep.refresh_environments, who)})
+
+
 @router.post("/v1/prune")
 async def prune(svc: Svc, who: Who, body: Annotated[Prune, Body()] = MONTH_OLD) -> Response:
     """Forget old jobs and all that is kept about them; then what nothing refers to any more."""
