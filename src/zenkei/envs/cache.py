@@ -88,9 +88,14 @@ class Cache:
             say(f"the package cache was changed; {len(changed)} entries are fetched again")
 
     def _sign(self) -> None:
-        signature.settle()
-        content = json.dumps(dict(self._units())).encode()
-        files.write(self._ledger, content, durable=False)
+        """Failing costs a download and must not hide how the use itself ended."""
+        try:
+            signature.settle()
+            content = json.dumps(dict(self._units())).encode()
+            files.write(self._ledger, content, durable=False)
+        except OSError as error:
+            log.warning("uv's cache could not be signed, it will be fetched again: %s", error)
+            self._ledger.unlink(missing_ok=True)
 
     def _units(self) -> Iterator[tuple[str, str]]:
         """An unpacked package is one unit, every other file is one."""

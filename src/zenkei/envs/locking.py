@@ -84,7 +84,8 @@ class Locker:
             files.write(known, content)
             return digest
 
-        return self._flights.run(known.name, resolve, say)
+        with files.disk_errors(self._root):
+            return self._flights.run(known.name, resolve, say)
 
     def forget(self) -> int:
         """Every later request is resolved anew; returns how many answers were known."""

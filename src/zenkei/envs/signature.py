@@ -2,8 +2,9 @@
 
 Called by `realising` before each reuse of an environment and by `cache`. It is made over path,
 kind, mode, owner, size, inode, time of last change of content and of the *inode* (ctime) of
-everything below. Whoever may write a file may set its mode and its mtime, but nobody without control of the
-clock can set a ctime: a file that was written, replaced, renamed over or linked has another one.
+everything below. Whoever may write a file may set its mode and its mtime, but nobody without
+control of the clock can set a ctime: a file that was written, replaced, renamed over or linked has
+another one.
 
 Large trees are walked by GNU find where there is one: twice as fast, and the daemon's other threads
 go on meanwhile. A signature says how it was made, and is compared with one made the same way.
