@@ -1,6 +1,6 @@
 """The planner alone: cold and kept, on 1,000 nodes of 8 GPUs, and the loop of a large array.
 
-CPU time of this process: nothing here waits for anything. Next to each bar stands what prototypes of
+CPU time of this process: nothing here waits. Next to each bar stands what prototypes of
 these structures reached on a machine of this class.
 """
 
