@@ -20,13 +20,7 @@ from pathlib import Path
 from random import Random
 
 from bench.report import Row
-from zenkei.control.commands import Commands
-from zenkei.control.controller import Controller
-from zenkei.control.dispatcher import Dispatcher
-from zenkei.control.planner import PlanKeeper
-from zenkei.control.prepare import Preparer
-from zenkei.control.sealing import Sealer
-from zenkei.control.specs import SpecCache
+from zenkei.control.plane import Ports, assemble
 from zenkei.data.blobs_dir import DirectoryBlobs
 from zenkei.data.tree import DirectoryTrees
 from zenkei.engines.inline import InlineEngine
@@ -54,39 +48,23 @@ class Spine:
         capacity = Capacity(cpu_milli=SLOTS * 1000, memory_bytes=1 << 40, tmp_bytes=1 << 40)
         node = Node(name="node-1", cluster="inline", capacity=capacity, boot_id="bench")
         self.store = SqlStore(url, owner="bench", backups_dir=home / "backups")
-        cache = SpecCache(self.store)
-        engines = {"inline": InlineEngine((node,))}
         blobs = DirectoryBlobs(home / "blobs")
-        self._dispatcher = Dispatcher(
-            store=self.store,
-            cache=cache,
-            engines=dict(engines),
-            preparer=Preparer(
+        plane = assemble(
+            Ports(
                 store=self.store,
-                cache=cache,
-                engines=dict(engines),
+                engines={"inline": InlineEngine((node,))},
                 builder=BuilderDouble(Faults(Random(0), PEACE)),
-                progress=lambda number, line: None,
-            ),
-            sealer=Sealer(
-                store=self.store,
-                cache=cache,
                 trees=DirectoryTrees(blobs, state=home / "code"),
                 blobs=blobs,
-                version="bench",
+                clock=SystemClock(),
+                workers=ThreadWorkers(),
             ),
-            workers=ThreadWorkers(),
             owner="bench",
+            version="bench",
         )
-        self.controller = Controller(
-            store=self.store,
-            cache=cache,
-            engines=dict(engines),
-            keeper=PlanKeeper(self.store, cache),
-            dispatcher=self._dispatcher,
-            clock=SystemClock(),
-        )
-        self.commands = Commands(self.store, cache)
+        self._dispatcher = plane.dispatcher
+        self.controller = plane.controller
+        self.commands = plane.commands
         self.over = 0
         self.wanted = 0
         self.all_over = threading.Event()

@@ -9,16 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from zenkei.control.planner import PlanKeeper
-
-from zenkei.control.commands import Commands
-from zenkei.control.controller import Controller
-from zenkei.control.dispatcher import Dispatcher
-from zenkei.control.feed import Feed
-from zenkei.control.prepare import Preparer
-from zenkei.control.queries import Queries
-from zenkei.control.sealing import Sealer
-from zenkei.control.specs import SpecCache
+from zenkei.control.plane import Ports, assemble
 from zenkei.engines.inline import InlineEngine, succeed
 from zenkei.model.access import Principal
 from zenkei.model.cluster import Node
@@ -77,43 +68,26 @@ class Plant:
         owner = f"controller-{self._boots}"
         self.store: Store = MemoryStore(self.clock.now_us, owner=owner, tables=self.tables)
         self.engine.rescan()
-        engines = {self.engine.cluster: self.engine}
-        cache = SpecCache(self.store)
-        keeper = PlanKeeper(self.store, cache)
-        preparer = Preparer(
-            store=self.store,
-            cache=cache,
-            engines=dict(engines),
-            builder=self._builder,
-            progress=lambda number, line: self.progress.append(f"{number} {line}"),
-        )
-        sealer = Sealer(
-            store=self.store, cache=cache, trees=TreesDouble(), blobs=self.blobs, version="test"
-        )
-        self.dispatcher = Dispatcher(
-            store=self.store,
-            cache=cache,
-            engines=dict(engines),
-            preparer=preparer,
-            sealer=sealer,
-            workers=self,
+        plane = assemble(
+            Ports(
+                store=self.store,
+                engines={self.engine.cluster: self.engine},
+                builder=self._builder,
+                trees=TreesDouble(),
+                blobs=self.blobs,
+                clock=self.clock,
+                workers=self,
+            ),
             owner=owner,
-        )
-        self.controller = Controller(
-            store=self.store,
-            cache=cache,
-            engines=dict(engines),
-            keeper=keeper,
-            dispatcher=self.dispatcher,
-            clock=self.clock,
+            version="test",
+            progress=lambda number, line: self.progress.append(f"{number} {line}"),
             guard=self._guard,
         )
-        self.commands = Commands(self.store, cache)
-        self.queries = Queries(
-            store=self.store, cache=cache, keeper=keeper, engines=engines, blobs=self.blobs
-        )
-        self.feed = Feed(self.store)
-        self.store.listen(self.feed.heard)
+        self.controller = plane.controller
+        self.dispatcher = plane.dispatcher
+        self.commands = plane.commands
+        self.queries = plane.queries
+        self.feed = plane.feed
         self.controller.register_nodes()
 
     def submit(self, lane: str, work: Callable[[], None]) -> None:

@@ -47,7 +47,12 @@ def services_of(plant: Plant, home: Path, principal: Principal = OWNER) -> Servi
         progress=ProgressBoard(),
         principal=lambda uid: principal,
         health=Health(
-            home=home, version="test", store=plant.store, in_flight=lambda: 0, guard=lambda: ""
+            home=home,
+            version="test",
+            store=plant.store,
+            in_flight=lambda: 0,
+            stepped_us=lambda: plant.controller.stepped_us,
+            guard=lambda: "",
         ),
         declare=declared.append,
         keeping=cast("Keeping", None),  # its routes have tests of their own

@@ -26,15 +26,8 @@ from typing import Any
 from zenkei import __version__
 from zenkei.api.requests import VirtualNodes
 from zenkei.auth.secrets import FileSecrets
-from zenkei.control.commands import Commands
 from zenkei.control.controller import Controller
-from zenkei.control.dispatcher import Dispatcher
-from zenkei.control.feed import Feed
-from zenkei.control.planner import PlanKeeper
-from zenkei.control.prepare import Preparer
-from zenkei.control.queries import Queries
-from zenkei.control.sealing import Sealer
-from zenkei.control.specs import SpecCache
+from zenkei.control.plane import Ports, assemble
 from zenkei.control.upkeep import Upkeep
 from zenkei.data.blobs_dir import DirectoryBlobs
 from zenkei.data.collector import DirectoryCollector
@@ -47,7 +40,6 @@ from zenkei.engines.local.folders import LocalFolders
 from zenkei.envs.builder import UvBuilder
 from zenkei.model.access import Principal
 from zenkei.model.errors import Denied, InternalError, InvalidInput, ZenkeiError
-from zenkei.ports.engine import Engine
 from zenkei.ports.store import Store
 from zenkei.server import home as homes
 from zenkei.server import http, journal
@@ -66,17 +58,6 @@ log = logging.getLogger(__name__)
 STOP_WITHIN_S = 5.0
 
 
-class WatchedController(Controller):
-    """Tells the health page that it lives."""
-
-    health: Health
-
-    def step(self) -> int | None:
-        due = super().step()
-        self.health.stepped()
-        return due
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plant:
     """All parts of a daemon that run. `close` leaves running jobs alone."""
@@ -85,8 +66,7 @@ class Plant:
     store: SqlStore
     engine: LocalEngine
     builder: UvBuilder
-    controller: WatchedController
-    dispatcher: Dispatcher
+    controller: Controller
     services: Services
     thread: threading.Thread
     stopping: threading.Event
@@ -109,22 +89,93 @@ class Plant:
 
 
 def build(settings: Settings, stop: Callable[[], None]) -> Plant:
-    """Name the adapters and put everything together; nothing runs yet."""
+    """Put everything together; nothing runs yet."""
+    home, parts, guard = settings.home, _adapters(settings), _guard(settings)
+    board = ProgressBoard()
+    plane = assemble(
+        Ports(
+            store=parts.store,
+            engines={parts.engine.cluster: parts.engine},
+            builder=parts.builder,
+            trees=parts.trees,
+            blobs=parts.blobs,
+            clock=parts.clock,
+            workers=ThreadWorkers(),
+        ),
+        owner=parts.owner,
+        version=__version__,
+        progress=board.say,
+        guard=guard,
+    )
+    health = Health(
+        home=home,
+        version=__version__,
+        store=parts.store,
+        in_flight=plane.dispatcher.in_flight,
+        stepped_us=lambda: plane.controller.stepped_us,
+        guard=guard,
+    )
+
+    def declare(wish: VirtualNodes) -> None:
+        declare_nodes(settings, parts.store, parts.engine, wish)
+        plane.controller.wake()
+
+    services = Services(
+        commands=plane.commands,
+        queries=plane.queries,
+        feed=plane.feed,
+        store=parts.store,
+        trees=parts.trees,
+        blobs=parts.blobs,
+        progress=board,
+        keeping=_keeping(home, parts),
+        principal=principal_of,
+        health=health,
+        declare=declare,
+        stop=stop,
+        version=__version__,
+    )
+    stopping = threading.Event()
+    return Plant(
+        settings=settings,
+        store=parts.store,
+        engine=parts.engine,
+        builder=parts.builder,
+        controller=plane.controller,
+        services=services,
+        thread=threading.Thread(target=plane.controller.run, args=(stopping,), name="controller"),
+        stopping=stopping,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapters:
+    """The adapters of one daemon. owner: names it in leases, new at each start."""
+
+    owner: str
+    clock: SystemClock
+    store: SqlStore
+    blobs: DirectoryBlobs
+    trees: DirectoryTrees
+    builder: UvBuilder
+    secrets: FileSecrets
+    engine: LocalEngine
+
+
+def _adapters(settings: Settings) -> Adapters:
     home = settings.home
     clock = SystemClock()
-    # a new owner at each start: effects leased to the dead one are taken over when they are due
     owner = f"{platform.node()}-{os.getpid()}-{clock.now_us()}"
-    store = SqlStore(settings.database_url, owner=owner, backups_dir=home / "backups")
     blobs = DirectoryBlobs(home / "blobs")
     limits = CodeLimits(files=settings.max_code_files, size_bytes=settings.max_code_bytes)
     trees = DirectoryTrees(blobs, state=home / "code", homes=(home,), limits=limits)
+    secrets = FileSecrets(home / "secrets")
     builder = UvBuilder(
         root=home / "envs",
         blobs=blobs,
         environ=dict(os.environ),
         timeout_s=settings.env_build_timeout_s,
     )
-    secrets = FileSecrets(home / "secrets")
     engine = LocalEngine(
         home=home,
         builder=builder,
@@ -135,99 +186,40 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
             log_head_bytes=settings.log_head_bytes, log_tail_bytes=settings.log_tail_bytes
         ),
     )
-    engines: dict[str, Engine] = {engine.cluster: engine}
-    cache = SpecCache(store)
-    keeper = PlanKeeper(store, cache)
-    feed, board = Feed(store), ProgressBoard()
-    dispatcher = Dispatcher(
-        store=store,
-        cache=cache,
-        engines=engines,
-        preparer=Preparer(
-            store=store, cache=cache, engines=engines, builder=builder, progress=board.say
-        ),
-        sealer=Sealer(store=store, cache=cache, trees=trees, blobs=blobs, version=__version__),
-        workers=ThreadWorkers(),
+    return Adapters(
         owner=owner,
+        clock=clock,
+        store=SqlStore(settings.database_url, owner=owner, backups_dir=home / "backups"),
+        blobs=blobs,
+        trees=trees,
+        builder=builder,
+        secrets=secrets,
+        engine=engine,
     )
-    guard = partial(
+
+
+def _guard(settings: Settings) -> Callable[[], str]:
+    return partial(
         disk_guard,
-        home,
+        settings.home,
         min_free_bytes=settings.min_free_bytes,
         min_free_percent=settings.min_free_percent,
     )
-    controller = WatchedController(
-        store=store,
-        cache=cache,
-        engines=engines,
-        keeper=keeper,
-        dispatcher=dispatcher,
-        clock=clock,
-        guard=guard,
-    )
-    # followers are woken last: what they then look for has been handed on already
-    store.listen(feed.heard)
-    stopping = threading.Event()
-    queries = Queries(store=store, cache=cache, keeper=keeper, engines=engines, blobs=blobs)
-    controller.health = Health(
-        home=home,
-        version=__version__,
-        store=store,
-        in_flight=dispatcher.in_flight,
-        guard=guard,
-    )
-
-    def declare(wish: VirtualNodes) -> None:
-        declare_nodes(settings, store, engine, wish)
-        controller.wake()
-
-    services = Services(
-        commands=Commands(store, cache),
-        queries=queries,
-        feed=feed,
-        store=store,
-        trees=trees,
-        blobs=blobs,
-        progress=board,
-        keeping=_keeping(home, secrets, store, builder, blobs, clock),
-        principal=principal_of,
-        health=controller.health,
-        declare=declare,
-        stop=stop,
-        version=__version__,
-    )
-    return Plant(
-        settings=settings,
-        store=store,
-        engine=engine,
-        builder=builder,
-        controller=controller,
-        dispatcher=dispatcher,
-        services=services,
-        thread=threading.Thread(target=controller.run, args=(stopping,), name="controller"),
-        stopping=stopping,
-    )
 
 
-def _keeping(
-    home: Path,
-    secrets: FileSecrets,
-    store: SqlStore,
-    builder: UvBuilder,
-    blobs: DirectoryBlobs,
-    clock: SystemClock,
-) -> Keeping:
-    collector = DirectoryCollector(blobs, home / "code")
+def _keeping(home: Path, parts: Adapters) -> Keeping:
+    collector = DirectoryCollector(parts.blobs, home / "code")
     upkeep = Upkeep(
-        store=store,
-        maintenance=store,
-        environments=builder,
+        store=parts.store,
+        maintenance=parts.store,
+        environments=parts.builder,
         collector=collector,
         folders=LocalFolders(home),
-        clock=clock,
+        clock=parts.clock,
     )
-    execute = LocalExecute(home)
-    return Keeping(secrets=secrets, upkeep=upkeep, collector=collector, execute=execute)
+    return Keeping(
+        secrets=parts.secrets, upkeep=upkeep, collector=collector, execute=LocalExecute(home)
+    )
 
 
 def principal_of(uid: int) -> Principal:

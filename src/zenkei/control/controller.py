@@ -34,7 +34,10 @@ MOST_CYCLES = 64
 
 
 class Controller:
-    """guard: why nothing may start now (disk full, paused), or an empty text."""
+    """guard: why nothing may start now (disk full, paused), or an empty text.
+
+    stepped_us: when the last step ended; 0 before the first.
+    """
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class Controller:
         self._dispatcher = dispatcher
         self._clock = clock
         self._guard = guard
+        self.stepped_us = 0
         self._seed = seed
         self._flag = Flag()
         self._next_claim_us = 0
@@ -68,8 +72,10 @@ class Controller:
         self._flag.clear()
         self._observe()  # 1 what happened on the engines becomes events
         self._claim()  # 2 effects that a dead controller left are taken over
-        return self._plan()  # 3, 4 snapshot, pure plan, applied with the same fits()
-        #                        5 effects leave after each commit, by the store's listener
+        due_us = self._plan()  # 3, 4 snapshot, pure plan, applied with the same fits()
+        #                          5 effects leave after each commit, by the store's listener
+        self.stepped_us = self._clock.now_us()
+        return due_us
 
     def run(self, stop: Flag) -> None:
         """Step whenever something happened, until `stop` is set and the controller woken."""

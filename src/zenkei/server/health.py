@@ -31,7 +31,7 @@ def disk_guard(home: Path, *, min_free_bytes: int, min_free_percent: float) -> s
 
 
 class Health:
-    """Gathers the state of the parts. `stepped` is called by the controller's thread."""
+    """Gathers the state of the parts. stepped_us: when the controller last ended a step."""
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Health:
         version: str,
         store: Store,
         in_flight: Callable[[], int],
+        stepped_us: Callable[[], int],
         guard: Callable[[], str],
     ) -> None:
         self._home = home
@@ -48,10 +49,7 @@ class Health:
         self._in_flight = in_flight
         self._guard = guard
         self._started_us = time.time_ns() // 1000
-        self._stepped_us = self._started_us
-
-    def stepped(self) -> None:
-        self._stepped_us = time.time_ns() // 1000
+        self._stepped_us = stepped_us
 
     def __call__(self) -> dict[str, Any]:
         """What works and what does not. Never raises: a broken store is an answer."""
@@ -66,7 +64,8 @@ class Health:
         except Exception as error:
             log.exception("health: store failed")
             problems.append(f"the store does not answer: {type(error).__name__}")
-        step_age_s = (time.time_ns() // 1000 - self._stepped_us) / 1e6
+        last_us = self._stepped_us() or self._started_us
+        step_age_s = (time.time_ns() // 1000 - last_us) / 1e6
         if step_age_s > STALE_STEP_S:
             problems.append(f"the controller has not finished a step for {step_age_s:.0f} s")
         guard = self._guard()

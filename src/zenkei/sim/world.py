@@ -7,20 +7,16 @@ checker finds something that must not be. The same seed gives the same run.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from zenkei.control.commands import Commands
 from zenkei.control.controller import Controller
-from zenkei.control.dispatcher import Dispatcher
-from zenkei.control.planner import PlanKeeper
-from zenkei.control.prepare import Preparer
-from zenkei.control.sealing import Sealer
-from zenkei.control.specs import SpecCache
+from zenkei.control.plane import Ports, assemble
 from zenkei.model.access import Principal
 from zenkei.model.cluster import Node
 from zenkei.model.ids import JobId
 from zenkei.model.job import TERMINAL, Job, JobSpec
-from zenkei.ports.engine import Engine
 from zenkei.ports.store import JobFilter
 from zenkei.sim.checkers import check_end, check_now
 from zenkei.sim.clock import VirtualClock
@@ -130,37 +126,23 @@ class World:
         owner = f"controller-{epoch}"
         own = MemoryStore(self.clock.now_us, owner=owner, tables=self.tables)
         store = Crashing(own, self.faults, "store")
-        engines: dict[str, Engine] = {"sim": Crashing(self.engine, self.faults, "engine")}
-        cache = SpecCache(store)
-        preparer = Preparer(
-            store=store,
-            cache=cache,
-            engines=engines,
-            builder=BuilderDouble(self.faults),
-            progress=lambda number, line: None,
-        )
-        blobs = Crashing(self._blobs, self.faults, "blobs")
-        sealer = Sealer(
-            store=store, cache=cache, trees=TreesDouble(), blobs=blobs, version="simulation"
-        )
-        self._dispatcher = Dispatcher(
-            store=store,
-            cache=cache,
-            engines=engines,
-            preparer=preparer,
-            sealer=sealer,
-            workers=WorkersDouble(self.clock, self.rng, lambda work: self._work(epoch, work)),
+        engine = Crashing(self.engine, self.faults, "engine")
+        plane = assemble(
+            Ports(
+                store=store,
+                engines={self.engine.cluster: engine},
+                builder=BuilderDouble(self.faults),
+                trees=TreesDouble(),
+                blobs=Crashing(self._blobs, self.faults, "blobs"),
+                clock=self.clock,
+                workers=WorkersDouble(self.clock, self.rng, partial(self._work, epoch)),
+            ),
             owner=owner,
+            version="simulation",
         )
-        self._controller = Controller(
-            store=store,
-            cache=cache,
-            engines=engines,
-            keeper=PlanKeeper(store, cache),
-            dispatcher=self._dispatcher,
-            clock=self.clock,
-        )
-        self.commands = Commands(store, cache)
+        self._controller = plane.controller
+        self._dispatcher = plane.dispatcher
+        self.commands = plane.commands
         self._due_us = self.clock.now_us()
         self._controller.register_nodes()
 

@@ -1,0 +1,100 @@
+"""A control plane put together from ports. Called by the composition root, the simulator, tests.
+
+There is one way to join the use-cases, so what is simulated and measured is what runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from zenkei.control.commands import Commands
+from zenkei.control.controller import Controller
+from zenkei.control.dispatcher import Dispatcher
+from zenkei.control.feed import Feed
+from zenkei.control.planner import PlanKeeper
+from zenkei.control.prepare import Preparer
+from zenkei.control.queries import Queries
+from zenkei.control.sealing import Sealer
+from zenkei.control.specs import SpecCache
+from zenkei.ports.blobs import Blobs
+from zenkei.ports.builder import Builder
+from zenkei.ports.engine import Engine
+from zenkei.ports.store import Store
+from zenkei.ports.system import Clock, Workers
+from zenkei.ports.trees import Trees
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """What a control plane stands on. engines: by cluster."""
+
+    store: Store
+    engines: Mapping[str, Engine]
+    builder: Builder
+    trees: Trees
+    blobs: Blobs
+    clock: Clock
+    workers: Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlPlane:
+    """The use-cases of one process."""
+
+    commands: Commands
+    queries: Queries
+    feed: Feed
+    controller: Controller
+    dispatcher: Dispatcher
+
+
+def assemble(
+    ports: Ports,
+    *,
+    owner: str,
+    version: str,
+    progress: Callable[[int, str], None] = lambda number, line: None,
+    guard: Callable[[], str] = lambda: "",
+) -> ControlPlane:
+    """Join everything; nothing runs until `controller` is stepped.
+
+    owner: names this process in leases, new at each start. progress: told what a preparation does.
+    guard: why nothing may start now.
+    """
+    store, engines = ports.store, ports.engines
+    cache = SpecCache(store)
+    keeper = PlanKeeper(store, cache)
+    dispatcher = Dispatcher(
+        store=store,
+        cache=cache,
+        engines=engines,
+        preparer=Preparer(
+            store=store, cache=cache, engines=engines, builder=ports.builder, progress=progress
+        ),
+        sealer=Sealer(
+            store=store, cache=cache, trees=ports.trees, blobs=ports.blobs, version=version
+        ),
+        workers=ports.workers,
+        owner=owner,
+    )
+    controller = Controller(
+        store=store,
+        cache=cache,
+        engines=engines,
+        keeper=keeper,
+        dispatcher=dispatcher,
+        clock=ports.clock,
+        guard=guard,
+    )
+    feed = Feed(store)
+    # followers are woken last: what they then look for has been handed on already
+    store.listen(feed.heard)
+    queries = Queries(store=store, cache=cache, keeper=keeper, engines=engines, blobs=ports.blobs)
+    return ControlPlane(
+        commands=Commands(store, cache),
+        queries=queries,
+        feed=feed,
+        controller=controller,
+        dispatcher=dispatcher,
+    )
