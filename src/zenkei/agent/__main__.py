@@ -41,7 +41,7 @@ def _supervise(without: tuple[str, ...]) -> None:
     order = wire.receive(socket.socket(fileno=os.dup(0)))
     if order is None:
         return
-    directory, secrets = read_order(order[1])
+    directory, secrets, _ = read_order(order[1])
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.close(null)

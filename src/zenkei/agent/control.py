@@ -157,14 +157,13 @@ class Connection:
         attempt = self._supervisor.attempt
         document = attempt.document
         env = rank_env.variables(document, document.node_rank * document.ranks, 0, attempt.secrets)
-        self._child = spawn.spawn(
-            (*document.prefix, "/bin/sh", "-c", command),
-            cwd=names.WORK_DIR,
-            env=env,
-            entrances=attempt.group.entrances(),
-            with_input=True,
-            host_name=document.node if self._is_link and mpi.needs_host_name(document) else "",
-        )
+        name = document.node if self._is_link and mpi.needs_host_name(document) else ""
+        argv = (*document.prefix, "/bin/sh", "-c", command)
+        program = spawn.Program(argv, names.WORK_DIR, env, name)
+        self._child = spawn.spawn(program, attempt.group, with_input=True)
+        if self._child.error:
+            self._not_started(self._child)
+            return
         self._commands[self._child.pid] = self
         self._stdin = self._child.stdin
         os.set_blocking(self._stdin, False)
@@ -172,6 +171,14 @@ class Connection:
             os.set_blocking(fd, False)
             self._pipes[fd] = kind
             self._selector.register(fd, selectors.EVENT_READ, self._on_pipe)
+
+    def _not_started(self, child: spawn.Child) -> None:
+        for fd in (child.stdin, child.stdout, child.stderr):
+            os.close(fd)
+        code = spawn.exit_code(child.error)
+        self._status = code << 8
+        self._send(wire.ERR, f"zenkei: cannot start it: {os.strerror(child.error)}\n".encode())
+        self._send(wire.EXIT, struct.pack(">i", code))
 
     def _input(self, payload: bytes) -> None:
         """Bytes for the command; none: the end of its input."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import NamedTuple
+from contextlib import contextmanager
+from typing import Iterator, NamedTuple
 
 from zenkei.agent import processes
 
@@ -74,29 +75,40 @@ def _writable(path: str) -> str:
     return path if able else ""
 
 
-class Group:
-    """The groups of one tree. `proof` names the mechanism that will tell when it is empty."""
+def unified_folder(places: Places, tree: str) -> str:
+    """The v2 group of a tree; empty if there is none."""
+    return places.unified and f"{places.unified}/zenkei-{tree}"
 
-    def __init__(self, places: Places, tree: str) -> None:
+
+class Group:
+    """The groups of one tree. `proof` names the mechanism that will tell when it is empty.
+
+    inside: this process was born in the v2 group (see `kernel.fork_into`). Going into a group later
+    costs 12 ms after a while without such moves (the kernel waits for all CPUs), going out nothing.
+    """
+
+    def __init__(self, places: Places, tree: str, *, inside: bool = False) -> None:
         name = f"zenkei-{tree}"
-        self._unified = places.unified and f"{places.unified}/{name}"
+        self._places = places
+        self._inside = inside
+        self._unified = unified_folder(places, tree)
         self._freezer = "" if self._unified else places.freezer and f"{places.freezer}/{name}"
         self._memory_v1 = places.memory and f"{places.memory}/{name}"
         self.limits_memory = False
 
     @property
     def proof(self) -> str:
-        if self._unified and os.path.exists(f"{self._unified}/cgroup.kill"):
-            return "cgroup-kill"
+        if self._unified and os.path.exists(self._unified):
+            return "cgroup"
         if self._freezer and os.path.exists(self._freezer):
             return "cgroup-freezer"
         return NO_GROUP
 
     def create(self, memory_bytes: int) -> None:
         """Make the groups. What fails is done without; `limits_memory` and `proof` tell."""
-        if self._unified and not _make(self._unified):
+        if self._unified and not make(self._unified):
             self._unified = ""
-        if self._freezer and not _make(self._freezer):
+        if self._freezer and not make(self._freezer):
             self._freezer = ""
         if memory_bytes and self._unified:
             self.limits_memory = _write(f"{self._unified}/memory.max", str(memory_bytes))
@@ -104,7 +116,7 @@ class Group:
         if not memory_bytes or self.limits_memory:
             self._memory_v1 = ""
         elif self._memory_v1:
-            self.limits_memory = _make(self._memory_v1) and _write(
+            self.limits_memory = make(self._memory_v1) and _write(
                 f"{self._memory_v1}/memory.limit_in_bytes", str(memory_bytes)
             )
             _write(f"{self._memory_v1}/memory.memsw.limit_in_bytes", str(memory_bytes))
@@ -112,20 +124,30 @@ class Group:
     def _folders(self) -> list[str]:
         return [path for path in (self._unified, self._freezer, self._memory_v1) if path]
 
-    def entrances(self) -> list[str]:
-        """Files into which a process to be writes "0" to enter."""
-        return [f"{path}/cgroup.procs" for path in self._folders()]
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """This process is in the groups meanwhile: what it starts is born there."""
+        folders = [path for path in self._folders() if not (self._inside and path == self._unified)]
+        for path in folders:
+            _write(f"{path}/cgroup.procs", "0")
+        try:
+            yield
+        finally:
+            for path in folders:
+                home = os.path.dirname(path)
+                if not _write(f"{home}/cgroup.procs", "0") and path == self._unified:
+                    self._inside = True
 
     def members(self) -> set[int]:
-        """Processes in any of the groups."""
+        """Processes in any of the groups, except this one."""
         found: set[int] = set()
         for path in self._folders():
             found.update(int(line) for line in _lines(f"{path}/cgroup.procs") if line != "0")
-        return found
+        return found - {os.getpid()}
 
     def kill(self) -> None:
-        """SIGKILL to all members at once (v2), held still (freezer), or one by one."""
-        if self._unified and _write(f"{self._unified}/cgroup.kill", "1"):
+        """SIGKILL to all members: at once (v2, from outside), held still (freezer), one by one."""
+        if self._unified and not self._inside and _write(f"{self._unified}/cgroup.kill", "1"):
             return
         if self._freezer:
             _write(f"{self._freezer}/freezer.state", "FROZEN")
@@ -144,12 +166,12 @@ class Group:
         return any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in lines)
 
     def remove(self) -> None:
-        """Take the groups away; they must be empty. A group that stays is found by its name."""
+        """Take the groups away; they must be empty. Who is inside leaves that to its parent."""
         for path in self._folders():
-            _remove(path)
+            remove_empty(path)
 
 
-def _make(path: str) -> bool:
+def make(path: str) -> bool:
     try:
         os.mkdir(path)
     except FileExistsError:
@@ -159,7 +181,8 @@ def _make(path: str) -> bool:
     return True
 
 
-def _remove(path: str) -> None:
+def remove_empty(path: str) -> None:
+    """Take a group away if nobody is in it."""
     try:
         os.rmdir(path)
     except OSError:

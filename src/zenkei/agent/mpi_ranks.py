@@ -32,19 +32,19 @@ class MpiRanks(Ranks):
         self._well: set[int] = set()
         self._below: dict[int, int] = {}
 
-    def start(self) -> None:
+    def start(self) -> Cause | None:
         if not self._head:
-            return
+            return None
         document = self._attempt.document
         try:
             argv, extra = mpi.command(document, sys.argv[0])
         except mpi.NoMpi as error:
             self._attempt.remark(str(error))
-            cause = Cause("nonzero_exit", code=spawn.NOT_FOUND, detail=str(error))
-            self._attempt.blame(cause)
-            return
+            return Cause("nonzero_exit", code=spawn.NOT_FOUND, detail=str(error))
         env = rank_env.variables(document, 0, 0, self._attempt.secrets)
-        self._mpiexec = self._start(MPIEXEC, argv, {**env, **extra})
+        cause = self._start(MPIEXEC, argv, {**env, **extra})
+        self._mpiexec = next(iter(self._alive), 0)
+        return cause
 
     @property
     def over(self) -> bool:

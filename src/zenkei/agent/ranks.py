@@ -23,33 +23,34 @@ class Ranks:
         self._pipes = pipes
         self._alive: dict[int, int] = {}
         self._stderr: dict[int, Output] = {}
-        self._failed: dict[int, Cause] = {}
         self._first_end: Cause | None = None
 
     @property
     def over(self) -> bool:
         return self.running and not self._alive
 
-    def start(self) -> None:
+    def start(self) -> Cause | None:
+        """A cause if a rank cannot be started."""
         document = self._attempt.document
+        cause = None
         for local in range(document.ranks):
             rank = document.node_rank * document.ranks + local
             env = rank_env.variables(document, rank, local, self._attempt.secrets)
-            self._start(rank, document.argv, env)
+            cause = cause or self._start(rank, document.argv, env)
         self.running = True
+        return cause
 
-    def _start(self, rank: int, command: tuple[str, ...], env: dict[str, str]) -> int:
+    def _start(self, rank: int, command: tuple[str, ...], env: dict[str, str]) -> Cause | None:
         attempt = self._attempt
         argv = (*attempt.document.prefix, *command)
-        child = spawn.spawn(argv, cwd=names.WORK_DIR, env=env, entrances=attempt.group.entrances())
-        self._alive[child.pid] = rank
+        child = spawn.spawn(spawn.Program(argv, names.WORK_DIR, env), attempt.group)
         self.attach(rank, child.stdout, child.stderr)
-        if child.error:
-            text = f"cannot start `{argv[0]}`: {os.strerror(child.error)}"
-            attempt.remark(text)
-            code = spawn.exit_code(child.error)
-            self._failed[rank] = Cause("nonzero_exit", code=code, rank=rank, detail=text)
-        return child.pid
+        if not child.error:
+            self._alive[child.pid] = rank
+            return None
+        text = f"cannot start `{argv[0]}`: {os.strerror(child.error)}"
+        attempt.remark(text)
+        return Cause("nonzero_exit", code=spawn.exit_code(child.error), rank=rank, detail=text)
 
     def attach(self, rank: int, stdout: int, stderr: int) -> None:
         """Read a rank's pipes into the log."""
@@ -63,8 +64,6 @@ class Ranks:
         return None if rank is None else self._judge(rank, status)
 
     def _judge(self, rank: int, status: int) -> Cause | None:
-        if rank in self._failed:
-            return self._failed[rank]
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
         number = os.WTERMSIG(status) if code is None else 0
         end = Cause("nonzero_exit", code=code, signal=number, rank=rank)

@@ -54,6 +54,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._received = b""
         self._children: dict[int, str] = {}
+        self._groups: dict[int, str] = {}
         self._orphaned: list[str] = []
         self._open = True
         self._selector.register(control, selectors.EVENT_READ, self._on_control)
@@ -82,7 +83,8 @@ class Server:
         frames, self._received = wire.split(self._received + data)
         for kind, payload in frames:
             if kind == wire.SUPERVISE:
-                self._supervise(*read_order(payload))
+                directory, secrets, tree = read_order(payload)
+                self._supervise(directory, secrets, tree)
 
     def _on_signal(self) -> None:
         try:
@@ -90,13 +92,19 @@ class Server:
         except BlockingIOError:
             pass
 
-    def _supervise(self, directory: str, secrets: dict[str, bytes]) -> None:
-        pid = os.fork()
+    def _supervise(self, directory: str, secrets: dict[str, bytes], tree: str) -> None:
+        """tree: its supervisor is born in the tree's group; empty: it must stay outside."""
+        group = groups.unified_folder(self._places, tree) if tree else ""
+        pid, inside = _fork(group)
         if pid == 0:
-            self._become_supervisor(directory, secrets)
+            self._become_supervisor(directory, secrets, inside=inside)
         self._children[pid] = directory
+        if inside:
+            self._groups[pid] = group
 
-    def _become_supervisor(self, directory: str, secrets: dict[str, bytes]) -> None:
+    def _become_supervisor(
+        self, directory: str, secrets: dict[str, bytes], *, inside: bool
+    ) -> None:
         """In the fork; never returns."""
         status = 1
         try:
@@ -104,7 +112,7 @@ class Server:
             self._selector.close()
             os.closerange(3, 64)
             os.setsid()
-            supervisor.main(directory, secrets, self._places)
+            supervisor.main(directory, secrets, self._places, inside=inside)
             status = 0
         except BaseException:  # noqa: BLE001 - nothing may return from a fork
             diary.note_exception()
@@ -120,6 +128,9 @@ class Server:
             if pid == 0:
                 return
             directory = self._children.pop(pid, None)
+            group = self._groups.pop(pid, "")
+            if group:
+                groups.remove_empty(group)
             if directory is not None and not _is_finished(directory):
                 self._orphaned.append(directory)
 
@@ -134,14 +145,24 @@ class Server:
         if not adopted:
             waiting, self._orphaned = self._orphaned, []
             for directory in waiting:
-                self._supervise(directory, {})
+                self._supervise(directory, {}, "")
 
 
-def read_order(payload: bytes) -> tuple[str, dict[str, bytes]]:
-    """Directory and secret values of a SUPERVISE frame."""
+def _fork(group: str) -> tuple[int, bool]:
+    """The child's pid, and whether it was born in the group."""
+    if group and groups.make(group):
+        try:
+            return kernel.fork_into(group), True
+        except OSError:
+            groups.remove_empty(group)
+    return os.fork(), False
+
+
+def read_order(payload: bytes) -> tuple[str, dict[str, bytes], str]:
+    """Directory, secret values and tree of a SUPERVISE frame."""
     order = json.loads(payload)
     values = {name: base64.b64decode(text) for name, text in order.get("secrets", {}).items()}
-    return str(order["dir"]), values
+    return str(order["dir"]), values, str(order.get("tree", ""))
 
 
 def _is_finished(directory: str) -> bool:

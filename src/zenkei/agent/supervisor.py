@@ -5,7 +5,7 @@ Called by the warm agent in a fork, or by `__main__` in a fresh interpreter. Pro
   while a supervisor lives, `claimed` record for ever);
 - the spool says `exited` when all ranks have ended and `released` when every process of the tree is
   gone: this process is a subreaper, so the tree is empty when it has no child left;
-- its own death kills the ranks (kernel) and breaks their pipes; `cleaner` does the rest.
+- its own death breaks the ranks' pipes; the warm agent and `cleaner` end what is left.
 One loop, no threads. Cost: 1-2 MB of its own, wakes up only for events and deadlines.
 """
 
@@ -34,7 +34,9 @@ LOCK_AGAIN_S = 0.02
 NEVER_STARTED = "never-started"
 
 
-def main(directory: str, secrets: dict[str, bytes], places: groups.Places) -> None:
+def main(
+    directory: str, secrets: dict[str, bytes], places: groups.Places, *, inside: bool = False
+) -> None:
     """Start the attempt in `directory`, or finish it if an earlier supervisor died."""
     os.chdir(directory)
     with open(names.LAUNCH_FILE, "rb") as file:
@@ -46,7 +48,7 @@ def main(directory: str, secrets: dict[str, bytes], places: groups.Places) -> No
     journal.refresh()
     if journal.last(records.RELEASED):
         return
-    group = groups.Group(places, document.tree)
+    group = groups.Group(places, document.tree, inside=inside)
     if journal.last(records.CLAIMED) or document.boot_id not in ("", processes.boot_id()):
         cleaner.finish(document, journal, group)
         return
@@ -137,7 +139,7 @@ class Supervisor:
     def _start_ranks(self) -> None:
         document = self.attempt.document
         self.begun = True
-        self.ranks.start()
+        self.failed(self.ranks.start())
         if document.time_limit_s:
             self.time_limit_at = time.monotonic() + document.time_limit_s
         if document.memory_bytes and not self.attempt.group.limits_memory:
@@ -281,10 +283,9 @@ def _watch_signals() -> int:
     os.set_blocking(read_end, False)
     os.set_blocking(write_end, False)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
+    # what is handled here is at its default again in what is executed; what is ignored stays so
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, _note)
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
     return read_end
 
 

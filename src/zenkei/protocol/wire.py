@@ -14,7 +14,7 @@ HEAD = struct.Struct(">cI")
 MAX_FRAME = 16 << 20
 
 SUPERVISE = b"S"
-"""To the warm agent: JSON {"dir": …, "secrets": {variable: base64}}; start or end an attempt."""
+"""To the warm agent: JSON {"dir", "secrets": {variable: base64}, "tree"}: start or end it."""
 RUN = b"C"
 """To a supervisor: a command line to start inside its tree, beside the ranks."""
 LINK = b"L"

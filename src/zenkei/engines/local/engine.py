@@ -57,6 +57,8 @@ from zenkei.protocol import logs, names, records
 from zenkei.protocol.launch import Launch, dump
 
 MIB = 1 << 20
+CHECKED_S = 1.0
+"""A check of an environment serves launches for so long: those of one planning cycle share it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +106,7 @@ class LocalEngine:
         )
         self._own_python()
         self._stripes = tuple(RLock() for _ in range(64))
-        self._env_dirs: dict[Digest, str] = {}
+        self._env_dirs: dict[Digest, tuple[str, float]] = {}
         self._env_lock = Lock()
         self._runs = Runs(self._layout, self._boot_id, self._resume, self._stop_node)
         self._watch = Watch(self._layout, self._runs)
@@ -143,11 +145,9 @@ class LocalEngine:
 
     # -- artefacts ---------------------------------------------------------------------------------
 
-    def prepare(self, artefact: Artefact) -> None:
+    def prepare(self, artefact: Artefact, progress: Callable[[str], None]) -> None:
         if artefact.kind is ArtefactKind.ENV:
-            with self._env_lock:
-                self._env_dirs.pop(artefact.digest, None)
-            self._env_dir(artefact.digest)
+            self._env_dir(artefact.digest, progress, checked_s=0.0)
             return
         target = self._layout.code_tree(artefact.digest)
         if target.exists():
@@ -155,17 +155,24 @@ class LocalEngine:
         with _engine_errors():
             self._trees.checkout(artefact.digest, target)
 
-    def _env_dir(self, digest: Digest) -> str:
-        """Directory of a realised environment; the builder answers at once if it is there."""
+    def _env_dir(
+        self,
+        digest: Digest,
+        progress: Callable[[str], None] = lambda _line: None,
+        *,
+        checked_s: float = CHECKED_S,
+    ) -> str:
+        """Directory of an environment that was found unchanged at most `checked_s` ago."""
         with self._env_lock:
-            known = self._env_dirs.get(digest)
-        if known and Path(known).exists():
-            return known
+            path, at = self._env_dirs.get(digest, ("", 0.0))
+        if path and time.monotonic() - at < checked_s:
+            return path
+        started = time.monotonic()
         with _engine_errors():
-            found = self._builder.realise(digest, lambda _line: None)
+            path = self._builder.realise(digest, progress)
         with self._env_lock:
-            self._env_dirs[digest] = found
-        return found
+            self._env_dirs[digest] = (path, started)
+        return path
 
     # -- launch and orders -------------------------------------------------------------------------
 
@@ -174,7 +181,7 @@ class LocalEngine:
         env_dir = self._env_dir(order.env) if order.env else ""
         code_dir = ""
         if order.code:
-            self.prepare(Artefact(kind=ArtefactKind.CODE, digest=order.code))
+            self.prepare(Artefact(kind=ArtefactKind.CODE, digest=order.code), lambda _line: None)
             code_dir = str(self._layout.code_tree(order.code))
         with self._locked(order.attempt), _engine_errors():
             if self._runs.known(order.attempt) is not None:
@@ -191,8 +198,10 @@ class LocalEngine:
             )
             self._lay_out(order.attempt, documents)
             self._runs.commit(run)
-            for rank in range(len(documents)):
-                self._link.supervise(self._layout.node(order.attempt, rank), secrets)
+            for document in documents:
+                node = self._layout.node(order.attempt, document.node_rank)
+                tree = "" if document.memory_bytes else document.tree
+                self._link.supervise(node, secrets, tree)
 
     def _lay_out(self, attempt: AttemptId, documents: tuple[Launch, ...]) -> None:
         """Folders of a launch that is not committed yet; an earlier, cut-off try is removed."""

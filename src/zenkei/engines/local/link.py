@@ -40,10 +40,13 @@ class AgentLink:
         """The warm agent's process id; 0 if there is none."""
         return self._agent.pid if self._agent is not None else 0
 
-    def supervise(self, directory: Path, secrets: Mapping[str, bytes]) -> None:
-        """See that the attempt in `directory` has a supervisor. Raises TemporaryEngineError."""
+    def supervise(self, directory: Path, secrets: Mapping[str, bytes], tree: str = "") -> None:
+        """See that the attempt in `directory` has a supervisor. Raises TemporaryEngineError.
+
+        tree: its mark, if the supervisor may be born in the tree's control group (no limits there).
+        """
         encoded = {name: base64.b64encode(value).decode() for name, value in secrets.items()}
-        order = json.dumps({"dir": str(directory), "secrets": encoded}).encode()
+        order = json.dumps({"dir": str(directory), "secrets": encoded, "tree": tree}).encode()
         message = wire.frame(wire.SUPERVISE, order)
         with self._lock:
             if not self._warm or not self._send(message):
