@@ -2,7 +2,7 @@
 
 A subclass of uvicorn's protocol. The peer's uid and pid become the `client` of each request, so a
 route cannot forget where they come from. A peer that is neither the daemon's owner nor root is told
-so and cut off before anything of its request is read. Heads are bounded in size and time.
+so, and nothing of its request is parsed. Heads are bounded in size and time.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from zenkei.model.errors import Denied, InvalidInput, Unavailable, ZenkeiError
 MOST_HEAD = 64 << 10
 MOST_CONNECTIONS = 1000
 HEAD_WITHIN_S = 10.0
+LINGER_S = 1.0
 _PEER = struct.Struct("3i")
 
 
@@ -36,6 +37,7 @@ class PeerProtocol(HttpToolsProtocol):
     """See the module's docstring. owner_uid: whom the daemon serves, besides root."""
 
     owner_uid = -1
+    _refused = False
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -54,7 +56,7 @@ class PeerProtocol(HttpToolsProtocol):
             self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self._too_slow)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         if self._head_timer is not None:
             self._head_bytes += len(data)
@@ -86,8 +88,11 @@ class PeerProtocol(HttpToolsProtocol):
             f"content-length: {len(body)}\r\n{PROTOCOL_HEADER}: {PROTOCOL}\r\n"
             "connection: close\r\n\r\n"
         )
+        self._refused = True
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        # closed at once, with something unread, the peer would get a reset instead of the answer
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
 
 
 def protocol_for(owner_uid: int) -> type[PeerProtocol]:
