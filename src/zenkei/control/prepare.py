@@ -76,9 +76,9 @@ class Preparer:
         env = self._builder.lock(spec.env, say) if spec.env.needs_build else Digest("")
         for engine in self._engines.values():
             if env:
-                engine.prepare(Artefact(kind=ArtefactKind.ENV, digest=env))
+                engine.prepare(Artefact(kind=ArtefactKind.ENV, digest=env), say)
             if row.code:
-                engine.prepare(Artefact(kind=ArtefactKind.CODE, digest=row.code))
+                engine.prepare(Artefact(kind=ArtefactKind.CODE, digest=row.code), say)
         return env
 
     def _commit(self, effect: Effect, command: Callable[[Job], c.Command | None]) -> None:

@@ -122,6 +122,7 @@ class Selection:
 
 
 BYTECODE: Final = "__pycache__"
+USUAL: Final = frozenset({".git", ".hg", ".svn", BYTECODE, "node_modules"})
 _DIRECTORIES: Final = {
     ".git": "git's own directory; commit and diff are recorded instead",
     ".hg": "Mercurial's own directory",

@@ -101,10 +101,11 @@ class CodeChoice:
         if not why:
             return True
         if name != ignore.BYTECODE:
-            self.left_out.append(LeftOut(path=path, why=why))
+            usual = name in ignore.USUAL
+            self.left_out.append(LeftOut(path=path, why=why, usual=usual))
         elif not self._bytecode:
             self._bytecode = True
-            self.left_out.append(LeftOut(path=ignore.BYTECODE, why=why))
+            self.left_out.append(LeftOut(path=ignore.BYTECODE, why=why, usual=True))
         return False
 
 

@@ -73,7 +73,7 @@ class InlineEngine:
     def inventory(self) -> tuple[Node, ...]:
         return self._nodes
 
-    def prepare(self, artefact: Artefact) -> None:
+    def prepare(self, artefact: Artefact, progress: Callable[[str], None]) -> None:
         """Programs are callables: there is nothing to lay out."""
 
     def launch(self, order: LaunchOrder) -> None:

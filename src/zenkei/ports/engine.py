@@ -150,8 +150,11 @@ class Engine(Protocol):
     def inventory(self) -> tuple[Node, ...]:
         """All nodes as they are now."""
 
-    def prepare(self, artefact: Artefact) -> None:
-        """Realise an artefact where launches will find it. Idempotent, may take minutes."""
+    def prepare(self, artefact: Artefact, progress: Callable[[str], None]) -> None:
+        """Realise an artefact where launches will find it. Idempotent, may take minutes.
+
+        progress: told in short lines, for people, what is being done.
+        """
 
     def launch(self, order: LaunchOrder) -> None: ...
 

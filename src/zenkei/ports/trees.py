@@ -16,6 +16,8 @@ class LeftOut:
 
     path: str
     why: str
+    usual: bool = False
+    """Nobody expects it to travel: not worth a warning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -109,9 +109,10 @@ def _parse(ask: Ask, folder: str) -> JobSpec:
 
 
 def _warnings(snapshot: Snapshot) -> list[str]:
-    told = [f"{out.path} does not travel: {out.why}" for out in snapshot.left_out[:MOST_NAMED]]
-    if len(snapshot.left_out) > MOST_NAMED:
-        told.append(f"{len(snapshot.left_out) - MOST_NAMED} more do not travel")
+    unusual = [out for out in snapshot.left_out if not out.usual]
+    told = [f"{out.path} does not travel: {out.why}" for out in unusual[:MOST_NAMED]]
+    if len(unusual) > MOST_NAMED:
+        told.append(f"{len(unusual) - MOST_NAMED} more do not travel")
     if snapshot.size_bytes > LARGE_BYTES:
         largest = ", ".join(f"{path} ({size >> 20} MiB)" for path, size in snapshot.largest[:5])
         told.append(f"the working tree has {snapshot.size_bytes >> 20} MiB; largest: {largest}")

@@ -71,7 +71,7 @@ class EngineDouble:
     def inventory(self) -> tuple[Node, ...]:
         return tuple(self._nodes.values())
 
-    def prepare(self, artefact: Artefact) -> None:
+    def prepare(self, artefact: Artefact, progress: Callable[[str], None]) -> None:
         self._stumble("prepare")
 
     def launch(self, order: LaunchOrder) -> None:

@@ -116,6 +116,8 @@ def _common(order: LaunchOrder, place: Place, env_dir: str) -> dict[str, str]:
     env["PATH"] = f"{env_dir}/bin:{BASE_PATH}" if env_dir else f"{place.bin_dir}:{BASE_PATH}"
     if env_dir:
         env["VIRTUAL_ENV"] = env_dir
+        # bytecode is compiled when it is built; a program that adds some would change it
+        env["PYTHONDONTWRITEBYTECODE"] = "1"
     env["PYTHONUNBUFFERED"] = "1"
     if order.spec.seed is not None or order.spec.deterministic:
         env["PYTHONHASHSEED"] = str(order.seed % (1 << 32))
