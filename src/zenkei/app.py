@@ -165,7 +165,11 @@ class Adapters:
 def _adapters(settings: Settings) -> Adapters:
     home = settings.home
     clock = SystemClock()
-    owner = f"{platform.node()}-{os.getpid()}-{clock.now_us()}"
+    family = f"{owner_record()['host']}:{home}:"
+    owner = f"{family}{os.getpid()}-{clock.now_us()}"
+    store = SqlStore(settings.database_url, owner=owner, backups_dir=home / "backups")
+    # this home is ours now, so earlier owners are dead: what they left is not waited for
+    store.inherit(family)
     blobs = DirectoryBlobs(home / "blobs")
     limits = CodeLimits(files=settings.max_code_files, size_bytes=settings.max_code_bytes)
     trees = DirectoryTrees(blobs, state=home / "code", homes=(home,), limits=limits)
@@ -189,7 +193,7 @@ def _adapters(settings: Settings) -> Adapters:
     return Adapters(
         owner=owner,
         clock=clock,
-        store=SqlStore(settings.database_url, owner=owner, backups_dir=home / "backups"),
+        store=store,
         blobs=blobs,
         trees=trees,
         builder=builder,
