@@ -16,16 +16,15 @@ from pathlib import Path
 from zenkei.control.dependencies import wake_dependents_of
 from zenkei.control.records import record_of
 from zenkei.control.specs import SpecCache
-from zenkei.lifecycle.evolve import replay
 from zenkei.model.cluster import Node
 from zenkei.model.data import Digest, Result, ResultState
 from zenkei.model.errors import EngineError, TemporaryEngineError, Unavailable, ZenkeiError
 from zenkei.model.event import Effect, Event
-from zenkei.model.ids import AttemptId
+from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Job
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.engine import Engine
-from zenkei.ports.store import Changes, Store, Unit, View
+from zenkei.ports.store import Changes, Reads, Store, Unit, View
 from zenkei.ports.trees import Trees
 
 log = logging.getLogger(__name__)
@@ -55,6 +54,7 @@ class Sealer:
         jobs = tuple(dict.fromkeys(effect.job for effect in effects))
         nodes = {node.name: node for node in self._store.nodes()}
         histories = self._store.histories(jobs)
+        rows = self._rows(jobs)
         sealed: dict[AttemptId, tuple[Effect, Result]] = {}
         records: dict[AttemptId, bytes] = {}
         later: list[tuple[int, float]] = []
@@ -67,7 +67,7 @@ class Sealer:
                 later.append((effect.id, 2.0 ** (effect.tries + 1)))
                 continue
             sealed[attempt] = (effect, result)
-            row = replay(histories.get(attempt.job, ()))
+            row = rows.get(attempt.job)
             if row is not None:
                 records[attempt] = self._record(row, histories[attempt.job], result, nodes)
         digests = dict(zip(records, self._blobs.put_many(records.values()), strict=True))
@@ -84,6 +84,14 @@ class Sealer:
         for attempt, (effect, _) in sealed.items():
             engine_of(effect).retire(attempt)
         self._commit(Changes(done=[effect.id for effect, _ in sealed.values()]))
+
+    def _rows(self, jobs: tuple[JobId, ...]) -> dict[JobId, Job]:
+        """Read by the writer, which has most of them decoded."""
+
+        def decide(view: View) -> tuple[Changes, dict[JobId, Job]]:
+            return Changes(), {job: row for job in jobs if (row := view.job(job)) is not None}
+
+        return self._store.submit(Unit(reads=Reads(jobs=jobs), decide=decide)).result()
 
     def _commit(self, changes: Changes) -> None:
         def decide(view: View) -> tuple[Changes, None]:

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, Final
 
 from zenkei.lifecycle.decide import merge
 from zenkei.lifecycle.transitions import BIRTH, TRANSITIONS
 from zenkei.model import event as e
 from zenkei.model.event import Event
 from zenkei.model.job import FailureClass, HoldReason, Job, JobState, StopReason
+
+# Every transition makes a row: setting slots takes 3 µs where `dataclasses.replace` takes 7.
+_NAMES: Final = tuple(field.name for field in fields(Job))
+_VALUES: Final = attrgetter(*_NAMES)
+_PLACES: Final = {name: place for place, name in enumerate(_NAMES)}
+_SETTERS: Final = tuple(getattr(Job, name).__set__ for name in _NAMES)
+
+
+def _next(job: Job, event: Event, **changes: Any) -> Job:
+    """The row after `event`, with these fields changed."""
+    values = list(_VALUES(job))
+    for name, value in changes.items():
+        values[_PLACES[name]] = value
+    values[_PLACES["version"]], values[_PLACES["changed_us"]] = event.version, event.at_us
+    after = object.__new__(Job)
+    for place, value in zip(_SETTERS, values, strict=True):
+        place(after, value)
+    return after
 
 
 def evolve(job: Job | None, event: Event) -> Job:
@@ -66,27 +85,22 @@ def _born(event: Event, body: e.Submitted) -> Job:
 def _unheld(job: Job, body: e.Unheld, event: Event) -> Job:
     left = job.holds - set(body.reasons)
     state = JobState.HELD if left else JobState.PREPARING
-    return replace(job, version=event.version, changed_us=event.at_us, holds=left, state=state)
+    return _next(job, event, holds=left, state=state)
 
 
 def _held(job: Job, body: e.Held, event: Event) -> Job:
     holds = job.holds | set(body.reasons)
-    return replace(
-        job, version=event.version, changed_us=event.at_us, holds=holds, state=JobState.HELD
-    )
+    return _next(job, event, holds=holds, state=JobState.HELD)
 
 
 def _prepared(job: Job, body: e.Prepared, event: Event) -> Job:
-    return replace(
-        job, version=event.version, changed_us=event.at_us, env=body.env, state=JobState.PENDING
-    )
+    return _next(job, event, env=body.env, state=JobState.PENDING)
 
 
 def _over(job: Job, event: Event, state: JobState, failure: FailureClass, message: str) -> Job:
-    return replace(
+    return _next(
         job,
-        version=event.version,
-        changed_us=event.at_us,
+        event,
         ended_us=event.at_us,
         state=state,
         failure=failure,
@@ -110,10 +124,9 @@ def _cancelled(job: Job, body: e.Cancelled, event: Event) -> Job:
 def _allocated(job: Job, body: e.Allocated, event: Event) -> Job:
     if body.attempt != job.attempt + 1:
         raise ValueError(f"attempt {job.id}/{body.attempt} does not follow {job.attempt}")
-    return replace(
+    return _next(
         job,
-        version=event.version,
-        changed_us=event.at_us,
+        event,
         state=JobState.STARTING,
         attempt=body.attempt,
         started_us=0,
@@ -126,20 +139,18 @@ def _allocated(job: Job, body: e.Allocated, event: Event) -> Job:
 
 
 def _started(job: Job, body: e.Started, event: Event) -> Job:
-    return replace(
+    return _next(
         job,
-        version=event.version,
-        changed_us=event.at_us,
+        event,
         started_us=event.at_us,
         state=JobState.RUNNING,
     )
 
 
 def _exited(job: Job, body: e.Exited, event: Event) -> Job:
-    return replace(
+    return _next(
         job,
-        version=event.version,
-        changed_us=event.at_us,
+        event,
         state=JobState.STOPPING,
         stop=merge(job.stop, body.reason),
         exit=body.exit,
@@ -147,10 +158,9 @@ def _exited(job: Job, body: e.Exited, event: Event) -> Job:
 
 
 def _stop_ordered(job: Job, body: e.StopOrdered, event: Event) -> Job:
-    return replace(
+    return _next(
         job,
-        version=event.version,
-        changed_us=event.at_us,
+        event,
         state=JobState.STOPPING,
         stop=merge(job.stop, body.reason),
     )
@@ -165,10 +175,9 @@ _HELD_BY = {
 def _released(job: Job, body: e.Released, event: Event) -> Job:
     held = _HELD_BY.get(job.stop) if job.stop and body.next is JobState.HELD else None
     back = body.next in (JobState.PENDING, JobState.HELD)
-    return replace(
+    return _next(
         job,
-        version=event.version,
-        changed_us=event.at_us,
+        event,
         ended_us=0 if back else event.at_us,
         state=body.next,
         failure=body.failure,
