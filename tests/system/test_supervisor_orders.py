@@ -19,7 +19,7 @@ from zenkei.model.errors import PermanentEngineError
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import StopReason
 from zenkei.ports.engine import Exited, Released, RunAs, Started
-from zenkei.protocol import names, records
+from zenkei.protocol import names, records, wire
 
 # a daemon of its own process: opens the place, launches, says so, waits to be killed
 OTHER_DAEMON = """
@@ -228,6 +228,28 @@ def test_the_environment_is_read_only_to_the_job(short_tmp):
         place.wait(order.attempt, Released)
         assert place.exited(order.attempt).exit.code != 0
     assert (short_tmp / "env" / "file").read_text() == "kept"
+
+
+def test_clients_of_a_supervisor_may_vanish_at_any_instant(place):
+    attempt = place.launch(1, "exec sleep 1000")
+    place.wait(attempt, Started)
+    chatty = wire.frame(wire.RUN, b"while :; do echo out; echo err >&2; done")
+    for number in range(60):
+        with wire.connect(str(place.node_dir(attempt)), names.CONTROL_SOCKET) as client:
+            client.sendall(chatty + wire.frame(wire.INPUT, b"x" * 1000 * number))
+            if number % 3:
+                client.recv(100)
+    with wire.connect(str(place.node_dir(attempt)), names.CONTROL_SOCKET) as client:
+        client.sendall(b"\xff" * 1000)
+        assert client.recv(1) == b""
+    with wire.connect(str(place.node_dir(attempt)), names.CONTROL_SOCKET) as client:
+        client.sendall(wire.frame(wire.RUN, b"cat; exit 7") + wire.frame(wire.INPUT, b"through"))
+        client.sendall(wire.frame(wire.INPUT))
+        assert wire.receive(client) == (wire.OUT, b"through")
+        assert wire.receive(client) == (wire.EXIT, b"\0\0\0\7")
+    place.stop(attempt)
+    place.wait(attempt, Released)
+    assert place.exited(attempt).reason is StopReason.USER_CANCEL
 
 
 def test_a_supervisor_told_to_end_by_the_system_ends_its_job(place):

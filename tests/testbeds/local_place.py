@@ -149,8 +149,8 @@ class LocalPlace:
             if any(isinstance(report, kind) for report in found):
                 return found
             if not self._changed.wait(deadline.left_s()):
-                log = (self.home / "agent" / "agent.log").read_text()
-                raise AssertionError(f"no {kind.__name__} for {attempt}, only {found}\n{log}")
+                told = f"no {kind.__name__} for {attempt}, only {found}"
+                raise AssertionError(f"{told}\n{self.agent_log}")
 
     def exited(self, attempt: AttemptId) -> Exited:
         [found] = [r for r in self.reports(attempt) if isinstance(r, Exited)]
@@ -187,6 +187,12 @@ class LocalPlace:
         spool = records.read(str(self.node_dir(attempt, rank) / names.SPOOL_FILE))
         return int(next(r["pid"] for r in spool if r["kind"] == records.CLAIMED))
 
+    @property
+    def agent_log(self) -> str:
+        """What agents and supervisors had to say."""
+        path = self.home / "agent" / "agent.log"
+        return path.read_text() if path.exists() else ""
+
     def is_over(self, attempt: AttemptId) -> bool:
         """True if all its spools say so (a fenced node's reports are refused)."""
         spools = self.node_dir(attempt).parent.glob(f"node-*/{names.SPOOL_FILE}")
@@ -203,6 +209,7 @@ class LocalPlace:
                 until(partial(self.is_over, attempt), f"the end of {attempt}")
         for each in [*self._closed, engine]:
             each.close(wait_s=PATIENCE_S)
+        assert "Traceback" not in self.agent_log, self.agent_log
 
 
 class _Deadline:

@@ -277,6 +277,8 @@ class Connection:
 
     def _lost(self) -> None:
         """The client is gone: what it started ends too, as with a broken ssh connection."""
+        if self._client.fileno() < 0:
+            return
         self._selector.unregister(self._client)
         self._client.close()
         for fd in self._pipes:

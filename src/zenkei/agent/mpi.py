@@ -121,9 +121,8 @@ def sweep_shared_memory() -> None:
     used: set[str] = set()
     for pid in processes.everybody():
         used.update(path for path in left if path.encode() in _maps(pid))
-    for path in left:
-        if path not in used:
-            os.unlink(path)
+    for path in set(left) - used:
+        _unlink(path)
 
 
 def _is_old_and_ours(path: str) -> bool:
@@ -132,6 +131,14 @@ def _is_old_and_ours(path: str) -> bool:
     except OSError:
         return False
     return status.st_uid == os.geteuid() and time.time() - status.st_mtime > SHM_AGE_S
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        # the supervisor of another node was quicker
+        pass
 
 
 def _maps(pid: int) -> bytes:

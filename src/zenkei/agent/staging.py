@@ -32,7 +32,7 @@ def start(attempt: Attempt) -> int:
     except (OSError, shutil.Error) as error:
         full = any(str(os.strerror(number)) in str(error) for number in FULL)
         status = _DISK_FULL if full else _FAILED
-        diary.note_exception()
+        diary.note(f"{attempt.directory}: staging failed: {error}")
     finally:
         os._exit(status)
 

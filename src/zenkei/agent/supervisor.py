@@ -122,7 +122,10 @@ class Supervisor:
             self._begin()
         while not self._step():
             for key, _ in self.selector.select(self._timeout_s()):
-                key.data(key.fd)
+                # what an earlier one of this round has closed is not called any more
+                current = self.selector.get_map().get(key.fd)
+                if current is not None and current.data == key.data:
+                    key.data(key.fd)
         self.control.close()
 
     # -- beginning ---------------------------------------------------------------------------------
