@@ -76,7 +76,9 @@ class Runs:
         self._wake: Callable[[], None] = lambda: None
         self._fenced: set[str] = set()
         if layout.fenced.exists():
-            self._fenced = set(json.loads(layout.fenced.read_text(encoding="utf-8")))
+            found = json.loads(layout.fenced.read_text(encoding="utf-8"))
+            # a new boot has ended whatever the fence was against
+            self._fenced = {node for node, boot in found.items() if boot == boot_id}
 
     # -- commitments -------------------------------------------------------------------------------
 
@@ -113,10 +115,10 @@ class Runs:
             self._live.pop(attempt, None)
 
     def fence(self, node: str) -> None:
-        """Reports of attempts on this node are refused from now on, after a restart too."""
+        """Reports of attempts on this node are refused until the machine is started anew."""
         with self._lock:
             self._fenced.add(node)
-            text = json.dumps(sorted(self._fenced))
+            text = json.dumps(dict.fromkeys(sorted(self._fenced), self._boot_id))
         draft = self._layout.fenced.with_suffix(".draft")
         draft.write_text(text, encoding="utf-8")
         draft.rename(self._layout.fenced)
