@@ -7,16 +7,19 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.architecture.test_old_python import old_python
 from zenkei.engines.local import gpus, nodes, shipping
+from zenkei.engines.local.devices import DeviceWatch
 from zenkei.engines.local.layout import WAKE_FROM_NODE, Layout
 from zenkei.engines.local.nodes import NodesConfig
 from zenkei.model.errors import InvalidInput
 from zenkei.model.ids import AttemptId
+from zenkei.model.resources import Device
 from zenkei.protocol import launch, logs, names, records, wire
 
 
@@ -68,6 +71,24 @@ def test_gpus_are_named_by_model_and_blocked_if_somebody_else_uses_them(monkeypa
     monkeypatch.setattr(gpus, "_PROBE", both)
     free, used = gpus.probe()
     assert (free.device.kind, free.foreign, used.foreign) == ("h200", False, True)
+
+
+def test_a_device_that_somebody_else_takes_is_reported_once(tmp_path):
+    [node] = nodes.measured("boot", tmp_path)
+    device = Device(index=0, kind="h200", uuid="GPU-1")
+    free = replace(node, capacity=replace(node.capacity, devices=(device,)))
+    state = [free]
+    told: list[tuple[int, ...]] = []
+    watch = DeviceWatch(lambda: tuple(state), lambda node: told.append(node.blocked))
+    watch.start((free,))
+    watch.compare()
+    state[0] = replace(free, blocked=(0,))
+    watch.compare()
+    watch.compare()
+    state[0] = free
+    watch.compare()
+    watch.close()
+    assert told == [(0,), ()]
 
 
 def test_the_same_source_is_shipped_as_the_same_file(tmp_path):

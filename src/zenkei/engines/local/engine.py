@@ -25,6 +25,7 @@ from threading import Lock, RLock
 
 from zenkei.engines.local import nodes as node_room
 from zenkei.engines.local import orders
+from zenkei.engines.local.devices import DeviceWatch
 from zenkei.engines.local.layout import WAKE_FROM_NODE, Layout
 from zenkei.engines.local.link import AgentLink
 from zenkei.engines.local.nodes import NodesConfig
@@ -110,6 +111,7 @@ class LocalEngine:
         self._env_lock = Lock()
         self._runs = Runs(self._layout, self._boot_id, self._resume, self._stop_node)
         self._watch = Watch(self._layout, self._runs)
+        self._devices = DeviceWatch(self.inventory, self._runs.see)
 
     @property
     def cluster(self) -> str:
@@ -131,13 +133,16 @@ class LocalEngine:
 
     def close(self, *, wait_s: float = 0.0) -> None:
         """Stop noticing. Running attempts go on; wait_s: wait for the agent to end (tests)."""
+        self._devices.close()
         self._watch.close()
         self._link.close(wait_s=wait_s)
 
     def inventory(self) -> tuple[Node, ...]:
         if self._config is not None:
             return node_room.declared(self._config, self._boot_id, self._layout.home)
-        return node_room.measured(self._boot_id, self._layout.home)
+        found = node_room.measured(self._boot_id, self._layout.home)
+        self._devices.start(found)
+        return found
 
     def declare(self, nodes: NodesConfig | None) -> None:
         """From now on these are the nodes; None: this machine. The caller checks what is held."""

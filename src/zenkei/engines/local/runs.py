@@ -17,9 +17,10 @@ from typing import Any
 
 from zenkei.engines.local import gang
 from zenkei.engines.local.layout import ATTEMPT_FILE, Layout
+from zenkei.model.cluster import Node
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, StopReason
-from zenkei.ports.engine import Exited, Released, Report
+from zenkei.ports.engine import Exited, NodeSeen, Released, Report
 from zenkei.protocol import names, records
 
 GRACE_S = 10.0
@@ -74,6 +75,7 @@ class Runs:
         self._number = 0
         self._start = f"{os.getpid()}-{time.time_ns():x}"
         self._wake: Callable[[], None] = lambda: None
+        self._seen: dict[str, tuple[int, Report]] = {}
         self._fenced: set[str] = set()
         if layout.fenced.exists():
             found = json.loads(layout.fenced.read_text(encoding="utf-8"))
@@ -187,6 +189,13 @@ class Runs:
     def on_report(self, wake: Callable[[], None]) -> None:
         self._wake = wake
 
+    def see(self, node: Node) -> None:
+        """A node has changed; only its newest state is reported."""
+        with self._lock:
+            self._number += 1
+            self._seen[node.name] = (self._number, NodeSeen(node=node))
+        self._wake()
+
     def announce(self) -> None:
         self._wake()
 
@@ -196,6 +205,7 @@ class Runs:
         after = int(number) if start == self._start and number.isdigit() else 0
         with self._lock:
             found = [entry for live in self._live.values() for entry in live.reports]
+            found += self._seen.values()
             following = f"{self._start}:{self._number}"
         found = sorted((entry for entry in found if entry[0] > after), key=lambda entry: entry[0])
         return tuple(report for _, report in found), following
