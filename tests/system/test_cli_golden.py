@@ -55,7 +55,7 @@ def place() -> Iterator[Place]:
         found.ok("submit", "--name", "long", "--nodes", "2", "--gpus", "2", "--", "sleep", "1000")
         found.until(RUNNING, "running")
         found.ok("submit", "--name", "waits", "--gpus", "1", "--", "true")
-        found.until(WAITING, "pending")
+        found.until_explained(WAITING)
         found.ok("submit", "--name", "held", "--hold", "--", "true")
         found.ok("run", "--name", "many", "--array", "2", "--", "true")
         found.ok("secret", "set", "TOKEN", given="s3cr3t\n")

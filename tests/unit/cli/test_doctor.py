@@ -1,12 +1,14 @@
-"""What `zenkei doctor` finds: a sound machine is usable, and each defect is named with what helps."""
+"""What `zenkei doctor` finds: a sound machine is usable, a defect is named with what helps."""
 
 import json
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
+from zenkei.agent import groups
 from zenkei.cli import checks, doctor, machine
 from zenkei.cli.checks import Verdict
 from zenkei.settings import Settings
@@ -106,7 +108,7 @@ def test_files_from_the_future_tell_of_a_clock_that_went_back(tmp_path):
 
 
 def test_without_a_writable_cgroup_it_says_what_is_done_instead(monkeypatch):
-    monkeypatch.setattr(machine.groups, "find_places", lambda: machine.groups.Places())
+    monkeypatch.setattr(groups, "find_places", groups.Places)
     found = machine.control_groups()
     assert found.verdict is Verdict.NOTE
     assert "subreaper" in found.text
@@ -133,7 +135,7 @@ def test_foreign_processes_on_a_gpu_are_named(monkeypatch):
 
 
 def test_a_missing_uv_says_what_cannot_be_done(monkeypatch):
-    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(os.path, "exists", lambda path: False)
     found = machine.uv()
     assert found.verdict is Verdict.WARN
