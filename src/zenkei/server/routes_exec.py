@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -78,5 +77,5 @@ def _running(svc: Services, who: Principal, job: JobId) -> AttemptId:
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise InvalidInput("bad-request", "`input` is not base64") from None

@@ -49,9 +49,11 @@ async def job_logs(svc: Svc, who: Who, job: JobText, query: Logs, last: LastId =
         raise InvalidInput("array-has-no-log", text, hint=f"`zenkei logs {found}.0`")
     row = await in_thread(svc.queries.row, who, found)
     if query.attempt:
+        # what does not exist is refused before the answer begins
         await in_thread(svc.queries.attempt, who, found, query.attempt)
     if query.raw:
-        pieces = _raw(svc, who, found, query)
+        attempt = await in_thread(svc.queries.attempt, who, found, query.attempt)
+        pieces = _raw(svc, who, attempt, query)
         return StreamingResponse(pieces, media_type="application/octet-stream")
     wish = Wish(
         words=False,
@@ -124,9 +126,8 @@ def _is_array(svc: Services, who: Principal, job: JobId) -> bool:
     return job.member == WHOLE and svc.queries.rows(who, job)[0].id.member != WHOLE
 
 
-def _raw(svc: Services, who: Principal, job: JobId, query: LogQuery) -> Iterator[bytes]:
+def _raw(svc: Services, who: Principal, attempt: AttemptId, query: LogQuery) -> Iterator[bytes]:
     """Exact bytes, joined from all nodes in the order of time; run on a worker thread."""
-    attempt = svc.queries.attempt(who, job, query.attempt)
     nodes = _nodes(svc, who, attempt)
 
     def read(node: int, offset: int, limit: int) -> bytes:
