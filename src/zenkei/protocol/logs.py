@@ -144,10 +144,11 @@ def segments(directory: str) -> list[int]:
 
 
 def read(directory: str, offset: int, limit: int) -> bytes:
-    """Up to `limit` bytes of records at `offset` (the start of a record).
+    """Up to `limit` bytes of records at `offset` (the start of a record), at least one record.
 
     Empty at the end. Never spans two segments; a gap record where the segment is gone.
     """
+    limit = max(limit, HEADER.size + MAX_PAYLOAD)
     starts = segments(directory)
     later = [start for start in starts if start > offset]
     for start in reversed([start for start in starts if start <= offset]):

@@ -56,6 +56,12 @@ def test_a_log_is_read_across_its_segments(tmp_path):
     assert len(logs.segments(str(tmp_path / "log"))) > 1
 
 
+def test_a_reader_with_a_small_limit_still_gets_whole_records(tmp_path):
+    written = [chunk(b"%05d\n" % n * 8000, at_us=n) for n in range(5)]
+    write(tmp_path / "log", written)
+    assert read_all(tmp_path / "log", limit=10) == written
+
+
 def test_a_long_log_keeps_head_and_tail_and_counts_what_is_gone(tmp_path):
     written = [chunk(b"%05d\n" % n * 1000, at_us=n) for n in range(1000)]
     write(tmp_path / "log", written, head=256 * KIB, tail=256 * KIB)

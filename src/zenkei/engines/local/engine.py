@@ -155,10 +155,10 @@ class LocalEngine:
             self._env_dir(artefact.digest, progress, checked_s=0.0)
             return
         target = self._layout.code_tree(artefact.digest)
-        if target.exists():
-            return
-        with _engine_errors():
-            self._trees.checkout(artefact.digest, target)
+        # two attempts of the same code may come at once; a tree is laid out by one of them
+        with self._stripes[hash(artefact.digest) % len(self._stripes)], _engine_errors():
+            if not target.exists():
+                self._trees.checkout(artefact.digest, target)
 
     def _env_dir(
         self,
