@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from fastapi.routing import APIRoute
 
 from tests.docs.pages import REPO
 from tools.docs import errors_page, record_page
@@ -18,6 +19,7 @@ from zenkei.model.data import ResultState
 from zenkei.model.event import BODY_TYPES
 from zenkei.model.job import JobState, StopReason
 from zenkei.scheduler import ReasonCode
+from zenkei.server.http import ROUTERS
 from zenkei.settings import Settings
 from zenkei.spec.keys import walk
 
@@ -67,6 +69,15 @@ def test_every_verb_is_there_with_all_its_flags(verb):
         for flag in describing.flags(describing.parser_of(verb, action)):
             assert all(name in section for name in flag.option_strings), (heading, flag)
             assert flag.help, f"{heading}: {flag.option_strings} has no help"
+
+
+def test_every_route_is_there_with_a_sentence():
+    text = page("http")
+    for router in ROUTERS:
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            for method in route.methods or ():
+                assert f"| `{method} {route.path.replace(':path', '')}` |" in text
 
 
 def test_every_key_of_a_record_is_there():

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.docs import cli_page, errors_page, record_page, spec_pages, state_pages
+from tools.docs import cli_page, errors_page, http_page, record_page, spec_pages, state_pages
 
 REPO = Path(__file__).resolve().parent.parent.parent
 REFERENCE = REPO / "docs" / "reference"
@@ -27,6 +27,7 @@ def pages() -> dict[str, str]:
         "states.md": state_pages.states(),
         "settings.md": spec_pages.settings(),
         "cli.md": cli_page.cli(),
+        "http.md": http_page.http_routes(),
         "record.md": record_page.record(record_page.texts()),
     }
 

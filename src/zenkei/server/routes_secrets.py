@@ -43,6 +43,7 @@ async def set_secret(
 
 @router.delete("/v1/secrets/{name:path}")
 async def remove_secret(svc: Svc, who: Who, name: str, project: Project = "default") -> Response:
+    """For attempts to come; running ones keep theirs."""
     _check(who, project)
     await in_thread(svc.keeping.secrets.remove, project, name)
     return Json({"project": project, "name": name})
