@@ -93,7 +93,11 @@ def _submission(client: session.Session, body: Any, query: dict[str, Any]) -> It
 
 
 def _detach(client: session.Session, body: Any, query: dict[str, Any], args: Any) -> int:
-    made = client.post("/v1/jobs", body, **query)
+    try:
+        made = client.post("/v1/jobs", body, **query)
+    except Disconnected:
+        # the key makes a second request harmless
+        made = client.post("/v1/jobs", body, **query)
     if args.json:
         session.print_json(made)
         return 0

@@ -8,7 +8,7 @@ from typing import Any
 from zenkei.client import places
 from zenkei.client.client import Client, Query
 from zenkei.client.connection import Answer
-from zenkei.client.failure import NotRunning
+from zenkei.client.failure import Disconnected, NotRunning
 
 
 class Session(Client):
@@ -24,7 +24,10 @@ class Session(Client):
     ) -> Answer:
         try:
             return super()._open(method, path, query, body, headers)
-        except NotRunning:
+        except Disconnected as gone:
+            # a daemon that was just ending may have done what was asked: only reading is repeated
+            if method != "GET" and not isinstance(gone, NotRunning):
+                raise
             from zenkei.cli import starting
 
             starting.start(self.home)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from zenkei.cli import entry, errors, run
-from zenkei.client.failure import Failure
+from zenkei.cli import entry, errors, run, session
+from zenkei.client.failure import Disconnected, Failure, NotRunning
 from zenkei.model.errors import InvalidInput, Location, Problem
 
 HEAVY = "asyncio dataclasses fastapi httpx http.client numpy pathlib pydantic rich sqlalchemy typer"
@@ -147,3 +147,41 @@ def test_check_needs_no_daemon(tmp_path, monkeypatch, capsys):
     (tmp_path / "job.yaml").write_text("comand: x\n")
     assert entry.main(["run", "--check"]) == 2
     assert "job.yaml:1:1" in capsys.readouterr().err
+
+
+# -- a daemon that goes away -----------------------------------------------------------------------
+def broken_session(monkeypatch, failure: Failure) -> tuple[session.Session, list[str]]:
+    """A session whose first connection fails; what was started and asked is listed."""
+    did: list[str] = []
+
+    def open_(self: object, method: str, *_: object) -> str:
+        did.append(method)
+        if did.count(method) == 1:
+            raise failure
+        return "answer"
+
+    monkeypatch.setattr("zenkei.client.client.Client._open", open_)
+    monkeypatch.setattr("zenkei.cli.starting.start", lambda home: did.append("start"))
+    return session.Session("/home"), did
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_missing_daemon_is_started_and_asked_again(monkeypatch, method):
+    client, did = broken_session(monkeypatch, NotRunning("nobody"))
+    answer: Any = client._open(method, "/", {}, b"", {})
+    assert answer == "answer"
+    assert did == [method, "start", method]
+
+
+def test_reading_from_a_daemon_that_was_ending_is_repeated(monkeypatch):
+    client, did = broken_session(monkeypatch, Disconnected("gone"))
+    answer: Any = client._open("GET", "/", {}, b"", {})
+    assert answer == "answer"
+    assert did == ["GET", "start", "GET"]
+
+
+def test_a_change_that_may_have_happened_is_not_asked_for_twice(monkeypatch):
+    client, did = broken_session(monkeypatch, Disconnected("gone"))
+    with pytest.raises(Disconnected):
+        client._open("POST", "/", {}, b"", {})
+    assert did == ["POST"]
