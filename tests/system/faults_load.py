@@ -73,7 +73,7 @@ class Load:
         if what < 0.6 or not mine:
             self._submit(key, rng, mine)
             return
-        job = rng.choice(mine[-6:])
+        job = rng.choice(mine[-2:])
         if what < 0.75:
             with self._lock:
                 self.cancelled.add(job)
@@ -89,7 +89,7 @@ class Load:
         keys: dict[str, Any] = {"resources": {"cpus": 0.1}, "grace": "2s"}
         if rng.random() < 0.2:
             keys["array"] = rng.randint(2, 4)
-        command = self.command(rng.choice((0.0, 0.01, 0.05)))
+        command = self.command(rng.choice((0.0, 0.02, 0.1)))
         job = insist(lambda: self._home.submit(command, key=key, **keys), self._never)
         mine.append(job)
         with self._lock:

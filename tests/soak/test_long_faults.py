@@ -1,0 +1,35 @@
+"""The fault tests of tests/system in their long form; run by `make soak`, for hours if wanted.
+
+ZENKEI_SOAK_KILLS: of the daemon (1,000). ZENKEI_TEST_SEED: another world.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.system import test_faults_agent as agent
+from tests.system import test_faults_daemon as daemon
+from tests.system.faults_home import a_home
+from tests.system.test_faults_daemon import SEED
+
+KILLS = int(os.environ.get("ZENKEI_SOAK_KILLS", "1000"))
+ROUND = 250
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+@pytest.mark.parametrize("number", range(max(1, KILLS // ROUND)))
+def test_a_daemon_killed_a_thousand_times_loses_and_doubles_nothing(number):
+    with a_home() as home:
+        daemon.kill_again_and_again(home, min(KILLS, ROUND), SEED + 1000 + number, people=4)
+
+
+def test_supervisors_agents_and_ranks_killed_many_times():
+    with a_home() as home:
+        agent.kill_again_and_again(home, KILLS // 2, SEED + 2000)
+
+
+def test_daemon_agent_and_supervisors_killed_together_many_times():
+    with a_home() as home:
+        agent.daemons_and_all(home, KILLS // 10, SEED + 3000)
