@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,23 @@ def test_the_kernel_ends_a_rank_beyond_its_memory(short_tmp):
         command = ("python", "-I", "-S", "-c", EAT, "300")
         ended = place.run(1, command, memory_bytes=100 * MIB)
         assert (ended.reason, ended.exit.signal) == (StopReason.OUT_OF_MEMORY, signal.SIGKILL)
+
+
+def test_a_supervisor_sleeps_while_the_grace_lasts(place):
+    command = "trap 'echo asked' TERM; while :; do sleep 0.05 || true; done"
+    attempt = place.launch(1, command, time_limit_s=0.2, grace_s=60.0)
+    place.until_output(attempt, b"asked")
+    stat = Path(f"/proc/{place.supervisor_pid(attempt)}/stat")
+
+    def ticks() -> int:
+        return sum(map(int, stat.read_bytes().rpartition(b")")[2].split()[11:13]))
+
+    before = ticks()
+    threading.Event().wait(1.0)
+    assert ticks() - before < os.sysconf("SC_CLK_TCK") // 10
+    place.stop(attempt, grace_s=0.0)
+    place.wait(attempt, Released)
+    assert place.exited(attempt).reason is StopReason.TIME_LIMIT
 
 
 def test_a_failure_before_the_stop_order_stays_the_cause(place):

@@ -47,7 +47,10 @@ class Output:
 
     def flush(self, now_us: int) -> None:
         """Show an unfinished line whose time has come."""
-        if not self.deadline_us or now_us < self.deadline_us:
+        # a deadline that is far away was set before somebody put the clock back
+        if self.deadline_us - 2 * PROGRESS_EVERY_US < now_us < self.deadline_us:
+            return
+        if not self.deadline_us:
             return
         self.deadline_us = 0
         if not self._is_progress():

@@ -47,6 +47,12 @@ def verdict(status: int) -> Cause | None:
     return Cause("launch_failed", detail="the code could not be copied to the attempt's directory")
 
 
+def cause_of(error: OSError) -> Cause:
+    """Why nothing could be laid out."""
+    reason = "disk_full" if error.errno in FULL else "launch_failed"
+    return Cause(reason, detail=f"the directory could not be made ready: {error.strerror}")
+
+
 def prepare(attempt: Attempt) -> None:
     """Folders and files beside the code."""
     document = attempt.document

@@ -116,10 +116,12 @@ class Supervisor:
         signals = _watch_signals()
         self.selector.register(signals, selectors.EVENT_READ, self._on_signal)
         self.control.open(self.selector)
-        self.attempt.open()
         self._read_orders()
         if self.attempt.cause is None:
-            self._begin()
+            try:
+                self._begin()
+            except OSError as error:
+                self.attempt.blame(staging.cause_of(error))
         while not self._step():
             for key, _ in self.selector.select(self._timeout_s()):
                 # what an earlier one of this round has closed is not called any more
@@ -131,6 +133,7 @@ class Supervisor:
     # -- beginning ---------------------------------------------------------------------------------
 
     def _begin(self) -> None:
+        self.attempt.open()
         self.attempt.group.create(self.attempt.document.memory_bytes)
         self.protected = staging.protect_environment(self.attempt.document)
         if self.attempt.document.code_dir:
@@ -161,10 +164,12 @@ class Supervisor:
             env = "read-only" if self.protected else "as it is"
             self.attempt.report(records.STARTED, sync=False, env=env)
         if self.time_limit_at and now >= self.time_limit_at and not self.exited:
+            self.time_limit_at = 0.0
             limit_s = self.attempt.document.time_limit_s
             self._end_with(Cause("time_limit", detail=f"ran for its time limit of {limit_s:g} s"))
         if self.memory is not None and self.memory.exceeded(now, self._pids):
             self.attempt.blame(Cause("out_of_memory", detail=self.memory.text))
+            self.memory = None
             self.stopper.kill_now()
         if self.attempt.disk_full and self.attempt.cause is None:
             self._end_with(Cause("disk_full", detail="the disk with the attempt's log is full"))

@@ -55,6 +55,13 @@ def test_an_unfinished_line_waits_a_tenth_of_a_second():
     assert pipe.chunks[0].flags == logs.PARTIAL
 
 
+def test_an_unfinished_line_is_shown_although_the_clock_was_put_back():
+    pipe = Pipe()
+    pipe.say(b"name? ")
+    pipe.wait(-3600 * 1_000_000)
+    assert pipe.said == [b"name? "]
+
+
 @given(st.lists(st.binary(max_size=50).map(lambda data: data.replace(b"\r", b"")), max_size=20))
 def test_without_carriage_returns_every_byte_is_kept(pieces):
     pipe = Pipe()
