@@ -15,9 +15,9 @@ What the command line itself uses, over the Unix socket `zenkei.sock` in the hom
 owner and root; the kernel says who connects. The whole description is at `/v1/openapi.json`.
 
 `{job}` is `42`, a member `42.7`, or `-` for your last job. Times are whole numbers, microseconds
-since the epoch in UTC, and their keys end in `_us`. Errors are `{"error": {…}}` with the status of their
-[kind](errors.md). Streams are server-sent events: resume with the `Last-Event-ID` of the last one
-received. Send the header """
+since the epoch in UTC, and their keys end in `_us`. Errors are `{"error": {…}}` with the status of
+their [kind](errors.md). Streams are server-sent events: resume with the `Last-Event-ID` of the last
+one received. Send the header """
 
 
 def http_routes() -> str:
