@@ -8,14 +8,17 @@ Source: kernel documentation, admin-guide/cgroup-v2 and cgroup-v1.
 
 from __future__ import annotations
 
+import glob
 import os
 import signal
+import time
 from contextlib import contextmanager
 from typing import Iterator, NamedTuple
 
 from zenkei.agent import processes
 
 NO_GROUP = "subreaper"
+SWEEP_AGE_S = 60.0
 
 
 class Places(NamedTuple):
@@ -169,6 +172,24 @@ class Group:
         """Take the groups away; they must be empty. Who is inside leaves that to its parent."""
         for path in self._folders():
             remove_empty(path)
+
+
+def sweep(places: Places) -> None:
+    """Take away empty groups of trees that are gone, whose warm agent died before it could.
+
+    Young ones stay: one may have been made a moment ago, by another engine, and be empty still.
+    """
+    for place in places:
+        for path in glob.glob(f"{glob.escape(place)}/zenkei-*") if place else ():
+            if time.time() - _made_at(path) > SWEEP_AGE_S:
+                remove_empty(path)
+
+
+def _made_at(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return time.time()
 
 
 def make(path: str) -> bool:

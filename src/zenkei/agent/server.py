@@ -38,6 +38,7 @@ def serve(without: tuple[str, ...] = ()) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     places = groups.find_places(without)
+    groups.sweep(places)
     gc.collect()
     gc.disable()
     gc.freeze()
