@@ -15,7 +15,7 @@ from typing import Final
 from zenkei.envs import signature, uvtext
 from zenkei.envs.child import Children
 from zenkei.envs.person import Person
-from zenkei.model.errors import InternalError
+from zenkei.model.errors import Unavailable
 
 POOL_ENTRIES: Final = 300
 """Below it starting workers costs more than they save."""
@@ -31,7 +31,6 @@ class Uv:
         self._children = children
         self._cache = cache
         self._timeout_s = timeout_s
-        self._program = _find()
 
     def compile(
         self,
@@ -124,7 +123,7 @@ class Uv:
             words += ["--only-binary", ":all:"]
         words += ["--cache-dir", str(self._cache), "--no-python-downloads", "--color", "never"]
         outcome = self._children.run(
-            [self._program, *words],
+            [_find(), *words],
             env=self._person.environment(build=bool(build)),
             cwd=work,
             timeout_s=self._timeout_s,
@@ -136,9 +135,9 @@ class Uv:
 
 
 def _find() -> str:
-    """uv as installed beside zenkei, else on PATH."""
+    """uv as installed beside zenkei, else on PATH; asked for when it is needed, not before."""
     beside = Path(sys.prefix) / "bin" / "uv"
     found = str(beside) if beside.is_file() else shutil.which("uv")
     if not found:
-        raise InternalError("no-uv", "uv is not installed beside zenkei", hint="reinstall zenkei")
+        raise Unavailable("no-uv", "uv is not installed beside zenkei", hint="reinstall zenkei")
     return found
