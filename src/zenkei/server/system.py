@@ -9,10 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 
-log = logging.getLogger(__name__)
+from zenkei.control.lanes import WIDTH
 
-LANES = {"build": 4, "engine": 1, "seal": 1, "wake": 1}
-"""Threads of each lane, as many as the dispatcher has batches of it at the same time."""
+log = logging.getLogger(__name__)
 
 
 class SystemClock:
@@ -63,7 +62,7 @@ class ThreadWorkers:
         with self._lock:
             if lane not in self._lanes:
                 self._lanes[lane] = queue.SimpleQueue()
-                for i in range(LANES.get(lane, 1)):
+                for i in range(WIDTH.get(lane, 1)):
                     name = f"lane-{lane}-{i}"
                     threading.Thread(
                         target=self._run, args=(self._lanes[lane],), name=name, daemon=True
