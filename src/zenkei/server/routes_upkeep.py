@@ -138,7 +138,7 @@ async def fetch_result(
             "to": str(to),
             "files": result.files,
             "size_bytes": result.size_bytes,
-            "left_out": left_out,
+            "left_out": [{"path": out.path, "why": out.why} for out in left_out],
         }
 
     return Json(await in_thread(write))
