@@ -9,6 +9,7 @@ SIGKILL at any instant is safe: rows are committed before anybody is told, effec
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -39,7 +40,7 @@ from zenkei.engines.local.execute import LocalExecute
 from zenkei.engines.local.folders import LocalFolders
 from zenkei.envs.builder import UvBuilder
 from zenkei.model.access import Principal
-from zenkei.model.errors import Denied, InternalError, InvalidInput, ZenkeiError
+from zenkei.model.errors import Denied, InternalError, InvalidInput, Unavailable, ZenkeiError
 from zenkei.ports.store import Store
 from zenkei.server import home as homes
 from zenkei.server import http, journal
@@ -345,6 +346,9 @@ def main(argv: list[str] | None = None) -> int:
 def _told(error: Exception) -> dict[str, Any]:
     from zenkei.api.errors import body_of
 
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        text = "the daemon cannot start: no space left on the disk of its home"
+        error = Unavailable("disk-full", text, hint="free some space there, then try again")
     if not isinstance(error, ZenkeiError):
         error = InternalError(
             "daemon-failed", f"the daemon failed: {type(error).__name__}: {error}"

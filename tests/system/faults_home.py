@@ -206,6 +206,9 @@ class Home:
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         return "\n".join(line for line in lines if f'"level": "{least}"' in line)[-3000:]
 
+    def log_text(self) -> str:
+        return (self.path / "daemon.log").read_text(errors="replace")
+
     # -- requests ----------------------------------------------------------------------------------
 
     def submit(self, command: str, *, key: str = "", **keys: Any) -> str:
@@ -257,10 +260,14 @@ class Home:
     def until_still(self, patience_s: float = PATIENCE_S) -> None:
         """Until no job is unfinished and nothing is left to do."""
 
-        def still() -> bool:
-            return all(row["state"] in ENDED for row in self.rows()) and not self.outbox()
+        def left() -> list[Any]:
+            unfinished = [row for row in self.rows() if row["state"] not in ENDED]
+            return unfinished + self.outbox()
 
-        until(still, "the end of all jobs and an empty outbox", patience_s)
+        try:
+            until(lambda: not left(), "the end of all jobs and an empty outbox", patience_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {left()}\n{self.story()}") from None
 
     def end_checks(self) -> None:
         """After the daemon's clean end: the books agree and nothing of the home runs."""
@@ -318,7 +325,7 @@ def a_home(folder: Path | None = None, **environ: str) -> Iterator[Home]:
         yield home
     finally:
         home.close()
-        if folder is None:
+        if folder is None and not os.environ.get("ZENKEI_TEST_KEEP"):
             shutil.rmtree(place, ignore_errors=True)
 
 

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from tests.system.faults_home import Home, insist
-from zenkei.client.failure import Failure
+from zenkei.client.failure import Disconnected, Failure
 
 LINES = 12
 
@@ -100,6 +100,8 @@ class Load:
             try:
                 return self._home.client.post(f"/v1/jobs/{job}/{verb}")
             except Failure as failure:
+                if failure.code == "job-is-stopping":
+                    raise Disconnected("is to be said again") from None
                 if failure.exit_code == 6:
                     return {}  # over already, held already: a person shrugs
                 raise

@@ -33,6 +33,8 @@ def start(attempt: Attempt) -> int:
         full = any(str(os.strerror(number)) in str(error) for number in FULL)
         status = _DISK_FULL if full else _FAILED
         diary.note(f"{attempt.directory}: staging failed: {error}")
+        # half a copy is of no use, and its space may be what the record of this end needs
+        shutil.rmtree(names.WORK_DIR, ignore_errors=True)
     finally:
         os._exit(status)
 

@@ -30,7 +30,10 @@ from zenkei.ports.trees import Trees
 log = logging.getLogger(__name__)
 
 MOST_TRIES = 5
-"""After as many temporary failures (a full disk) the result is incomplete, with that reason."""
+"""After as many temporary failures the result is incomplete, with that reason."""
+PATIENT = frozenset({"disk-full"})
+"""What is waited for as long as it takes: nothing is wrong with the output."""
+MOST_DELAY_S = 60.0
 
 
 class Sealer:
@@ -64,7 +67,7 @@ class Sealer:
                 result = self._result(attempt, engine_of(effect), last=effect.tries >= MOST_TRIES)
             except (Unavailable, TemporaryEngineError) as error:
                 log.warning("sealing delayed attempt=%s why=%s", attempt, error)
-                later.append((effect.id, 2.0 ** (effect.tries + 1)))
+                later.append((effect.id, min(MOST_DELAY_S, 2.0 ** min(effect.tries + 1, 8))))
                 continue
             sealed[attempt] = (effect, result)
             row = rows.get(attempt.job)
@@ -104,7 +107,7 @@ class Sealer:
         """What cannot be kept is said in the result.
 
         Raises Unavailable or TemporaryEngineError where another try may help, unless it is the
-        last.
+        last; always while the disk is full.
         """
         state, reason = ResultState.SEALED, ""
         output, files, size_bytes = Digest(""), 0, 0
@@ -113,7 +116,8 @@ class Sealer:
             if places:
                 output, files, size_bytes = self._trees.seal(places)
         except (ZenkeiError, EngineError, OSError) as error:
-            if isinstance(error, Unavailable | TemporaryEngineError) and not last:
+            again = isinstance(error, Unavailable | TemporaryEngineError) and not last
+            if again or (isinstance(error, Unavailable) and error.code in PATIENT):
                 raise
             log.warning("result incomplete attempt=%s why=%s", attempt, error)
             state, reason = ResultState.INCOMPLETE, str(error)

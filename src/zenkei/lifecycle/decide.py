@@ -48,6 +48,13 @@ def _hold(job: Job, command: c.Hold, now_us: int) -> tuple[EventBody, ...]:
 
 
 def _unhold(job: Job, command: c.Unhold, _now_us: int) -> tuple[EventBody, ...]:
+    if job.state is JobState.STOPPING and job.stop is _HOLD_STOP.get(command.reason):
+        # silence would leave it held for good, against the last word that was said
+        raise Conflict(
+            "job-is-stopping",
+            f"job {job.id} is still being stopped in order to be held",
+            hint="release it once it is held, in a moment",
+        )
     if job.state is not JobState.HELD or command.reason not in job.holds:
         return ()
     return (e.Unheld(reasons=(command.reason,)),)

@@ -149,6 +149,15 @@ def test_a_hold_of_a_running_job_stops_it_and_keeps_it_held() -> None:
     assert (story.job.state, story.job.holds) == (JobState.HELD, frozenset({HoldReason.USER}))
 
 
+def test_a_hold_is_not_lifted_while_the_job_is_still_being_stopped_for_it() -> None:
+    story = running().do(c.Hold(by="user"))
+    with pytest.raises(Conflict) as refusal:
+        story.do(c.Unhold(reason=HoldReason.USER))
+    assert refusal.value.code == "job-is-stopping"
+    story.do(BADLY, GONE, c.Unhold(reason=HoldReason.USER))
+    assert story.job.state is JobState.PREPARING
+
+
 def test_a_release_without_an_exit_is_a_lost_node_or_launch() -> None:
     assert running().do(GONE).job.stop is StopReason.NODE_LOST
     assert pending().do(START, GONE).job.stop is StopReason.LAUNCH_FAILED
