@@ -148,6 +148,8 @@ _KEY_SUFFIXES: Final = (".pem", ".key", ".crt", ".der", ".asc")
 KEY_BEGINNINGS: Final = (b"-----BEGIN ", b"PuTTY-User-Key-File")
 _ENV_SAMPLES: Final = (".example", ".sample", ".template", ".dist")
 ENVIRONMENT_MARKS: Final = ("pyvenv.cfg", "conda-meta")
+# both stand in every home of zenkei, also in one that was made under another ZENKEI_HOME
+HOME_MARKS: Final = ("state.lock", "db.sqlite3")
 
 
 def directory_left_out(name: str) -> str:

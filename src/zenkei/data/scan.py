@@ -96,7 +96,8 @@ class CodeChoice:
             why = "a virtual environment; say what it needs in `env`"
         if not why:
             info = os.fstat(descriptor)
-            if (info.st_dev, info.st_ino) in self._homes:
+            is_home = all(mark in names for mark in ignore.HOME_MARKS)
+            if is_home or (info.st_dev, info.st_ino) in self._homes:
                 why = "zenkei's own state"
         if not why:
             return True

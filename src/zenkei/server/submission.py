@@ -17,7 +17,7 @@ from zenkei import spec as specs
 from zenkei.api.requests import Flags
 from zenkei.model.access import Principal
 from zenkei.model.data import Digest
-from zenkei.model.errors import InvalidInput, Problem
+from zenkei.model.errors import InvalidInput, NotFound, Problem
 from zenkei.model.ids import WHOLE, JobId
 from zenkei.model.job import JobSpec
 from zenkei.ports.trees import Snapshot
@@ -80,6 +80,7 @@ def submit(services: Services, who: Principal, ask: Ask, say: Callable[[str], No
     """Blocks until the jobs are durable. say: what takes long. Raises ZenkeiError."""
     folder = source_folder(ask.source) if ask.source else ""
     parsed = _parse(ask, folder)
+    _find_secrets(services, parsed)
     code, source, warnings = Digest(""), Digest(""), []
     if folder and parsed.code.enabled and ask.is_home:
         warnings.append(HOME_WARNING)
@@ -106,6 +107,22 @@ def _parse(ask: Ask, folder: str) -> JobSpec:
         )
         raise InvalidInput("bad-request", problems[0].message, problems=problems) from None
     return specs.from_flags({**wish.flags, "command": wish.command}, read=read)
+
+
+def _find_secrets(services: Services, parsed: JobSpec) -> None:
+    """Raises NotFound. A launch would find it too, and try again for minutes for nothing."""
+    if not parsed.secrets:
+        return
+    kept = services.keeping.secrets.names(parsed.project)
+    missing = sorted({use.name for use in parsed.secrets} - set(kept))
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        raise NotFound(
+            "no-such-secret",
+            f"project `{parsed.project}` has no secret {names}",
+            hint=f"`zenkei secret set {missing[0]} --project {parsed.project}` reads it from "
+            "standard input",
+        )
 
 
 def _warnings(snapshot: Snapshot) -> list[str]:

@@ -127,6 +127,16 @@ def test_zenkeis_own_home_does_not_travel(write: Write):
     assert out(snapshot) == {"state": "zenkei's own state"}
 
 
+def test_a_home_that_is_not_the_one_in_use_does_not_travel(trees: DirectoryTrees, write: Write):
+    root = write(
+        {"a": "x", "old/state.lock": "", "old/db.sqlite3": "x", "own/state.lock": "", "own/b": "x"}
+    )
+    (root / "old" / "python").symlink_to("/etc/passwd")
+    snapshot = trees.snapshot(root, CodeRequest())
+    assert paths(trees, snapshot) == {"a", "own/state.lock", "own/b"}
+    assert out(snapshot) == {"old": "zenkei's own state"}
+
+
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../x", "../in/../.."])
 def test_a_link_out_of_the_tree_is_refused_by_name(
     trees: DirectoryTrees, write: Write, target: str

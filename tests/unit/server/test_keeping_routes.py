@@ -96,6 +96,18 @@ def test_a_secret_is_set_named_and_removed_and_never_shown(place):
     assert place.client.get("/v1/secrets", project="p")["names"] == []
 
 
+def test_a_job_whose_secret_is_not_set_is_refused_before_it_exists(place):
+    job = b"command: echo\nsecrets: [KEY, OTHER]\n"
+    place.client.put("/v1/secrets/OTHER", b"value")
+    refusal = refused(place.client.post, "/v1/jobs", job)
+    assert (refusal.code, refusal.exit_code) == ("no-such-secret", 4)
+    assert "`KEY`" in refusal.message
+    assert "OTHER" not in refusal.message
+    assert place.client.get("/v1/jobs")["jobs"] == []
+    place.client.put("/v1/secrets/KEY", b"value")
+    assert place.client.post("/v1/jobs", job)["id"] == "1"
+
+
 def test_who_is_no_operator_keeps_no_secrets(short_tmp):
     place = Place(short_tmp)
     stranger = Principal(name="bob", uid=1001)
