@@ -44,6 +44,7 @@ from zenkei.model.errors import Denied, InternalError, InvalidInput, Unavailable
 from zenkei.ports.store import Store
 from zenkei.server import home as homes
 from zenkei.server import http, journal
+from zenkei.server.caretaking import DailyCopies, refuse_lost_history
 from zenkei.server.health import Health, disk_guard
 from zenkei.server.keeping import Keeping
 from zenkei.server.listening import Listener
@@ -71,6 +72,7 @@ class Plant:
     services: Services
     thread: threading.Thread
     stopping: threading.Event
+    copies: DailyCopies | None
 
     def start(self) -> None:
         """The controller begins; nodes are entered first, so that the first plan sees them."""
@@ -78,8 +80,12 @@ class Plant:
         enter_nodes(self.store, self.engine.cluster, self.engine.inventory(), is_start=True)
         self.controller.register_nodes()
         self.thread.start()
+        if self.copies is not None:
+            self.copies.start()
 
     def close(self) -> None:
+        if self.copies is not None:
+            self.copies.stop()
         self.stopping.set()
         self.controller.wake()
         if self.thread.is_alive():
@@ -146,6 +152,7 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
         services=services,
         thread=threading.Thread(target=plane.controller.run, args=(stopping,), name="controller"),
         stopping=stopping,
+        copies=None if settings.database else DailyCopies(parts.store, home / "backups"),
     )
 
 
@@ -168,7 +175,12 @@ def _adapters(settings: Settings) -> Adapters:
     clock = SystemClock()
     family = f"{owner_record()['host']}:{home}:"
     owner = f"{family}{os.getpid()}-{clock.now_us()}"
+    ran = LocalFolders(home).jobs()
+    if not settings.database:
+        refuse_lost_history(home / "db.sqlite3", ran)
     store = SqlStore(settings.database_url, owner=owner, backups_dir=home / "backups")
+    # after a copy was put back: what ran since then has its place in the home, and keeps it
+    store.continue_after(max((job.number for job in ran), default=0))
     # this home is ours now, so earlier owners are dead: what they left is not waited for
     store.inherit(family)
     blobs = DirectoryBlobs(home / "blobs")

@@ -28,7 +28,7 @@ class LocalFolders:
 
     def jobs(self) -> tuple[JobId, ...]:
         found = []
-        for name in os.listdir(self._layout.attempts):
+        for name in os.listdir(self._layout.attempts) if self._layout.attempts.exists() else ():
             try:
                 found.append(JobId.parse(name))
             except InvalidInput:

@@ -1,6 +1,6 @@
 """Forget, copy and check a database. Called by the composition root and `zenkei doctor`.
 
-`check` and `backup` read while others write; `forget` and `inherit` write like any other.
+`check` and `backup` read while others write; the others write like any unit.
 """
 
 from __future__ import annotations
@@ -88,6 +88,13 @@ class SqlMaintenance:
             theirs = t.outbox.c.owner.startswith(owners, autoescape=True)
             freed = update(t.outbox).where(theirs).values(leased_until_us=0)
             return connection.execute(freed).rowcount
+
+    def continue_after(self, number: int) -> None:
+        """Give no job a number up to `number`: they are taken, whatever an old copy knows."""
+        with self._database.writing() as connection:
+            self._database.counters(connection, lock=True)
+            behind = t.counters.c.number < number
+            connection.execute(update(t.counters).where(behind).values(number=number))
 
     def check(self) -> list[str]:
         with self._database.reading() as connection:
