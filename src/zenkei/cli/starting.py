@@ -81,7 +81,15 @@ def _spawn(home: str, deadline: float) -> dict[str, Any]:
     read, write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        raise Failure(
+            "no-process",
+            f"the daemon cannot be started: {error.strerror}",
+            hint="this machine, or your user, has too many processes just now: try again",
+            exit_code=75,
+        ) from error
     if child == 0:
         try:
             _become_daemon(home, write)
