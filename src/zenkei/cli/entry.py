@@ -43,18 +43,12 @@ def main(argv: list[str] | None = None) -> int:
     """Do what `argv` says; returns the exit code. Nothing but SystemExit leaves it."""
     args = sys.argv[1:] if argv is None else argv
     verb = HIDDEN.get(args[0], args[0]) if args else "help"
-    if verb == "version":
-        return _version(args[1:])
-    if verb == "help":
-        return _help()
     if verb == "_complete":
         from zenkei.cli.complete import complete
 
         return complete(args[1:])
     try:
-        if verb not in VERBS:
-            return _unknown(verb)
-        return _call(verb, args[1:])
+        return _do(verb, args[1:])
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -65,13 +59,24 @@ def main(argv: list[str] | None = None) -> int:
         return errors.report(error, as_json=_wants_json(args))
 
 
+def _do(verb: str, args: list[str]) -> int:
+    if verb == "version":
+        code = _version(args)
+    elif verb != "help":
+        code = _call(verb, args) if verb in VERBS else _unknown(verb)
+    elif args and not args[0].startswith("-"):  # `zenkei help run`
+        return _do(args[0], ["--help"]) if args[0] not in ("help", "version") else _help()
+    else:
+        code = _help()
+    sys.stdout.flush()
+    return code
+
+
 def _call(verb: str, args: list[str]) -> int:
     from importlib import import_module
 
     module, function, _help_line = VERBS[verb]
-    code = getattr(import_module(f"zenkei.cli.{module}"), function)(args)
-    sys.stdout.flush()
-    return int(code)
+    return int(getattr(import_module(f"zenkei.cli.{module}"), function)(args))
 
 
 def _wants_json(args: list[str]) -> bool:

@@ -9,6 +9,7 @@ Takes the client's Failure and the tree of `model.errors` alike: both have the s
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from typing import Any
@@ -18,6 +19,8 @@ from zenkei.cli.render import clean
 
 def report(error: Exception, *, as_json: bool) -> int:
     """Print an error; returns the exit code of the process."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return _no_space(error)
     if not hasattr(error, "exit_code"):
         return _defect(error, as_json=as_json)
     code = int(error.exit_code)
@@ -58,6 +61,14 @@ def _say(problem: dict[str, Any]) -> None:
     print(f"error: {clean(str(problem.get('message', '')))}{clean(place)}", file=sys.stderr)
     if problem.get("hint"):
         print(f"hint: {clean(str(problem['hint']))}", file=sys.stderr)
+
+
+def _no_space(error: OSError) -> int:
+    """Nothing more can be written where the output goes: always in words, never on stdout."""
+    where = f" ({error.filename})" if error.filename else ""
+    message = f"the output cannot be written: {error.strerror}{where}"
+    _say({"message": message, "hint": "free some space, or write elsewhere; jobs are not touched"})
+    return 75
 
 
 def _defect(error: Exception, *, as_json: bool) -> int:

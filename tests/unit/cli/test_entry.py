@@ -20,6 +20,24 @@ def test_a_misspelled_verb_is_met_with_the_nearest(capsys):
     assert "did you mean `run`" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["version"], ["help"], ["schema"], ["version", "--json"]])
+def test_output_that_nobody_can_take_is_told_in_words(words):
+    command = [sys.executable, "-m", "zenkei.cli.entry", *words]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 75
+    assert done.stderr.startswith("error: the output cannot be written: No space left on device\n")
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_help_about_a_verb_is_the_verbs_own(capsys):
+    with pytest.raises(SystemExit):
+        entry.main(["help", "cancel"])
+    assert capsys.readouterr().out.startswith("usage: zenkei cancel ")
+    assert entry.main(["help", "cancle"]) == 2
+    assert "did you mean `cancel`" in capsys.readouterr().err
+
+
 def test_help_lists_every_verb(capsys):
     assert entry.main([]) == 0
     shown = capsys.readouterr().out
