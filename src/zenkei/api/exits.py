@@ -46,8 +46,8 @@ def exit_of(job: Job) -> ExitView | None:
         return ExitView(code=CANCELLED, by="zenkei", text="cancelled")
     if job.stop is None:
         if job.failure is FailureClass.INFRASTRUCTURE:
-            return ExitView(code=LOST, by="zenkei", text="could not be prepared")
-        return ExitView(code=REFUSED, by="zenkei", text="could not be prepared")
+            return ExitView(code=LOST, by="zenkei", text="never started")
+        return ExitView(code=REFUSED, by="zenkei", text="never started")
     return _failed(job, job.stop)
 
 

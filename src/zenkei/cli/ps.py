@@ -58,10 +58,17 @@ def _why(row: Row) -> str:
     if row["state"] == "held":
         return "held by " + ", ".join(row["holds"])
     if row["exit"] is not None:
-        return "" if row["state"] == "succeeded" else str(row["exit"]["text"])
+        if row["state"] == "succeeded":
+            return ""
+        never = row["attempt"] == 0 and row.get("message")
+        return _short(row["message"].partition("\n")[0] if never else str(row["exit"]["text"]))
     text = row.get("reason") or ""
     if row["attempt"] > 1:
         text = f"attempt {row['attempt']}" + (f"; {text}" if text else "")
+    return _short(text)
+
+
+def _short(text: str) -> str:
     return text if len(text) <= MOST_REASON else text[: MOST_REASON - 1] + "…"
 
 

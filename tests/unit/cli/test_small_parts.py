@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from zenkei.cli import complete, describing, du, events, explain, helping, metrics, nodes, prune
+from zenkei.cli import complete, describing, du, events, explain, helping, metrics, nodes, prune, ps
 from zenkei.cli.entry import VERBS
 from zenkei.cli.nouns import act
 from zenkei.client.failure import Failure
@@ -172,3 +172,16 @@ def test_a_waiting_job_that_no_plan_has_seen_is_explained_too():
 @pytest.mark.parametrize(("value", "text"), [("nan", "nan"), (None, "-"), (0.1234567, "0.123457")])
 def test_numbers_of_metrics_are_short(value, text):
     assert metrics._number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("attempt", "message", "why"),
+    [
+        (0, "job 4.1, which it waited for, failed\nmore", "job 4.1, which it waited for, failed"),
+        (0, "", "never started"),
+        (1, "of an attempt", "never started"),
+    ],
+)
+def test_a_job_that_never_started_is_listed_with_what_kept_it(attempt, message, why):
+    row = {"state": "failed", "attempt": attempt, "message": message}
+    assert ps._why(row | {"exit": {"code": 2, "text": "never started"}}) == why
