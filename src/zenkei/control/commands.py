@@ -137,7 +137,10 @@ class Commands:
     def _each(
         self, principal: Principal, job: JobId, command: Callable[[Job], c.Command]
     ) -> tuple[Job, ...]:
-        """One unit over a job or all members of a submission; refuses if none can be changed."""
+        """One unit over a job or all members of a submission.
+
+        Members that are over are passed by; refuses if all are, or one that is not says no.
+        """
 
         def decide(view: View) -> tuple[Changes, tuple[Job, ...]]:
             rows = view.members(job.number) if job.member == WHOLE else _one(view.job(job))
@@ -147,6 +150,8 @@ class Commands:
                 try:
                     after.append(draft.advance(row.id, command(row)))
                 except Conflict as conflict:
+                    if not row.state.terminal:
+                        raise
                     refused = conflict
                     after.append(row)
             if refused is not None and all(row.state.terminal for row in rows):

@@ -104,6 +104,18 @@ def test_a_held_job_waits_until_it_is_released_and_then_runs_again() -> None:
     assert (plant.state(job), plant.row(job).attempt) == (JobState.RUNNING, 2)
 
 
+def test_a_release_in_the_middle_of_a_hold_is_refused_and_not_forgotten() -> None:
+    plant = Plant(program=never_ends)
+    job = plant.run(HELLO)
+    plant.commands.hold(ALICE, job)
+    with pytest.raises(Conflict, match="still being stopped"):
+        plant.commands.release(ALICE, job)
+    plant.settle()
+    plant.commands.release(ALICE, job)
+    plant.settle()
+    assert plant.state(job) is JobState.RUNNING
+
+
 def test_a_failure_is_retried_after_its_delay_and_ends_with_its_cause() -> None:
     plant = Plant(program=fail)
     policy = RetryPolicy(limit=1, backoff_s=60.0)
