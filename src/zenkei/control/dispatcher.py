@@ -29,7 +29,7 @@ from zenkei.model.errors import (
 )
 from zenkei.model.event import Effect, EffectKind
 from zenkei.model.ids import AttemptId
-from zenkei.model.job import Exit, StopReason
+from zenkei.model.job import Exit, JobState, StopReason
 from zenkei.ports.engine import Engine, StopAttempt
 from zenkei.ports.store import Changes, Reads, Store, Unit, View
 from zenkei.ports.system import Workers
@@ -107,7 +107,7 @@ class Dispatcher:
         """Stops go before launches: the engine then never starts what is already unwanted."""
         done: list[Effect] = []
         later: list[tuple[Effect, float]] = []
-        failed: list[tuple[Effect, str]] = []
+        failed: list[tuple[Effect, str, bool]] = []
         launches = [e for e in effects if e.kind is EffectKind.LAUNCH]
         orders = launch_orders(self._store, self._specs, [_attempt(e) for e in launches])
         for effect in sorted(effects, key=lambda e: (e.kind is EffectKind.LAUNCH, e.id)):
@@ -124,18 +124,18 @@ class Dispatcher:
                 done.append(effect)
             except TemporaryEngineError as error:
                 if effect.kind is EffectKind.LAUNCH and effect.tries >= MOST_TRIES:
-                    failed.append((effect, str(error)))
+                    failed.append((effect, str(error), False))
                 else:
                     later.append((effect, error.delay_s))
             except PermanentEngineError as error:
                 if effect.kind is EffectKind.LAUNCH:
-                    failed.append((effect, str(error)))
+                    failed.append((effect, str(error), True))
                 else:
                     log.error("effect refused key=%s error=%s", effect.key, error)
                     done.append(effect)
         self._finish(done=done, later=later)
-        for effect, why in failed:
-            self._launch_failed(effect, why)
+        for effect, why, for_good in failed:
+            self._launch_failed(effect, why, for_good=for_good)
 
     def _stop(self, effect: Effect) -> None:
         reason = effect.reason or StopReason.USER_CANCEL
@@ -149,8 +149,11 @@ class Dispatcher:
             return self._engines[allocation.cluster]
         raise PermanentEngineError(f"attempt {_attempt(effect)} holds nothing on any cluster")
 
-    def _launch_failed(self, effect: Effect, why: str) -> None:
-        """Nothing was started (the engine said so): the attempt is exited and released."""
+    def _launch_failed(self, effect: Effect, why: str, *, for_good: bool) -> None:
+        """Nothing was started (the engine said so): the attempt is exited and released.
+
+        for_good: trying again cannot help (a secret is gone), so the job does not come back.
+        """
         exit_ = Exit(detail=why)
         number = effect.attempt
 
@@ -162,7 +165,9 @@ class Dispatcher:
                 report = c.ReportExited(attempt=number, reason=failed, exit=exit_)
                 draft.advance(effect.job, report)
                 released = c.ReportReleased(attempt=number, policy=policy, proof="never launched")
-                draft.advance(effect.job, released)
+                row = draft.advance(effect.job, released)
+                if for_good and row.state is JobState.PENDING:
+                    draft.advance(effect.job, c.Reject(message=f"it cannot be started: {why}"))
             except (Stale, Conflict, NotFound) as over:
                 log.info("launch failure dropped key=%s why=%s", effect.key, over)
             changes = draft.finish()

@@ -8,7 +8,12 @@ import pytest
 
 from tests.plant import ALICE, BOB, ROOT, Plant, never_ends, node
 from zenkei.model.data import ResultState
-from zenkei.model.errors import Conflict, NotFound
+from zenkei.model.errors import (
+    Conflict,
+    NotFound,
+    PermanentEngineError,
+    TemporaryEngineError,
+)
 from zenkei.model.event import Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import (
@@ -253,3 +258,35 @@ def test_the_last_job_is_the_callers_own() -> None:
     assert plant.queries.resolve(ALICE, "-") == job
     with pytest.raises(NotFound, match="no job yet"):
         plant.queries.resolve(ROOT, "-")
+
+
+def test_a_launch_that_can_never_succeed_ends_the_job_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plant = Plant()
+
+    def refuse(order: LaunchOrder) -> None:
+        raise PermanentEngineError("secret TOKEN is not set")
+
+    monkeypatch.setattr(plant.engine, "launch", refuse)
+    row = plant.row(plant.run(HELLO))
+    assert (row.state, row.attempt) == (JobState.FAILED, 1)
+    assert "secret TOKEN is not set" in row.message
+    assert plant.store.allocations() == ()
+
+
+def test_a_launch_that_fails_for_a_while_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant, tries = Plant(), []
+    launch = plant.engine.launch
+
+    def stumble(order: LaunchOrder) -> None:
+        tries.append(order)
+        if len(tries) < 3:
+            raise TemporaryEngineError("not now", delay_s=1.0)
+        launch(order)
+
+    monkeypatch.setattr(plant.engine, "launch", stumble)
+    job = plant.run(HELLO)
+    for _ in range(4):
+        plant.settle(6)
+    assert (plant.state(job), plant.row(job).attempt, len(tries)) == (JobState.SUCCEEDED, 1, 3)
