@@ -86,7 +86,8 @@ class Controller:
                 log.exception("controller step failed")
                 due_us = self._clock.now_us() + 1_000_000
             sleep_us = self.due_us(due_us) - self._clock.now_us()
-            self._flag.wait(max(0.0, sleep_us / 1e6))
+            # the clock may be set back meanwhile: never longer than the searches are apart
+            self._flag.wait(min(CLAIM_S, max(0.0, sleep_us / 1e6)))
 
     def wake(self) -> None:
         """Something happened: step again soon. From any thread."""
@@ -115,7 +116,8 @@ class Controller:
 
     def _claim(self) -> None:
         now_us = self._clock.now_us()
-        if now_us >= self._next_claim_us:
+        # a clock that was set back must not put the search off until it has caught up
+        if not self._next_claim_us - int(CLAIM_S * 1e6) <= now_us < self._next_claim_us:
             self._next_claim_us = now_us + int(CLAIM_S * 1e6)
             self._dispatcher.claim()
 

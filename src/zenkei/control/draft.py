@@ -40,7 +40,7 @@ class Draft:
     def advance(self, job: JobId, command: Command) -> Job:
         """Let `command` happen to a job; returns the row after it. Raises Conflict or Stale."""
         row = self.job(job)
-        for body in decide(row, command, self.view.now_us):
+        for body in decide(row, command, self.view.clock_us):
             row = self.record(row, job, body)
         return row
 

@@ -15,7 +15,8 @@ Promises of every implementation (one conformance suite, `tests/conformance/stor
 - `seq` is handed out in commit order: a reader who has seen seq n never misses one below n. A
   change of nodes takes one too, without an event: seq may have gaps.
 - `View.now_us` is the database's clock, the same for all controllers, and never runs backwards
-  from one commit to the next; effect leases use it too.
+  from one commit to the next. `View.clock_us` is that clock as it is, set back or not: retry
+  delays, leases and what is put back run by it, so that a wrong hour once stops nobody for days.
 - An allocation that would not fit beside those already there is the caller's mistake; the store
   refuses two rows for the same (attempt, node). Releasing what is not held changes nothing.
 - Listeners hear of a commit before the futures of its units have values.
@@ -55,7 +56,11 @@ class View(Protocol):
 
     @property
     def now_us(self) -> int:
-        """The database's clock at the start of the transaction, microseconds UTC."""
+        """When what this unit says happens; microseconds UTC, never before what was said earlier."""
+
+    @property
+    def clock_us(self) -> int:
+        """The database's clock at the start of the transaction."""
 
     def job(self, job: JobId) -> Job | None: ...
 

@@ -74,7 +74,7 @@ class MemoryStore:
 
     def claim(self, *, owner: str, limit: int, lease_s: float) -> tuple[Effect, ...]:
         with self.tables.lock:
-            now_us = max(self._clock(), self.tables.counters.at_us)
+            now_us = self._clock()
             due = [
                 row
                 for row in self.tables.outbox.values()

@@ -172,7 +172,7 @@ def _write_outbox(tables: Tables, writes: WriteSet, owner: str, lease_us: int) -
         if key not in tables.outbox_keys:
             tables.outbox_keys[key] = effect.id
             tables.outbox[effect.id] = OutboxRow(
-                effect=effect, owner=owner, leased_until_us=writes.now_us + lease_us
+                effect=effect, owner=owner, leased_until_us=writes.clock_us + lease_us
             )
             inserted.append(effect)
     return inserted

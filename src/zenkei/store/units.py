@@ -79,7 +79,8 @@ class WriteSet:
     """What a batch writes, in the order of these fields: `done` before `effects`.
 
     In that order an effect that comes back in the batch that ends its namesake is kept. job_seq:
-    seq of each job's last event. node_seq: the seq of node changes, 0 without any.
+    seq of each job's last event. node_seq: the seq of node changes, 0 without any. now_us: of the
+    facts, clock_us: by which leases run (see `ports.store.View`).
     """
 
     now_us: int
@@ -91,6 +92,7 @@ class WriteSet:
     events: list[Event] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     later: list[tuple[int, int]] = field(default_factory=list)
+    clock_us: int = 0
     effects: dict[str, Effect] = field(default_factory=dict)
     allocated: dict[AttemptId, Allocation] = field(default_factory=dict)
     usage: list[Usage] = field(default_factory=list)
@@ -158,6 +160,8 @@ class Batch:
     def __init__(self, rows: RowSource, counters: Counters, clock_us: int) -> None:
         # a clock that is set back must not order later facts before earlier ones
         self.now_us = max(clock_us, counters.at_us)
+        # but what waits for a time waits by the clock: else it would wait until that has caught up
+        self.clock_us = clock_us
         self._rows = rows
         self._jobs: dict[JobId, Job] = {}
         self._members: dict[int, set[JobId]] = {}
@@ -165,7 +169,9 @@ class Batch:
         self._held: dict[AttemptId, Allocation] = {}
         self._on: dict[str, dict[AttemptId, Allocation]] = {}
         self._requests: dict[RequestKey, tuple[int, str]] = {}
-        self.writes = WriteSet(now_us=self.now_us, before=counters, after=replace(counters))
+        self.writes = WriteSet(
+            now_us=self.now_us, clock_us=clock_us, before=counters, after=replace(counters)
+        )
 
     def decide(self, batch: Sequence[Pending]) -> WriteSet:
         """Decide all units in order; a failed one has its error and no changes."""
@@ -269,7 +275,7 @@ class Batch:
                 after.effect += 1
                 writes.effects[effect.key] = _numbered(effect, after.effect)
         writes.done.extend(changes.done)
-        writes.later.extend((i, self.now_us + int(delay * 1e6)) for i, delay in changes.later)
+        writes.later.extend((i, self.clock_us + int(delay * 1e6)) for i, delay in changes.later)
         for allocation in changes.allocated:
             writes.allocated[allocation.attempt] = allocation
             self._hold(allocation)
@@ -371,6 +377,10 @@ class UnitView:
     @property
     def now_us(self) -> int:
         return self._batch.now_us
+
+    @property
+    def clock_us(self) -> int:
+        return self._batch.clock_us
 
     def job(self, job: JobId) -> Job | None:
         if job not in self._jobs and job.number not in self._reads.submissions:

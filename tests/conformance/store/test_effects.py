@@ -118,3 +118,14 @@ def test_the_preparation_of_an_array_is_one_effect(store):
     ids = submit(store, members=4)
     assert [effect.job for effect in heard] == [JobId(ids[0].number)]
     assert store.check() == []
+
+
+def test_a_clock_that_is_set_back_does_not_put_off_what_waits(world, store):
+    heard = effects_of(store)
+    submit(store)
+    world.clock.forward(-3 * 86400)
+    put(store, Changes(later=[(heard[0].id, 5.0)]))
+    other = world.open("b")
+    assert claim(other) == ()
+    world.clock.forward(5)
+    assert [effect.id for effect in claim(other)] == [heard[0].id]

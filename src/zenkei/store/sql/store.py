@@ -106,8 +106,8 @@ class SqlStore(SqlQueries, SqlMaintenance):
         return tuple(decode_effect(*row) for row in sorted(tuple(row) for row in claimed))
 
     def _now_us(self, connection: Connection) -> int:
-        _, _, _, at_us, now_us = self._database.counters(connection)
-        return int(max(at_us, self._clock() if self._clock else now_us))
+        *_, now_us = self._database.counters(connection)
+        return int(self._clock() if self._clock else now_us)
 
 
 def _due(now_us: int) -> ColumnElement[bool]:

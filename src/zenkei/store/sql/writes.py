@@ -167,7 +167,7 @@ def _write_outbox(
         _LATER.run(connection, j=pack([row]))
     if not writes.effects:
         return []
-    until_us = writes.now_us + lease_us
+    until_us = writes.clock_us + lease_us
     effects = [
         (e.id, column(e.key), e.job.key, encode_effect(e), 0, owner, until_us, 0)
         for e in writes.effects.values()
