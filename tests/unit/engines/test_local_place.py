@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.test_old_python import old_python
-from zenkei.engines.local import gpus, nodes, shipping
+from zenkei.engines.local import facts, gpus, nodes, shipping
 from zenkei.engines.local.devices import DeviceWatch
 from zenkei.engines.local.layout import WAKE_FROM_NODE, Layout
 from zenkei.engines.local.nodes import NodesConfig
@@ -21,6 +22,21 @@ from zenkei.model.errors import InvalidInput
 from zenkei.model.ids import AttemptId
 from zenkei.model.resources import Device
 from zenkei.protocol import launch, logs, names, records, wire
+
+NVML = """
+class NVMLError(Exception): pass
+class memory: total = 5
+def nvmlInit(): pass
+def nvmlDeviceGetCount(): return 1
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetComputeRunningProcesses(handle): return []
+def nvmlDeviceGetName(handle): return "NVIDIA H200"
+def nvmlDeviceGetUUID(handle): return b"GPU-1"
+def nvmlDeviceGetMemoryInfo(handle): return memory
+def nvmlSystemGetDriverVersion(): return b"550.54.15"
+def nvmlSystemGetCudaDriverVersion_v2(): return 12040
+"""
+"""The part of NVML's Python that the probe asks, of a machine with one GPU."""
 
 
 def test_declared_nodes_have_addresses_and_devices_of_their_own_and_are_labelled(tmp_path):
@@ -54,6 +70,33 @@ def test_this_machine_is_measured(tmp_path):
         0 < node.capacity.memory_bytes <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     )
     assert not node.virtual
+    assert node.labels["kernel"] == os.uname().release
+    assert node.labels["python"] == platform.python_version()
+    assert {"cpu_model", "kernel", "os", "python"} <= set(node.labels)
+
+
+def test_a_declared_node_says_what_machine_it_is_part_of(tmp_path):
+    [node] = nodes.declared(NodesConfig(nodes=1, gpus_per_node=1), "boot", tmp_path)
+    assert node.labels == {**facts.of_machine(), "virtual": "true"}
+
+
+def test_facts_of_a_machine_are_short_and_harmless(tmp_path, monkeypatch):
+    release, cpu = tmp_path / "os-release", tmp_path / "cpuinfo"
+    release.write_bytes(b'NAME=x\nPRETTY_NAME="Deb\x1b[31m\xffian  12"\n')
+    cpu.write_text("processor\t: 0\nmodel name\t: " + "A" * 500 + "\nmodel name\t: B\n")
+    monkeypatch.setattr(facts, "OS_RELEASE", release)
+    monkeypatch.setattr(facts, "CPU_INFO", cpu)
+    found = facts.of_machine()
+    assert found["os"] == "Deb [31m ian 12"
+    assert found["cpu_model"] == "A" * facts.MAX_CHARS
+
+
+def test_a_machine_that_does_not_tell_is_named_by_what_the_kernel_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(facts, "OS_RELEASE", tmp_path / "none")
+    monkeypatch.setattr(facts, "CPU_INFO", tmp_path / "none")
+    found = facts.of_machine()
+    assert (found["os"], found["cpu_model"]) == (os.uname().sysname, os.uname().machine)
+    assert facts.known({"driver": "", "cuda": "12.4"}) == {"cuda": "12.4"}
 
 
 def test_a_driver_that_hangs_or_fails_means_no_gpus(monkeypatch):
@@ -71,6 +114,20 @@ def test_gpus_are_named_by_model_and_blocked_if_somebody_else_uses_them(monkeypa
     monkeypatch.setattr(gpus, "_PROBE", both)
     free, used = gpus.probe()
     assert (free.device.kind, free.foreign, used.foreign) == ("h200", False, True)
+    assert (free.driver, free.cuda) == ("", ""), "an old library may not tell"
+
+
+def test_the_versions_of_driver_and_cuda_are_labels(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    library = tmp_path / "pynvml.py"
+    library.write_text(NVML, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    [node] = nodes.measured("boot", tmp_path)
+    assert (node.labels["driver"], node.labels["cuda"]) == ("550.54.15", "12.4")
+    library.write_text(NVML + "def nvmlSystemGetCudaDriverVersion_v2(): raise NVMLError\n")
+    [node] = nodes.measured("boot", tmp_path)
+    assert node.labels["driver"] == "550.54.15"
+    assert "cuda" not in node.labels
 
 
 def test_a_device_that_somebody_else_takes_is_reported_once(tmp_path):

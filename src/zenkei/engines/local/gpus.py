@@ -20,7 +20,16 @@ import json, sys
 import pynvml as nvml
 def text(value):
     return value.decode() if isinstance(value, bytes) else value
+def version(ask):
+    try:
+        return text(ask())
+    except nvml.NVMLError:
+        return ""
+def cuda():
+    number = nvml.nvmlSystemGetCudaDriverVersion_v2()
+    return "%d.%d" % (number // 1000, number % 1000 // 10)
 nvml.nvmlInit()
+versions = {"driver": version(nvml.nvmlSystemGetDriverVersion), "cuda": version(cuda)}
 found = []
 for index in range(nvml.nvmlDeviceGetCount()):
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -30,17 +39,22 @@ for index in range(nvml.nvmlDeviceGetCount()):
         pids = []
     found.append({"index": index, "kind": text(nvml.nvmlDeviceGetName(handle)),
         "uuid": text(nvml.nvmlDeviceGetUUID(handle)),
-        "memory": nvml.nvmlDeviceGetMemoryInfo(handle).total, "pids": pids})
+        "memory": nvml.nvmlDeviceGetMemoryInfo(handle).total, "pids": pids, **versions})
 json.dump(found, sys.stdout)
 """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
-    """foreign: processes that are no job of ours use it."""
+    """foreign: processes that are no job of ours use it.
+
+    driver, cuda: versions of the driver and of the newest CUDA that it runs; empty if not known.
+    """
 
     device: Device
     foreign: bool
+    driver: str = ""
+    cuda: str = ""
 
 
 def probe() -> tuple[Gpu, ...]:
@@ -68,7 +82,12 @@ def _gpu(row: dict[str, object]) -> Gpu:
         uuid=str(row["uuid"]),
         memory_bytes=int(str(row["memory"])),
     )
-    return Gpu(device=device, foreign=any(not _is_ours(int(pid)) for pid in pids))
+    return Gpu(
+        device=device,
+        foreign=any(not _is_ours(int(pid)) for pid in pids),
+        driver=str(row.get("driver", "")),
+        cuda=str(row.get("cuda", "")),
+    )
 
 
 def kind_of(name: str) -> str:

@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zenkei.engines.local import gpus
+from zenkei.engines.local import facts, gpus
 from zenkei.model.cluster import Node
 from zenkei.model.errors import InvalidInput
 from zenkei.model.resources import Capacity, Device
@@ -81,7 +81,7 @@ class NodesConfig:
 
 
 def declared(config: NodesConfig, boot_id: str, tmp: Path) -> tuple[Node, ...]:
-    """Virtual nodes, labelled as such."""
+    """Virtual nodes, labelled as such: their sizes are declared, the other labels are true."""
     devices = tuple(Device(index=i, kind=VIRTUAL_KIND) for i in range(config.gpus_per_node))
     capacity = Capacity(
         cpu_milli=round(config.cpus_per_node * 1000),
@@ -89,13 +89,14 @@ def declared(config: NodesConfig, boot_id: str, tmp: Path) -> tuple[Node, ...]:
         tmp_bytes=shutil.disk_usage(tmp).free,
         devices=devices,
     )
+    labels = {**facts.of_machine(), "virtual": "true"}
     return tuple(
         Node(
             name=f"node-{k}",
             cluster=CLUSTER,
             capacity=capacity,
             address=config.addresses.get(f"node-{k}", f"127.0.1.{k}"),
-            labels={"virtual": "true"},
+            labels=labels,
             boot_id=boot_id,
             virtual=True,
         )
@@ -113,7 +114,11 @@ def measured(boot_id: str, tmp: Path) -> tuple[Node, ...]:
         devices=tuple(gpu.device for gpu in found),
     )
     foreign = tuple(gpu.device.index for gpu in found if gpu.foreign)
-    labels = {"gpus-in-foreign-use": ",".join(map(str, foreign))} if foreign else {}
+    labels = facts.of_machine()
+    if found:
+        labels |= facts.known({"driver": found[0].driver, "cuda": found[0].cuda})
+    if foreign:
+        labels["gpus-in-foreign-use"] = ",".join(map(str, foreign))
     node = Node(
         name=_host_name(),
         cluster=CLUSTER,
