@@ -11,7 +11,7 @@ from zenkei import spec as specs
 from zenkei.control.records import RECORD_VERSION, record_of
 from zenkei.model import event as e
 from zenkei.model.cluster import Node, NodePart
-from zenkei.model.data import Digest, Result, ResultState
+from zenkei.model.data import Digest, GitState, Result, ResultState
 from zenkei.model.ids import JobId
 from zenkei.model.job import Exit, FailureClass, Job, JobState, StopReason
 from zenkei.model.resources import Capacity, Device, DeviceShare, Request
@@ -86,7 +86,7 @@ def sample() -> dict[str, Any]:
         ),
     )
     result = Result(attempt="1/1", state=ResultState.SEALED)
-    return dict(record_of(_row(job), spec, events, {"n": node}, result, "0"))
+    return dict(record_of(_row(job), spec, events, {"n": node}, result, "0", GitState()))
 
 
 def _row(job: JobId) -> Job:

@@ -13,7 +13,7 @@ from zenkei.api.exits import ExitView, exit_of
 from zenkei.lifecycle.history import Attempt
 from zenkei.model import event as e
 from zenkei.model.cluster import Allocation, Node
-from zenkei.model.data import Result
+from zenkei.model.data import GitState, Result
 from zenkei.model.event import Event, EventKind
 from zenkei.model.ids import WHOLE
 from zenkei.model.job import Exit, Job, JobState
@@ -70,6 +70,21 @@ def exit_view(ended: Exit | None) -> View | None:
 def digests(job: Job) -> View:
     """The artefacts of a job by digest; empty texts where there is none."""
     return {"spec": job.spec, "code": job.code, "source": job.source, "environment": job.env}
+
+
+def git_view(git: GitState | None) -> View | None:
+    """Where the code came from; null if it did not travel or was in no repository."""
+    if git is None:
+        return None
+    return {
+        "commit": git.commit,
+        "branch": git.branch,
+        "remote": git.remote,
+        "dirty": git.dirty,
+        "diff": git.diff,
+        "diff_bytes": git.diff_bytes,
+        "diff_cut": git.diff_cut,
+    }
 
 
 def attempt_view(attempt: Attempt) -> View:

@@ -58,6 +58,7 @@ def _job(job: Json) -> None:
     for name, digest in job["digests"].items():
         if digest:
             _pair(name, digest)
+    _git(job["git"])
     _result(job["result"])
     for attempt in job["attempts"]:
         _attempt(attempt)
@@ -73,6 +74,18 @@ def _waits(job: Json) -> None:
         _pair("waits", job["waits"]["text"])
         if job["waits"].get("hint"):
             _pair("hint", job["waits"]["hint"])
+
+
+def _git(git: Json | None) -> None:
+    """Where the code came from."""
+    if git is None:
+        return
+    commit = git["commit"] or "no commit yet"
+    changed = f"changed, {size(git['diff_bytes'])} of diff" if git["dirty"] else "unchanged"
+    branch = f"branch {git['branch']}" if git["branch"] else "no branch"
+    _pair("git", f"{commit}, {branch}, {changed}{' (cut)' if git['diff_cut'] else ''}")
+    if git["remote"]:
+        _pair("remote", git["remote"])
 
 
 def _result(result: Json | None) -> None:

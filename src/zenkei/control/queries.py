@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from zenkei.control.draft import no_job
+from zenkei.control.origins import Origins
 from zenkei.control.planner import PlanKeeper
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle.history import Attempt, attempts
 from zenkei.model.access import Principal, Target, Verb, can
 from zenkei.model.cluster import Allocation, Node
-from zenkei.model.data import Result
+from zenkei.model.data import GitState, Result
 from zenkei.model.errors import InvalidInput, NotFound
 from zenkei.model.event import Event
 from zenkei.model.ids import WHOLE, AttemptId, JobId
@@ -31,7 +32,10 @@ MOST_EVENTS = 100_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobView:
-    """Everything about one job. reason: why it waits (planner), if it does."""
+    """Everything about one job. reason: why it waits (planner), if it does.
+
+    git: where its code came from, if that is known.
+    """
 
     job: Job
     spec: JobSpec
@@ -40,6 +44,7 @@ class JobView:
     reason: Reason | None
     result: Result | None
     usage: tuple[Usage, ...]
+    git: GitState | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +122,7 @@ class Queries:
             reason=self.reason(row),
             result=self._result(row),
             usage=self._store.usage(row.id),
+            git=Origins(self._blobs).git(row.source),
         )
 
     def reason(self, row: Job) -> Reason | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 
 from zenkei import spec as specs
 from zenkei.control.orders import seed_of
 from zenkei.lifecycle.history import Attempt, attempts
 from zenkei.model.cluster import Node
-from zenkei.model.data import Result
+from zenkei.model.data import GitState, Result
 from zenkei.model.event import Event
 from zenkei.model.job import Job, JobSpec
 
@@ -31,8 +32,9 @@ def record_of(
     nodes: Mapping[str, Node],
     result: Result,
     version: str,
+    git: GitState | None = None,
 ) -> dict[str, object]:
-    """JSON document of one job as of its last attempt."""
+    """JSON document of one job as of its last attempt. git: of the code, if it is known."""
     tries = attempts(events)
     return {
         "record": RECORD_VERSION,
@@ -47,6 +49,7 @@ def record_of(
         "params": row.params,
         "code": row.code,
         "source": row.source,
+        "git": asdict(git) if git is not None else None,
         "environment": row.env,
         "seed": seed_of(row, spec.seed),
         "deterministic": spec.deterministic,

@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from zenkei.control.dependencies import wake_dependents_of
+from zenkei.control.origins import Origins
 from zenkei.control.records import record_of
 from zenkei.control.specs import SpecCache
 from zenkei.model.cluster import Node
-from zenkei.model.data import Digest, Result, ResultState
+from zenkei.model.data import Digest, GitState, Result, ResultState
 from zenkei.model.errors import EngineError, TemporaryEngineError, Unavailable, ZenkeiError
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
@@ -58,6 +59,7 @@ class Sealer:
         nodes = {node.name: node for node in self._store.nodes()}
         histories = self._store.histories(jobs)
         rows = self._rows(jobs)
+        origins = Origins(self._blobs)
         sealed: dict[AttemptId, tuple[Effect, Result]] = {}
         records: dict[AttemptId, bytes] = {}
         later: list[tuple[int, float]] = []
@@ -72,7 +74,9 @@ class Sealer:
             sealed[attempt] = (effect, result)
             row = rows.get(attempt.job)
             if row is not None:
-                records[attempt] = self._record(row, histories[attempt.job], result, nodes)
+                records[attempt] = self._record(
+                    row, histories[attempt.job], result, nodes, origins.git(row.source)
+                )
         digests = dict(zip(records, self._blobs.put_many(records.values()), strict=True))
         self._commit(
             Changes(
@@ -131,9 +135,14 @@ class Sealer:
         )
 
     def _record(
-        self, row: Job, events: tuple[Event, ...], result: Result, nodes: Mapping[str, Node]
+        self,
+        row: Job,
+        events: tuple[Event, ...],
+        result: Result,
+        nodes: Mapping[str, Node],
+        git: GitState | None,
     ) -> bytes:
         spec = self._specs.get(row.spec)
-        record = record_of(row, spec, events, nodes, result, self._version)
+        record = record_of(row, spec, events, nodes, result, self._version, git)
         text = json.dumps(record, ensure_ascii=False, sort_keys=True)
         return text.encode("utf-8", "surrogateescape")

@@ -49,6 +49,23 @@ class Manifest:
     size_bytes: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GitState:
+    """What git said of a working tree when it was taken. Texts are empty where it said nothing.
+
+    remote: without credentials. diff: digest of the diff against the commit, if dirty; diff_cut:
+    it was longer than what is kept.
+    """
+
+    commit: str = ""
+    branch: str = ""
+    remote: str = ""
+    dirty: bool = False
+    diff: Digest = Digest("")
+    diff_bytes: int = 0
+    diff_cut: bool = False
+
+
 class ResultState(StrEnum):
     """Of a Result, not of the job: the devices are free before sealing starts."""
 

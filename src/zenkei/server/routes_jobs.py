@@ -135,6 +135,7 @@ def _everything(view: JobView) -> dict[str, Any]:
     shown["reason"] = view.reason.text if view.reason is not None else None
     return shown | {
         "digests": views.digests(view.job),
+        "git": views.git_view(view.git),
         "spec": orjson.loads(specs.canonical(view.spec)),
         "attempts": [views.attempt_view(attempt) for attempt in view.attempts],
         "after": [{"job": str(d.job), "after": d.after} for d in view.dependencies],
