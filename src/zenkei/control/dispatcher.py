@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from zenkei.control.dependencies import wake_dependents_of
 from zenkei.control.draft import Draft
@@ -30,7 +32,7 @@ from zenkei.model.errors import (
 from zenkei.model.event import Effect, EffectKind
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, JobState, StopReason
-from zenkei.ports.engine import Engine, StopAttempt
+from zenkei.ports.engine import Engine, LaunchOrder, StopAttempt
 from zenkei.ports.store import Changes, Reads, Store, Unit, View
 from zenkei.ports.system import Workers
 
@@ -40,6 +42,16 @@ MOST_TRIES = 8
 """After as many temporary failures a launch is given up, and the attempt with it."""
 LEASE_S = 30.0
 CLAIM = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tried:
+    """What came of an effect: done, again after `later_s`, or failed (for good, or too often)."""
+
+    effect: Effect
+    later_s: float | None = None
+    failed: str = ""
+    for_good: bool = False
 
 
 class Dispatcher:
@@ -105,37 +117,53 @@ class Dispatcher:
     # -- engine ------------------------------------------------------------------------------
     def _engine(self, effects: list[Effect]) -> None:
         """Stops go before launches: the engine then never starts what is already unwanted."""
-        done: list[Effect] = []
-        later: list[tuple[Effect, float]] = []
-        failed: list[tuple[Effect, str, bool]] = []
         launches = [e for e in effects if e.kind is EffectKind.LAUNCH]
         orders = launch_orders(self._store, self._specs, [_attempt(e) for e in launches])
-        for effect in sorted(effects, key=lambda e: (e.kind is EffectKind.LAUNCH, e.id)):
-            try:
-                if effect.kind is EffectKind.LAUNCH:
-                    order = orders.get(_attempt(effect))
-                    if order is not None:
-                        self._engine_of(effect).launch(order)
-                elif effect.kind is EffectKind.STOP:
-                    self._stop(effect)
-                else:
-                    for engine in self._engines.values():
-                        engine.retire(_attempt(effect))
-                done.append(effect)
-            except TemporaryEngineError as error:
-                if effect.kind is EffectKind.LAUNCH and effect.tries >= MOST_TRIES:
-                    failed.append((effect, str(error), False))
-                else:
-                    later.append((effect, error.delay_s))
-            except PermanentEngineError as error:
-                if effect.kind is EffectKind.LAUNCH:
-                    failed.append((effect, str(error), True))
-                else:
-                    log.error("effect refused key=%s error=%s", effect.key, error)
-                    done.append(effect)
-        self._finish(done=done, later=later)
-        for effect, why, for_good in failed:
-            self._launch_failed(effect, why, for_good=for_good)
+        tried = [self._try(e, orders) for e in effects if e.kind is not EffectKind.LAUNCH]
+        tried += self._launches(launches, orders)
+        self._finish(
+            done=[t.effect for t in tried if t.later_s is None and not t.failed],
+            later=[(t.effect, t.later_s) for t in tried if t.later_s is not None],
+        )
+        for one in tried:
+            if one.failed:
+                self._launch_failed(one.effect, one.failed, for_good=one.for_good)
+
+    def _launches(
+        self, launches: list[Effect], orders: dict[AttemptId, LaunchOrder]
+    ) -> list[_Tried]:
+        """Side by side where the engine gains by it: a launch is mostly waiting for the disk."""
+        width = max((e.capabilities.launches for e in self._engines.values()), default=1)
+        if width == 1 or len(launches) < 2:
+            return [self._try(effect, orders) for effect in launches]
+        with ThreadPoolExecutor(min(width, len(launches)), "launch") as pool:
+            return list(pool.map(lambda effect: self._try(effect, orders), launches))
+
+    def _try(self, effect: Effect, orders: dict[AttemptId, LaunchOrder]) -> _Tried:
+        """Do one effect; what went wrong is part of the answer."""
+        is_launch = effect.kind is EffectKind.LAUNCH
+        try:
+            self._do(effect, orders)
+        except TemporaryEngineError as error:
+            if is_launch and effect.tries >= MOST_TRIES:
+                return _Tried(effect=effect, failed=str(error))
+            return _Tried(effect=effect, later_s=error.delay_s)
+        except PermanentEngineError as error:
+            if is_launch:
+                return _Tried(effect=effect, failed=str(error), for_good=True)
+            log.error("effect refused key=%s error=%s", effect.key, error)
+        return _Tried(effect=effect)
+
+    def _do(self, effect: Effect, orders: dict[AttemptId, LaunchOrder]) -> None:
+        if effect.kind is EffectKind.LAUNCH:
+            order = orders.get(_attempt(effect))
+            if order is not None:
+                self._engine_of(effect).launch(order)
+        elif effect.kind is EffectKind.STOP:
+            self._stop(effect)
+        else:
+            for engine in self._engines.values():
+                engine.retire(_attempt(effect))
 
     def _stop(self, effect: Effect) -> None:
         reason = effect.reason or StopReason.USER_CANCEL

@@ -23,8 +23,8 @@ LANE_OF: Final[dict[EffectKind, str]] = {
     EffectKind.SEAL: "seal",
     EffectKind.WAKE_DEPENDENTS: "wake",
 }
-BATCH: Final = {"build": 1, "engine": 32, "seal": 256, "wake": 256}
-WIDTH: Final = {"build": 4, "engine": 4, "seal": 1, "wake": 1}
+BATCH: Final = {"build": 1, "engine": 256, "seal": 256, "wake": 256}
+WIDTH: Final = {"build": 4, "engine": 1, "seal": 1, "wake": 1}
 """Batches of one lane that may be worked on at the same time."""
 
 

@@ -133,9 +133,13 @@ class Artefact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
-    """places: zenkei chooses the nodes; False where a foreign scheduler does."""
+    """places: zenkei chooses the nodes; False where a foreign scheduler does.
+
+    launches: how many `launch` calls at a time the engine is fastest with.
+    """
 
     places: bool = True
+    launches: int = 1
 
 
 class Engine(Protocol):

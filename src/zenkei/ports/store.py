@@ -56,7 +56,7 @@ class View(Protocol):
 
     @property
     def now_us(self) -> int:
-        """When what this unit says happens; microseconds UTC, never before what was said earlier."""
+        """When what this unit says happens: microseconds UTC, never before what came earlier."""
 
     @property
     def clock_us(self) -> int:

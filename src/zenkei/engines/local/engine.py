@@ -58,6 +58,7 @@ from zenkei.protocol import logs, names, records
 from zenkei.protocol.launch import Launch, dump
 
 MIB = 1 << 20
+LAUNCHES = 8
 CHECKED_S = 1.0
 """A check of an environment serves launches for so long: those of one planning cycle share it."""
 
@@ -119,7 +120,7 @@ class LocalEngine:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities()
+        return Capabilities(launches=LAUNCHES)
 
     @property
     def agent_pid(self) -> int:
