@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from zenkei.cli import session
 from zenkei.cli.arguments import Parser
 from zenkei.cli.nodes import nodes_text
 from zenkei.cli.render import clean
+from zenkei.client import connection, places
 from zenkei.client.failure import Disconnected, Failure, NotRunning, usage
 
 GONE_WITHIN_S = 30.0
@@ -61,6 +63,12 @@ def down(argv: list[str]) -> int:
         told = client.post("/v1/shutdown", {"jobs": args.jobs})
     except NotRunning:
         told = {"stopped": [], "running": 0}
+    except Failure as failure:
+        # of another version it does not take requests, but it is what `down` is for then
+        if failure.code != "other-version" or args.jobs:
+            raise
+        _wait_gone(_terminate(client.home))
+        told = {"stopped": [], "running": 0}
     else:
         _wait_gone(int(pid))
     if args.json:
@@ -69,6 +77,17 @@ def down(argv: list[str]) -> int:
     left = f"; {told['running']} jobs go on" if told["running"] else ""
     print(f"the daemon of {clean(client.home)} is down{left}")
     return 0
+
+
+def _terminate(home: str) -> int:
+    """SIGTERM to whoever listens, as the kernel names it: its clean end, in every version."""
+    sock = connection.connect(places.socket_path(home), timeout_s=5)
+    try:
+        pid = connection.peer_pid(sock)
+        os.kill(pid, signal.SIGTERM)
+    finally:
+        sock.close()
+    return pid
 
 
 def _ask(client: Any) -> None:

@@ -36,6 +36,12 @@ def peer_uid(sock: socket.socket) -> int:
     return int(_PEER.unpack(raw)[1])
 
 
+def peer_pid(sock: socket.socket) -> int:
+    """The process that listens at the other end, as the kernel says."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    return int(_PEER.unpack(raw)[0])
+
+
 class Answer:
     """Status, headers (names in lower case), and the body as it comes."""
 
