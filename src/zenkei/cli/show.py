@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
-from zenkei.cli.render import clean, clock, now_us, paint, size, span, state, table
+from zenkei.cli.render import clean, clock, harmless, now_us, paint, size, span, state, table
 from zenkei.client.client import segment
+from zenkei.client.failure import usage
 
 Json = dict[str, Any]
 
@@ -15,8 +17,17 @@ Json = dict[str, Any]
 def show(argv: list[str]) -> int:
     parser = Parser("show", "Everything about jobs.")
     parser.jobs()
+    parser.add_argument(
+        "--diff", action="store_true", help="only how the code differed from its commit"
+    )
     args = parser.parse_args(argv)
+    if args.diff and args.json:
+        raise usage("--diff and --json exclude each other", "the diff is no JSON")
     client = session.open()
+    if args.diff:
+        for job in args.jobs:
+            _diff(b"".join(client.fetch(f"/v1/jobs/{segment(job)}/diff")))
+        return 0
     found = [client.get(f"/v1/jobs/{segment(job)}") for job in args.jobs]
     if args.json:
         session.print_json(found[0] if len(found) == 1 else found)
@@ -26,6 +37,15 @@ def show(argv: list[str]) -> int:
             print()
         _array(job) if job.get("array") else _job(job)
     return 0
+
+
+def _diff(diff: bytes) -> None:
+    """Byte for byte for `git apply`; made harmless for a terminal only."""
+    if sys.stdout.isatty():
+        print(harmless(diff.decode("utf-8", "replace")), end="")
+        return
+    sys.stdout.buffer.write(diff)
+    sys.stdout.buffer.flush()
 
 
 def _array(job: Json) -> None:

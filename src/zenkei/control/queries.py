@@ -185,6 +185,17 @@ class Queries:
             raise NotFound("no-record-yet", f"the result of job {job} is not sealed yet")
         return self._blobs.get(result.record)
 
+    def diff(self, principal: Principal, job: JobId) -> bytes:
+        """How the code of a job (or of an array) differed from its commit. Raises NotFound."""
+        git = Origins(self._blobs).git(self.rows(principal, job)[0].source)
+        if git is None or not git.diff:
+            raise NotFound(
+                "no-diff",
+                f"no diff is kept with job {job}",
+                hint=f"`zenkei show {job}` says where its code came from",
+            )
+        return self._blobs.get(git.diff)
+
     def counts(self) -> Mapping[JobState, int]:
         return self._store.counts()
 

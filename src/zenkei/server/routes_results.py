@@ -74,6 +74,14 @@ async def job_record(svc: Svc, who: Who, job: JobText, attempt: Attempt = 0) -> 
     return Response(record, media_type="application/json")
 
 
+@router.get("/v1/jobs/{job}/diff")
+async def job_diff(svc: Svc, who: Who, job: JobText) -> Response:
+    """How tracked files differed from the commit at submit: bytes that `git apply` takes."""
+    found = await job_id(svc, who, job)
+    diff = await in_thread(svc.queries.diff, who, found)
+    return Response(diff, media_type="application/octet-stream")
+
+
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
     """A damaged blob raises at its end, which cuts the connection: nobody keeps half a file."""
     with file:

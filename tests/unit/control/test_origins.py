@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.plant import ALICE, Plant
+from tests.plant import ALICE, BOB, Plant
 from zenkei.control.origins import Origins, git_of
 from zenkei.data.blobs_dir import DirectoryBlobs
 from zenkei.data.tree import DirectoryTrees
 from zenkei.model.data import Digest, GitState
+from zenkei.model.errors import NotFound
 from zenkei.model.ids import JobId
 from zenkei.model.job import CodeRequest, JobSpec
 from zenkei.sim.doubles import BlobsDouble
@@ -135,3 +136,15 @@ def test_the_document_of_a_real_repository_is_understood(tmp_path: Path) -> None
     assert (found.branch, found.remote, found.dirty) == ("trunk", "https://host/path", True)
     assert len(found.commit) == 40
     assert b"+2" in blobs.get(found.diff)
+
+
+def test_a_diff_is_given_to_who_may_see_the_job_and_to_nobody_else() -> None:
+    plant = Plant()
+    kept = plant.blobs.put(b"--- a\n+++ b\n")
+    source = plant.blobs.put(document({**GIT, "diff": str(kept)}))
+    members = finished(plant, source, array=2)
+    assert plant.queries.diff(ALICE, members[1]) == b"--- a\n+++ b\n"
+    assert plant.queries.diff(ALICE, JobId(members[0].number)) == b"--- a\n+++ b\n"
+    with pytest.raises(NotFound) as hidden:
+        plant.queries.diff(BOB, members[0])
+    assert hidden.value.code == "no-such-job"
