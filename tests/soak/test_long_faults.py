@@ -11,6 +11,7 @@ import pytest
 
 from tests.system import test_faults_agent as agent
 from tests.system import test_faults_daemon as daemon
+from tests.system import test_faults_two_controllers as controllers
 from tests.system.faults_home import a_home
 from tests.system.test_faults_daemon import SEED
 
@@ -33,3 +34,9 @@ def test_supervisors_agents_and_ranks_killed_many_times():
 def test_daemon_agent_and_supervisors_killed_together_many_times():
     with a_home() as home:
         agent.daemons_and_all(home, KILLS // 10, SEED + 3000)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("number", range(max(1, KILLS // ROUND)))
+def test_two_controllers_on_postgresql_that_die_in_turn_a_thousand_times(number, monkeypatch):
+    controllers.two_die(min(KILLS, ROUND), SEED + 4000 + number, monkeypatch)

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from zenkei.api.errors import body_of
@@ -32,6 +33,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ZenkeiError, _zenkei)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _zenkei)
 
 
@@ -61,6 +63,11 @@ def shown(error: Exception, what: str) -> ZenkeiError:
 
 async def _zenkei(request: Request, error: Exception) -> Response:
     return answer(shown(error, request.url.path))
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    """Who hung up in the middle of a request hears no answer, and is no defect of ours."""
+    return Response(status_code=400)
 
 
 async def _validation(_request: Request, error: Exception) -> Response:
