@@ -23,7 +23,11 @@ from zenkei.ports.store import Changes, Reads, Store, Unit, View
 log = logging.getLogger(__name__)
 
 MOST_TRIES = 6
-"""Temporary failures of an index or a place before the preparation is given up."""
+"""Temporary failures of an index or a place before the preparation is given up.
+
+A full disk is waited for as long as it takes, as by jobs that are ready: the job can do nothing
+about it."""
+MOST_DELAY_S = 60.0
 
 
 class Preparer:
@@ -54,10 +58,12 @@ class Preparer:
         try:
             env = self._realise(number, waiting[0])
         except (Unavailable, TemporaryEngineError) as error:
-            if effect.tries < MOST_TRIES:
+            is_full = _is_full(error)
+            if effect.tries < MOST_TRIES or is_full:
                 log.warning("preparation delayed job=%s why=%s", number, error)
                 self._progress(number, f"waiting to try again: {error}")
-                return getattr(error, "delay_s", 2.0 ** (effect.tries + 1))
+                growing_s = min(MOST_DELAY_S, 2.0 ** min(effect.tries + 1, 8))
+                return growing_s if is_full else getattr(error, "delay_s", growing_s)
             failed = c.FailPreparation(message=_say(error), failure=FailureClass.INFRASTRUCTURE)
             self._commit(effect, lambda row: failed)
         except ZenkeiError as error:
@@ -96,6 +102,11 @@ class Preparer:
 
         reads = Reads(submissions=(effect.job.number,))
         self._store.submit(Unit(reads=reads, decide=decide)).result()
+
+
+def _is_full(error: Exception) -> bool:
+    """Said by a builder itself, or through an engine."""
+    return any(getattr(one, "code", "") == "disk-full" for one in (error, error.__cause__))
 
 
 def _say(error: Exception) -> str:
