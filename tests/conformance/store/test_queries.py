@@ -60,7 +60,7 @@ def test_a_page_is_not_disturbed_by_jobs_that_come_meanwhile(store):
         {"states": frozenset({JobState.CANCELLED, JobState.HELD})},
         {"owner": "bob", "project": "p2"},
     ],
-    ids=lambda where: "+".join(where),
+    ids="+".join,
 )
 def test_filters_are_joined_by_and(store, where):
     submit(store)
