@@ -20,11 +20,11 @@ from zenkei.model.data import GitState, Result
 from zenkei.model.errors import InvalidInput, NotFound
 from zenkei.model.event import Event
 from zenkei.model.ids import WHOLE, AttemptId, JobId
-from zenkei.model.job import Dependency, Job, JobSpec, JobState
+from zenkei.model.job import Dependency, Job, JobSpec, JobState, StopReason
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.engine import Engine
 from zenkei.ports.store import JobFilter, Page, Store, Usage
-from zenkei.scheduler import Explanation, Reason
+from zenkei.scheduler import Explanation, Reason, ReasonCode
 
 MOST_ROWS = 10_000
 MOST_EVENTS = 100_000
@@ -127,7 +127,14 @@ class Queries:
 
     def reason(self, row: Job) -> Reason | None:
         """Why a PENDING job waits, as of the last plan."""
-        return self._keeper.reason(row.id) if row.state is JobState.PENDING else None
+        if row.state is not JobState.PENDING:
+            return None
+        reason = self._keeper.reason(row.id)
+        if reason is None or reason.code is not ReasonCode.RETRY_DELAY or row.stop is None:
+            return reason
+        # the planner knows the delay, the row knows what it is for
+        numbers = {**reason.numbers, "attempt": row.attempt, "ended": _ended(row)}
+        return replace(reason, numbers=numbers)
 
     def explain(self, principal: Principal, job: JobId) -> Explanation | None:
         """The planner's account of a waiting job; None if it does not wait for the planner."""
@@ -209,6 +216,17 @@ class Queries:
             if one.id == attempt and one.cluster in self._engines:
                 return self._engines[one.cluster]
         raise NotFound("no-such-attempt", f"no cluster of this controller ran attempt {attempt}")
+
+
+def _ended(row: Job) -> str:
+    """How the last attempt ended, in words that go on after "attempt 1"."""
+    ended = row.exit
+    if row.stop is StopReason.NONZERO_EXIT and ended is not None and ended.code is not None:
+        return f"failed with exit code {ended.code}"
+    if row.stop is StopReason.NONZERO_EXIT and ended is not None and ended.signal:
+        return f"was ended by signal {ended.signal}"
+    detail = f" ({ended.detail[:200]})" if ended is not None and ended.detail else ""
+    return f"ended: {str(row.stop).replace('_', ' ')}{detail}"
 
 
 def _target(row: Job) -> Target:

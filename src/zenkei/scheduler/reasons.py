@@ -164,7 +164,10 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.TMP_BUSY: lambda n: _busy(
         n, f"{size(n['tmp_bytes'])} of scratch space", "nodes_fitting"
     ),
-    ReasonCode.RETRY_DELAY: lambda n: f"tries again in {int(n['left_us']) / 1e6:.1f} s",
+    ReasonCode.RETRY_DELAY: lambda n: (
+        (f"attempt {n['attempt']} {n['ended']}; " if "ended" in n else "")
+        + f"tries again in {int(n['left_us']) / 1e6:.1f} s"
+    ),
     ReasonCode.NOT_YET_TRIED: lambda n: "its turn comes in the next cycle",
     ReasonCode.PAUSED: lambda n: f"nothing starts now: {n['why']}",
     ReasonCode.NO_NODES: lambda n: "no node has registered yet",

@@ -244,9 +244,13 @@ class JobFollower:
         """A message if the planner's reason differs from what was told last."""
         queries = self._services.queries
         reason = queries.reason(queries.row(self._principal, self._job))
-        if reason is None or reason.text == self._reason:
+        if reason is None:
             return None
-        self._reason = reason.text
+        # a delay that runs down is told once, not at every look
+        told = f"{reason.code} {reason.numbers.get('not_before_us', reason.text)}"
+        if told == self._reason:
+            return None
+        self._reason = told
         return Sse("reason", views.reason_view(reason))
 
     # -- beginning and end -----------------------------------------------------------------------

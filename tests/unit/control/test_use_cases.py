@@ -290,3 +290,12 @@ def test_a_launch_that_fails_for_a_while_is_repeated(monkeypatch: pytest.MonkeyP
     for _ in range(4):
         plant.settle(6)
     assert (plant.state(job), plant.row(job).attempt, len(tries)) == (JobState.SUCCEEDED, 1, 3)
+
+
+def test_a_retry_that_waits_says_how_the_attempt_before_it_ended() -> None:
+    plant = Plant(program=fail)
+    policy = RetryPolicy(limit=1, backoff_s=60.0)
+    job = plant.run(JobSpec(name="f", command="x", retry=policy))
+    reason = plant.queries.show(ALICE, job).reason
+    assert reason is not None
+    assert reason.text == "attempt 1 failed with exit code 3; tries again in 60.0 s"
