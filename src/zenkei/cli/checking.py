@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from zenkei import spec
-from zenkei.cli.render import clean
+from zenkei.cli.render import clean, count
 from zenkei.server.sources import reader
 
 
@@ -22,6 +22,6 @@ def check(body: Any, query: dict[str, Any], *, as_json: bool) -> int:
         meaning = json.loads(spec.canonical(parsed))
         print(json.dumps({"spec": meaning, "digest": spec.digest(parsed), "members": members}))
     else:
-        what = f", {members} members" if members > 1 else ""
+        what = f", {count(members, 'member')}" if members > 1 else ""
         print(f"{clean(query.get('file', 'command'))} is valid: {clean(parsed.name)}{what}")
     return 0

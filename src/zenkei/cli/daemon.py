@@ -11,7 +11,7 @@ from typing import Any
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
 from zenkei.cli.nodes import nodes_text
-from zenkei.cli.render import clean
+from zenkei.cli.render import clean, count
 from zenkei.client import connection, places
 from zenkei.client.failure import Disconnected, Failure, NotRunning, usage
 
@@ -74,7 +74,7 @@ def down(argv: list[str]) -> int:
     if args.json:
         session.print_json(told)
         return 0
-    left = f"; {told['running']} jobs go on" if told["running"] else ""
+    left = f"; {count(told['running'], 'job goes', 'jobs go')} on" if told["running"] else ""
     print(f"the daemon of {clean(client.home)} is down{left}")
     return 0
 
@@ -95,10 +95,14 @@ def _ask(client: Any) -> None:
     if not held:
         return
     if not sys.stdin.isatty():
-        raise usage(f"--jobs would stop what runs ({held} parts of jobs)", "confirm with --yes")
-    print(f"stop what runs ({held} parts of jobs)? [y/N] ", end="", flush=True)
+        raise usage(f"--jobs would stop what runs ({_parts(held)})", "confirm with --yes")
+    print(f"stop what runs ({_parts(held)})? [y/N] ", end="", flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Failure("not-confirmed", "nothing was stopped", exit_code=1)
+
+
+def _parts(held: int) -> str:
+    return count(held, "part of a job", "parts of jobs")
 
 
 def _wait_gone(pid: int) -> None:

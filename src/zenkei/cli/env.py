@@ -29,7 +29,8 @@ def list_(argv: list[str]) -> int:
         print(render.table(HEAD, [_row(row) for row in rows], right={3, 4}))
     total = sum(row["size_bytes"] for row in rows)
     cache = render.size(answer["cache_bytes"])
-    print(f"{len(rows)} environments, {render.size(total)}; what builds reuse: {cache}")
+    number = render.count(len(rows), "environment")
+    print(f"{number}, {render.size(total)}; what builds reuse: {cache}")
     return 0
 
 
@@ -92,7 +93,7 @@ def refresh(argv: list[str]) -> int:
     if args.json:
         session.print_json(answer)
     else:
-        print(f"{answer['forgotten']} answers of the resolver forgotten")
+        print(f"{render.count(answer['forgotten'], 'answer')} of the resolver forgotten")
     return 0
 
 

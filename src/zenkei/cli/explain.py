@@ -66,20 +66,27 @@ def said(answer: Json) -> list[str]:
 
 def _account(account: Json) -> list[str]:
     lines = [f"  jobs before it in line: {account['ahead']}"]
-    need = f"{account['nodes']} node" + "s" * (account["nodes"] != 1)
+    need = render.count(account["nodes"], "node")
     lines.append(f"  needs {need}; {account['fitting']} could take a part now")
     lines += [
-        f"  {number} node{'s have' if number > 1 else ' has'} {MISFITS.get(misfit, misfit)}"
+        f"  {render.count(number, 'node has', 'nodes have')} {MISFITS.get(misfit, misfit)}"
         for misfit, number in account["excluded"].items()
     ]
     free = account["free"]
-    things = [f"{free['cpu_milli'] / 1000:g} CPUs", f"{free['gpu_milli'] / 1000:g} GPUs"]
+    things = [_units(free["cpu_milli"], "CPU"), _units(free["gpu_milli"], "GPU")]
     things.append(f"{render.size(free['memory_bytes'])} of memory")
     lines.append(f"  free on {account['suitable']} suitable: {', '.join(things)}")
     holders = account["holders"]
     if holders:
         shown = [str(holder["job"]) for holder in holders[:MOST_HOLDERS]]
         more = len(holders) - len(shown) + account["more_holders"]
-        lines.append(f"  held by jobs {', '.join(shown)}" + (f" and {more} more" if more else ""))
+        jobs = "job" if len(shown) + more == 1 else "jobs"
+        others = f" and {more} more" if more else ""
+        lines.append(f"  held by {jobs} {', '.join(shown)}{others}")
     lines += [f"  would start now {near['text']}" for near in account["nearest"]]
     return lines
+
+
+def _units(milli: int, thing: str) -> str:
+    """`1 CPU`, `0.5 GPUs`."""
+    return render.count(f"{milli / 1000:g}", thing)

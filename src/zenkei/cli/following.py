@@ -76,7 +76,7 @@ class Follower:
         if self._said != self.job:
             self._said = self.job
             members = data.get("members") or {}
-            what = f", {sum(members.values())} members" if members else ""
+            what = f", {render.count(sum(members.values()), 'member')}" if members else ""
             self._line(f"job {self.job} ({data.get('name', '')}{what}) is {data['state']}")
 
     def _on_progress(self, data: Json) -> None:
@@ -123,7 +123,7 @@ class Follower:
         if result["state"] == "incomplete":
             self._line(f"the result is incomplete: {result['reason']}")
         elif result["files"]:
-            what = f"{result['files']} files, {render.size(result['size_bytes'])}"
+            what = f"{render.count(result['files'], 'file')}, {render.size(result['size_bytes'])}"
             self._line(f"result kept: {what} (zenkei result {self.job})")
 
     # -- output of the job ---------------------------------------------------------------------

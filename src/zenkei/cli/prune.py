@@ -38,7 +38,7 @@ def prune(argv: list[str]) -> int:
         session.print_json(answer)
         return 0
     freed = render.size(sum(answer["freed_bytes"].values()))
-    print(f"{len(answer['jobs'])} jobs forgotten, {freed} freed")
+    print(f"{render.count(len(answer['jobs']), 'job')} forgotten, {freed} freed")
     return 0
 
 
@@ -56,14 +56,15 @@ def _planned(planned: dict[str, object], *, as_json: bool) -> int:
     else:
         jobs = planned["jobs"]
         assert isinstance(jobs, list)
-        print(f"{len(jobs)} jobs would be forgotten{_named(jobs)}")
+        print(f"{render.count(len(jobs), 'job')} would be forgotten{_named(jobs)}")
     return 0
 
 
 def _agreed(jobs: list[str]) -> bool:
     if not sys.stdin.isatty():
         raise usage("prune asks, and there is no terminal to answer from", "--yes or --dry-run")
-    print(f"{len(jobs)} jobs with their logs and results will be forgotten{_named(jobs)}")
+    what = render.count(len(jobs), "job with its logs and results", "jobs with logs and results")
+    print(f"{what} will be forgotten{_named(jobs)}")
     return input("go on? [y/N] ").strip().lower() in ("y", "yes")
 
 

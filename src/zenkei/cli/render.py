@@ -116,10 +116,15 @@ def span(us: int) -> str:
     return f"{seconds // 86400}d{seconds % 86400 // 3600:02}h"
 
 
-def size(count: float) -> str:
+def count(number: int | str, thing: str, things: str = "") -> str:
+    """`1 file`, `3 files`; things: a plural of its own. As `model.wording`, which costs 15 ms."""
+    return f"{number} {thing if str(number) == '1' else things or thing + 's'}"
+
+
+def size(octets: float) -> str:
     """Bytes in the largest unit that keeps a digit before the point."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
+        if octets < 1024:
+            return f"{octets:.0f} {unit}" if unit == "B" else f"{octets:.1f} {unit}"
+        octets /= 1024
+    return f"{octets:.1f} TiB"

@@ -29,7 +29,7 @@ def list_(argv: list[str]) -> int:
     rows = [_row(entry) for entry in answer["entries"]]
     if rows:
         print(render.table(HEAD, rows, right={0}))
-    size = f"{found['files']} files, {render.size(found['size_bytes'])}"
+    size = f"{render.count(found['files'], 'file')}, {render.size(found['size_bytes'])}"
     why = f": {found['reason']}" if found["reason"] else ""
     words = f"zenkei: result of attempt {found['attempt']} is {found['state']}{why} ({size})"
     print(render.clean(words), file=sys.stderr)
@@ -50,7 +50,7 @@ def fetch(argv: list[str]) -> int:
     if args.json:
         session.print_json(answer)
         return 0
-    size = f"{answer['files']} files, {render.size(answer['size_bytes'])}"
+    size = f"{render.count(answer['files'], 'file')}, {render.size(answer['size_bytes'])}"
     print(f"{size} in {render.clean(os.path.relpath(to))}")
     for left in answer["left_out"]:
         words = f"zenkei: left out {left['path']}: {left['why']}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
-from zenkei.cli.render import clean, clock, harmless, now_us, paint, size, span, state, table
+from zenkei.cli.render import clean, clock, count, harmless, now_us, paint, size, span, state, table
 from zenkei.client.client import segment
 from zenkei.client.failure import usage
 
@@ -110,7 +110,7 @@ def _git(git: Json | None) -> None:
 
 def _result(result: Json | None) -> None:
     if result:
-        what = f"{result['state']}, {result['files']} files, {size(result['size_bytes'])}"
+        what = f"{result['state']}, {count(result['files'], 'file')}, {size(result['size_bytes'])}"
         _pair("result", what + (f" ({result['reason']})" if result["reason"] else ""))
 
 

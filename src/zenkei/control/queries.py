@@ -21,6 +21,7 @@ from zenkei.model.errors import InvalidInput, NotFound
 from zenkei.model.event import Event
 from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import Dependency, Job, JobSpec, JobState, StopReason
+from zenkei.model.wording import count
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.engine import Engine
 from zenkei.ports.store import JobFilter, Page, Store, Usage
@@ -158,7 +159,9 @@ class Queries:
             raise NotFound(
                 "no-such-attempt",
                 f"job {job} has no attempt {number}" if number else f"job {job} has not started",
-                hint=f"it has {row.attempt} attempts" if row.attempt else f"`zenkei explain {job}`",
+                hint=f"it has {count(row.attempt, 'attempt')}"
+                if row.attempt
+                else f"`zenkei explain {job}`",
             )
         return AttemptId(row.id, wanted)
 

@@ -17,6 +17,7 @@ from zenkei.model.data import Digest, ResultState
 from zenkei.model.errors import Denied, InvalidInput
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import TERMINAL, Job, JobState
+from zenkei.model.wording import count
 from zenkei.ports.store import JobFilter, Maintenance, Store
 from zenkei.ports.system import Clock
 from zenkei.ports.upkeep import AttemptFolders, Collector, EnvironmentRow, Environments
@@ -124,9 +125,11 @@ class Upkeep:
         if len(digits) >= LEAST_PREFIX and len(found) == 1:
             return found[0]
         if len(found) > 1 or len(digits) < LEAST_PREFIX:
+            named = f"is the beginning of {count(len(found), 'environment')}"
+            named = named if len(found) > 1 else "is too short to name an environment"
             raise InvalidInput(
                 "ambiguous-environment",
-                f"`{text[:80]}` is the beginning of {len(found)} environments",
+                f"`{text[:80]}` {named}",
                 hint=f"give at least {LEAST_PREFIX} digits, as many as it takes",
             )
         return Digest(f"b3:{digits}")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from zenkei.envs import files, signature
+from zenkei.model.wording import count
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,8 @@ class Cache:
                 files.remove(self.folder / unit)
         if changed:
             log.warning("removed from uv's cache: %d changed entries", len(changed))
-            say(f"the package cache was changed; {len(changed)} entries are fetched again")
+            what = count(len(changed), "entry is", "entries are")
+            say(f"the package cache was changed; {what} fetched again")
 
     def _sign(self) -> None:
         """Failing costs a download and must not hide how the use itself ended."""

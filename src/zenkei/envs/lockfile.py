@@ -84,10 +84,6 @@ def decode(content: bytes) -> Lock:
         ) from error
 
 
-def packages(number: int) -> str:
-    return "1 package" if number == 1 else f"{number} packages"
-
-
 def logical_lines(text: str) -> list[tuple[int, str]]:
     """Lines with the number of their first physical line: continuations joined, comments gone."""
     found: list[tuple[int, str]] = []

@@ -27,6 +27,7 @@ from zenkei.envs.wishes import Wishes
 from zenkei.model.data import Digest
 from zenkei.model.errors import InternalError, InvalidInput
 from zenkei.model.job import EnvRequest
+from zenkei.model.wording import count
 from zenkei.ports.blobs import Blobs
 
 
@@ -115,7 +116,7 @@ class Locker:
         if asked.locked or not asked.lines:
             pins = asked.lines
         else:
-            say(f"resolving {lockfile.packages(len(asked.lines))} for Python {python.version}")
+            say(f"resolving {count(len(asked.lines), 'package')} for Python {python.version}")
             pins = self._compile(request, asked, python, say)
         lock = lockfile.Lock(
             python=python.version,

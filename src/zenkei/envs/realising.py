@@ -36,6 +36,7 @@ from zenkei.envs.records import Record, Records
 from zenkei.envs.uv import Uv
 from zenkei.model.data import Digest
 from zenkei.model.errors import InvalidInput
+from zenkei.model.wording import count
 from zenkei.ports.blobs import Blobs
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class Realiser:
         work = files.private(self._work / tree.name)
         started = time.monotonic()
         try:
-            wanted = lockfile.packages(len(lock.requirements))
+            wanted = count(len(lock.requirements), "package")
             say(f"building the environment: Python {python.version}, {wanted}")
             self._install(tree, lock, python, work, say)
             signature.settle()

@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 from zenkei.model.cluster import Node
 from zenkei.model.ids import JobId
 from zenkei.model.resources import WHOLE_GPU_MILLI, Free, Misfit, Request, allowed_devices
+from zenkei.model.wording import count
 from zenkei.scheduler.free import HeldPart, check
-from zenkei.scheduler.reasons import Reason, cores, count, cpus, size
+from zenkei.scheduler.reasons import Reason, cores, cpus, size
 from zenkei.scheduler.snapshot import JobClass
 
 MOST_HOLDERS: Final = 16

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from zenkei.model.wording import count
+
 Numbers: TypeAlias = dict[str, int | str]
 
 
@@ -104,11 +106,6 @@ def not_yet_tried() -> Reason:
 def paused(why: str) -> Reason:
     """Nothing starts at all."""
     return Reason(code=ReasonCode.PAUSED, numbers={"why": why})
-
-
-def count(number: int | str, thing: str) -> str:
-    """`1 node`, `3 nodes`."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def cores(milli: int | str) -> str:

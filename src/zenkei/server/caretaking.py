@@ -14,6 +14,7 @@ from pathlib import Path
 
 from zenkei.model.errors import Conflict, ZenkeiError
 from zenkei.model.ids import JobId
+from zenkei.model.wording import count
 from zenkei.ports.store import Maintenance
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ def refuse_lost_history(database: Path, jobs: tuple[JobId, ...]) -> None:
         return
     raise Conflict(
         "store-missing",
-        f"the database {database} is gone, but the home holds the attempts of {len(jobs)} jobs",
+        f"the database {database} is gone, but the home holds the attempts of "
+        f"{count(len(jobs), 'job')}",
         hint="put a copy from backups/ in its place; to begin anew, use another ZENKEI_HOME",
     )
 

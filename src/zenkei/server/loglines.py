@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from zenkei.model.wording import count
 from zenkei.protocol import logs
 
 READ_BYTES = 256 << 10
@@ -96,7 +97,9 @@ class Texts:
     def line(self, chunk: logs.Chunk) -> Line:
         if chunk.stream == logs.GAP:
             gap = logs.gap_of(chunk)
-            text = f"{gap.dropped_lines} lines ({gap.dropped_bytes} bytes) were not kept"
+            size = count(gap.dropped_bytes, "byte")
+            were = "was" if gap.dropped_lines == 1 else "were"
+            text = f"{count(gap.dropped_lines, 'line')} ({size}) {were} not kept"
             return Line(chunk.at_us, -1, logs.SYSTEM, 0, text + "\n")
         rank = -1 if chunk.rank == logs.NO_RANK else chunk.rank
         key = (chunk.rank, chunk.stream)

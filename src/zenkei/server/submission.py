@@ -20,6 +20,7 @@ from zenkei.model.data import Digest
 from zenkei.model.errors import InvalidInput, NotFound, Problem
 from zenkei.model.ids import WHOLE, JobId
 from zenkei.model.job import JobSpec
+from zenkei.model.wording import count
 from zenkei.ports.trees import Snapshot
 from zenkei.server.services import Services
 from zenkei.server.sources import reader, source_folder
@@ -129,7 +130,7 @@ def _warnings(snapshot: Snapshot) -> list[str]:
     unusual = [out for out in snapshot.left_out if not out.usual]
     told = [f"{out.path} does not travel: {out.why}" for out in unusual[:MOST_NAMED]]
     if len(unusual) > MOST_NAMED:
-        told.append(f"{len(unusual) - MOST_NAMED} more do not travel")
+        told.append(f"{count(len(unusual) - MOST_NAMED, 'more does', 'more do')} not travel")
     if snapshot.size_bytes > LARGE_BYTES:
         largest = ", ".join(f"{path} ({size >> 20} MiB)" for path, size in snapshot.largest[:5])
         told.append(f"the working tree has {snapshot.size_bytes >> 20} MiB; largest: {largest}")

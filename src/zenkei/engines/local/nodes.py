@@ -16,6 +16,7 @@ from zenkei.engines.local import facts, gpus
 from zenkei.model.cluster import Node
 from zenkei.model.errors import InvalidInput
 from zenkei.model.resources import Capacity, Device
+from zenkei.model.wording import count
 
 CLUSTER = "local"
 VIRTUAL_KIND = "virtual"
@@ -42,7 +43,8 @@ class NodesConfig:
         if not 1 <= self.nodes <= MAX_NODES or not 0 <= self.gpus_per_node <= MAX_GPUS:
             raise InvalidInput(
                 "bad-nodes",
-                f"{self.nodes} nodes of {self.gpus_per_node} GPUs cannot be declared",
+                f"{count(self.nodes, 'node')} of {count(self.gpus_per_node, 'GPU')} "
+                "cannot be declared",
                 hint=f"up to {MAX_NODES} nodes and {MAX_GPUS} GPUs on each",
             )
 
