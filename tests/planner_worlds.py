@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from zenkei.model.cluster import Node, NodePart, NodeState
 from zenkei.model.ids import JobId
+from zenkei.model.instants import is_ahead
 from zenkei.model.resources import Capacity, Device, Free, Misfit, Request
 from zenkei.scheduler import (
     Delta,
@@ -298,7 +299,7 @@ def brute_force(world: World, now_us: int, max_starts: int) -> tuple[Start, ...]
     for row in in_line:
         if world.paused or len(starts) == max_starts:
             break
-        if row.not_before_us > now_us:
+        if is_ahead(row.not_before_us, now_us):
             continue
         start = _try(world, free, row)
         if start is not None:

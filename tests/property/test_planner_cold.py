@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from tests.planner_worlds import SECOND, World, brute_force, random_step, random_world
 from zenkei.scheduler import Planner, plan
 
+# a clock that goes on, and is put right or wrong by some hours
+STEPS_US = (0, SECOND // 3, SECOND, SECOND, -SECOND // 2, 7000 * SECOND, -7000 * SECOND)
+
 
 def cycles(world: World, rng: Random, number: int, max_starts: int) -> None:
     """`number` cycles: plan, let it come true, let things happen, pass on the delta."""
@@ -25,7 +28,7 @@ def cycles(world: World, rng: Random, number: int, max_starts: int) -> None:
         )
         world.start(planned)
         kept.apply(random_step(rng, world, now_us))
-        now_us = max(0, now_us + rng.choice((0, SECOND // 3, SECOND, -SECOND // 2)))
+        now_us = max(0, now_us + rng.choice(STEPS_US))
 
 
 @pytest.mark.parametrize("seed", range(12))

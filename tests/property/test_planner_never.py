@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.planner_worlds import World, ask, brute_force, free_now, node, random_step, random_world
 from zenkei.model.ids import JobId
+from zenkei.model.instants import MAX_BACKOFF_S, is_ahead
 from zenkei.model.resources import WHOLE_GPU_MILLI, Misfit
 from zenkei.scheduler import Plan, Planner, Severity, Start, check, plan
 
@@ -76,7 +77,7 @@ def test_equal_jobs_start_in_order_of_priority_and_submission(world: World) -> N
         line = sorted(
             (-row.priority, row.submitted_us, row.job)
             for row in world.waiting.values()
-            if row.job_class == place and row.not_before_us <= NOW_US
+            if row.job_class == place and not is_ahead(row.not_before_us, NOW_US)
         )
         began = [s.job.key for s in starts_of(made) if world.waiting[s.job.key].job_class == place]
         assert began == [job for _, _, job in line[: len(began)]]
@@ -136,6 +137,26 @@ def test_the_nearest_request_would_really_start(world: World, rng: Random) -> No
             alone.held = world.held
             alone.submit(offer.apply(world.class_of(JobId.from_key(key))))
             assert len(plan(alone.snapshot(), now_us=NOW_US).decisions) == 1, offer
+
+
+@settings(deadline=None)
+@given(delay_us=st.integers(0, int(MAX_BACKOFF_S * 1e6)), set_back_us=st.integers(0, 10**13))
+def test_no_retry_waits_much_longer_than_the_longest_delay_wherever_the_clock_goes(
+    delay_us: int, set_back_us: int
+) -> None:
+    then_us = 10**15
+    world = World(node("n"))
+    world.submit(ask(), not_before_us=then_us + delay_us)
+    planner = Planner(world.snapshot())
+    planner.plan(now_us=then_us)
+    now_us = then_us - set_back_us
+    made = planner.plan(now_us=now_us)
+    # as the controller does: plan again when the plan says so
+    while not made.decisions and made.next_us is not None and made.next_us > made.now_us:
+        made = planner.plan(now_us=made.next_us)
+    assert made.decisions
+    waited_us = made.now_us - now_us
+    assert waited_us <= 1.1 * MAX_BACKOFF_S * 1e6
 
 
 PROGRAM = """

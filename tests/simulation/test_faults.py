@@ -7,11 +7,14 @@ from random import Random
 
 import pytest
 
+from zenkei.model.job import JobState
+from zenkei.ports.store import JobFilter
 from zenkei.sim.faults import PEACE, FaultRates
 from zenkei.sim.workload import Users, cluster
 from zenkei.sim.world import World
 
 SEEDS = range(200)
+DAY_S = 86_400.0
 TROUBLE = FaultRates(
     crash=0.02,
     engine_error=0.05,
@@ -45,6 +48,32 @@ def test_in_peace_every_launch_happens_once() -> None:
     launches = [run_.launches for run_ in world.engine.runs.values()]
     assert launches
     assert set(launches) == {1}
+
+
+def ends_under_a_clock_that_jumps(seed: int) -> tuple[int, float]:
+    """Jumps in the first minutes by days, either way. Retries under way then, and the duration."""
+    rng = Random(seed)
+    world = World(seed, cluster(rng), TROUBLE)
+    Users(world, rng, jobs=8, span_s=120.0)
+    delayed = 0
+
+    def jump() -> None:
+        nonlocal delayed
+        world.wall.set(rng.uniform(-5, 5) * DAY_S)
+        rows = world.store.jobs(JobFilter(), limit=1000).items
+        delayed += sum(row.state is JobState.PENDING and row.not_before_us > 0 for row in rows)
+
+    for _ in range(6):
+        world.clock.call_in(rng.uniform(5, 400), jump)
+    began_us = world.clock.now_us()
+    world.run()
+    return delayed, (world.clock.now_us() - began_us) / 1e6
+
+
+def test_a_clock_that_is_set_by_days_either_way_makes_no_retry_wait_for_an_old_hour() -> None:
+    ends = [ends_under_a_clock_that_jumps(seed) for seed in range(25)]
+    assert sum(delayed for delayed, _ in ends) > 20, "jobs must really wait for their retries"
+    assert max(took_s for _, took_s in ends) < DAY_S / 4
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

@@ -105,6 +105,20 @@ def test_a_clock_that_jumps_while_the_daemon_runs_loses_nothing(home, faketime):
     home.end_checks()
 
 
+def test_a_retry_that_waits_when_the_clock_is_set_back_does_not_wait_for_its_old_hour(
+    home, faketime
+):
+    clock = home.folder / "clock"
+    home.start(fresh=True, **bent(faketime, "+0", clock))
+    job = home.submit("exit 3", retry={"limit": 1, "backoff": "500s"})
+    until(lambda: home.show(job)["not_before_us"], "the first attempt to fail")
+    clock.write_text(f"-{72 * HOUR_S}\n")
+    assert home.until_over(job, 30) == "failed"
+    assert len(home.show(job)["attempts"]) == 2
+    home.until_still()
+    home.end_checks()
+
+
 def test_a_machine_that_was_suspended_goes_on_where_it_was(home):
     home.start()
     go = home.folder / "go"

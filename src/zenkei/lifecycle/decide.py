@@ -15,6 +15,7 @@ from zenkei.lifecycle.outcome import outcome
 from zenkei.model import event as e
 from zenkei.model.errors import Conflict
 from zenkei.model.event import EventBody
+from zenkei.model.instants import is_ahead
 from zenkei.model.job import ALLOCATED, Exit, HoldReason, Job, JobState, StopReason
 
 _WAITING = frozenset({JobState.PREPARING, JobState.PENDING})
@@ -96,7 +97,7 @@ def _cancel(job: Job, command: c.Cancel, now_us: int) -> tuple[EventBody, ...]:
 def _allocate(job: Job, command: c.Allocate, now_us: int) -> tuple[EventBody, ...]:
     if job.state is not JobState.PENDING:
         raise Conflict("job-not-pending", f"job {job.id} is {job.state}, not pending")
-    if job.not_before_us > now_us:
+    if is_ahead(job.not_before_us, now_us):
         raise Conflict("job-not-due", f"job {job.id} may not start before its retry delay is over")
     return (e.Allocated(attempt=job.attempt + 1, cluster=command.cluster, parts=command.parts),)
 

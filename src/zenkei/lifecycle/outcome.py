@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from zenkei.model.instants import MAX_BACKOFF_S
 from zenkei.model.job import (
     Exit,
     FailureClass,
@@ -21,7 +22,6 @@ from zenkei.model.job import (
 )
 
 MAX_REQUEUES: Final = 20
-MAX_BACKOFF_S: Final = 600.0
 
 CLASS_OF: Final[dict[StopReason, FailureClass]] = {
     StopReason.COMPLETED: FailureClass.NONE,

@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 from zenkei.model.cluster import NodePart
 from zenkei.model.ids import JobId
+from zenkei.model.instants import is_ahead
 from zenkei.scheduler.reasons import Reason, delayed, not_yet_tried
 from zenkei.scheduler.snapshot import JobClass
 
@@ -117,7 +118,7 @@ class Plan:
         if self.everyone is not None:
             return self.everyone
         not_before_us = self.line.not_before_us(job.key)
-        if not_before_us > self.now_us:
+        if is_ahead(not_before_us, self.now_us):
             return delayed(not_before_us, self.now_us)
         known = self.by_class.get(job_class)
         return not_yet_tried() if known is None and self.more else known

@@ -1,7 +1,8 @@
 """Who waits, in order: higher priority first, then earlier submission, then smaller id.
 
 Used by `planner`. A segment holds the jobs of one class in one queue, sorted; a plan looks at heads
-only. Jobs whose retry delay has not passed stand aside. Pure. Cost: entering k jobs into a segment
+only. Jobs whose retry delay has not passed stand aside; one that lies further ahead than any delay
+is from before the clock was set back, and does not. Pure. Cost: entering k jobs into a segment
 O(k log n) and a memmove, or one merge if k is large; taking the head out O(1); `due` O(1) while
 time moves forward.
 """
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
 from zenkei.model.ids import JobId
+from zenkei.model.instants import FURTHEST_US, is_ahead
 from zenkei.scheduler.snapshot import WaitingColumns, WaitingJob
 
 _ID_BITS: Final = 60
@@ -87,7 +89,9 @@ class WaitingLine:
         self._aside: list[tuple[int, int]] = []
         """(not_before_us, job) of those whose time has not come, sorted."""
         self._now_us = 0
-        """Jobs not before a later instant than this stand aside."""
+        """Jobs whose instant is ahead of this stand aside."""
+        self._far: list[tuple[int, int]] = []
+        """(not_before_us, job) of those in line that are too far ahead to stand aside, sorted."""
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -107,8 +111,12 @@ class WaitingLine:
 
     @property
     def next_us(self) -> int | None:
-        """When the first of those that stand aside may come back."""
-        return self._aside[0][0] if self._aside else None
+        """When the first of those that stand aside comes back, or one has to stand aside."""
+        back_us = [self._aside[0][0]] if self._aside else []
+        return min(back_us + self._nears_us(), default=None)
+
+    def _nears_us(self) -> list[int]:
+        return [self._far[0][0] - FURTHEST_US] if self._far else []
 
     def segments(self) -> Iterator[tuple[SegmentKey, Segment]]:
         """Those that have jobs."""
@@ -120,7 +128,9 @@ class WaitingLine:
         for row in rows:
             order, segment = order_of(row), (row.queue, row.job_class)
             self._jobs[row.job] = (order, segment, row.not_before_us)
-            if row.not_before_us > self._now_us:
+            if row.not_before_us > self._now_us + FURTHEST_US:
+                insort(self._far, (row.not_before_us, row.job))
+            if is_ahead(row.not_before_us, self._now_us):
                 insort(self._aside, (row.not_before_us, row.job))
             else:
                 new.setdefault(segment, []).append(order)
@@ -145,9 +155,11 @@ class WaitingLine:
         if known is None:
             return
         order, key, not_before_us = known
-        if not_before_us > self._now_us:
+        if is_ahead(not_before_us, self._now_us):
             del self._aside[bisect_left(self._aside, (not_before_us, job))]
             return
+        if not_before_us > self._now_us:
+            del self._far[bisect_left(self._far, (not_before_us, job))]
         segment = self._segments[key]
         segment.remove(order)
         if not len(segment):
@@ -156,9 +168,10 @@ class WaitingLine:
     def due(self, now_us: int) -> None:
         """Let those in line whose time has come by `now_us`, and only those.
 
-        O(1) if nothing changes, O(waiting) if the clock ran backwards.
+        O(1) if nothing changes, O(waiting) if the clock ran backwards or did so earlier.
         """
-        if now_us < self._now_us and any(k[2] > now_us for k in self._jobs.values()):
+        back = now_us < self._now_us and any(k[2] > now_us for k in self._jobs.values())
+        if back or any(now_us >= nears_us for nears_us in self._nears_us()):
             self._start_over(now_us)
             return
         self._now_us = now_us
@@ -175,13 +188,15 @@ class WaitingLine:
         self._segments.clear()
         new: dict[SegmentKey, list[int]] = {}
         for order, segment, not_before_us in self._jobs.values():
-            if not_before_us <= now_us:
+            if not is_ahead(not_before_us, now_us):
                 new.setdefault(segment, []).append(order)
-        self._aside = sorted(
+        later = sorted(
             (not_before_us, job)
             for job, (_, _, not_before_us) in self._jobs.items()
             if not_before_us > now_us
         )
+        first_far = bisect_left(later, (now_us + FURTHEST_US + 1,))
+        self._aside, self._far = later[:first_far], later[first_far:]
         self._add(new)
 
     def _add(self, new: dict[SegmentKey, list[int]]) -> None:

@@ -1,5 +1,7 @@
 """Virtual time: a heap of (time, sequence, call). Ties run in the order they were made.
 
+`WallClock` is what the controller sees of it: the same time, but somebody sets it.
+
 After simpy's core (Müller, Vignaux and Chiang, 2007): deterministic order makes runs repeat.
 """
 
@@ -45,3 +47,21 @@ class VirtualClock:
     def advance_to(self, at_us: int) -> None:
         """Let time pass without a call (something outside the heap is due)."""
         self._now_us = max(self._now_us, at_us)
+
+
+class WallClock:
+    """Implements `ports.system.Clock` on a virtual clock; `set` puts it forward or back."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._ahead_us = 0
+
+    def now_us(self) -> int:
+        return self._clock.now_us() + self._ahead_us
+
+    def call_at(self, at_us: int, call: Callable[[], None]) -> None:
+        self._clock.call_at(at_us - self._ahead_us, call)
+
+    def set(self, ahead_s: float) -> None:
+        """From now on it is that much ahead of the time that really passes."""
+        self._ahead_us = int(ahead_s * 1e6)

@@ -11,7 +11,7 @@ from functools import partial
 from random import Random
 
 from zenkei.control.commands import Commands
-from zenkei.control.controller import Controller
+from zenkei.control.controller import CLAIM_S, Controller
 from zenkei.control.plane import Ports, assemble
 from zenkei.model.access import Principal
 from zenkei.model.cluster import Node
@@ -19,7 +19,7 @@ from zenkei.model.ids import JobId
 from zenkei.model.job import TERMINAL, Job, JobSpec
 from zenkei.ports.store import JobFilter
 from zenkei.sim.checkers import check_end, check_now
-from zenkei.sim.clock import VirtualClock
+from zenkei.sim.clock import VirtualClock, WallClock
 from zenkei.sim.doubles import BlobsDouble, BuilderDouble, TreesDouble, WorkersDouble
 from zenkei.sim.engine import EngineDouble
 from zenkei.sim.faults import PEACE, Crash, Crashing, FaultRates, Faults
@@ -39,9 +39,10 @@ class World:
         self.seed = seed
         self.rng = Random(seed)
         self.clock = VirtualClock()
+        self.wall = WallClock(self.clock)
         self.faults = Faults(Random(seed + 1), rates)
         self.tables = Tables()
-        self.store = MemoryStore(self.clock.now_us, owner="onlooker", tables=self.tables)
+        self.store = MemoryStore(self.wall.now_us, owner="onlooker", tables=self.tables)
         self.engine = EngineDouble(self.clock, Random(seed + 2), self.faults, nodes)
         self.acknowledged: list[JobId] = []
         self.steps = 0
@@ -115,7 +116,10 @@ class World:
         assert self._controller is not None, "boot makes one"
         self.steps += 1
         try:
-            self._due_us = self._controller.due_us(self._controller.step())
+            due_us = self._controller.due_us(self._controller.step())
+            # as `Controller.run` sleeps: by a clock that nobody sets, and never long
+            sleep_us = min(int(CLAIM_S * 1e6), max(0, due_us - self.wall.now_us()))
+            self._due_us = self.clock.now_us() + sleep_us
         except Crash:
             self.boot()
 
@@ -124,7 +128,7 @@ class World:
         epoch = self._epoch
         self.engine.new_controller()
         owner = f"controller-{epoch}"
-        own = MemoryStore(self.clock.now_us, owner=owner, tables=self.tables)
+        own = MemoryStore(self.wall.now_us, owner=owner, tables=self.tables)
         store = Crashing(own, self.faults, "store")
         engine = Crashing(self.engine, self.faults, "engine")
         plane = assemble(
@@ -134,7 +138,7 @@ class World:
                 builder=BuilderDouble(self.faults),
                 trees=TreesDouble(),
                 blobs=Crashing(self._blobs, self.faults, "blobs"),
-                clock=self.clock,
+                clock=self.wall,
                 workers=WorkersDouble(self.clock, self.rng, partial(self._work, epoch)),
             ),
             owner=owner,

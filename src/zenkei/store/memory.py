@@ -19,6 +19,7 @@ from zenkei.model.data import Digest, Result
 from zenkei.model.errors import NotAvailable, Unavailable
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
+from zenkei.model.instants import is_ahead
 from zenkei.model.job import Dependency, Job, JobState
 from zenkei.ports.store import Committed, JobFilter, Page, PlanningDelta, Unit, Usage
 from zenkei.store.checking import effects_of_nobody, replay_differs, wrongly_held
@@ -78,7 +79,7 @@ class MemoryStore:
             due = [
                 row
                 for row in self.tables.outbox.values()
-                if row.due_us <= now_us and row.leased_until_us <= now_us
+                if not is_ahead(row.due_us, now_us) and not is_ahead(row.leased_until_us, now_us)
             ][:limit]
             for row in due:
                 row.owner, row.leased_until_us = owner, now_us + int(lease_s * 1e6)

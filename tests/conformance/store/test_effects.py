@@ -129,3 +129,16 @@ def test_a_clock_that_is_set_back_does_not_put_off_what_waits(world, store):
     assert claim(other) == ()
     world.clock.forward(5)
     assert [effect.id for effect in claim(other)] == [heard[0].id]
+
+
+def test_what_waits_already_when_the_clock_is_set_back_by_days_does_not_wait_for_its_old_hour(
+    world, store
+):
+    heard = effects_of(store)
+    submit(store)
+    submit(store)
+    put(store, Changes(later=[(heard[0].id, 5.0)]))
+    other = world.open("b")
+    world.clock.forward(-3 * 86400)
+    # one was put back for a while, one is leased to a controller that may be dead
+    assert [effect.id for effect in claim(other)] == [effect.id for effect in heard]

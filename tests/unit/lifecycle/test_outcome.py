@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from zenkei.lifecycle.outcome import CLASS_OF, MAX_BACKOFF_S, MAX_REQUEUES, outcome
+from zenkei.lifecycle.outcome import CLASS_OF, MAX_REQUEUES, outcome
+from zenkei.model.instants import MAX_BACKOFF_S
 from zenkei.model.job import (
     Exit,
     FailureClass,

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zenkei.model.ids import MAX_MEMBERS, JobId
+from zenkei.model.instants import FURTHEST_US, is_ahead
 from zenkei.scheduler import WaitingJob, waiting_columns
 from zenkei.scheduler.line import WaitingLine, job_of, order_of
 
@@ -22,8 +23,10 @@ jobs = st.builds(
     queue=st.integers(0, 1),
     priority=st.integers(-(2**31), 2**31),
     submitted_us=st.integers(0, 2**61),
-    not_before_us=st.integers(0, 5),
+    not_before_us=st.integers(0, 5) | st.integers(FURTHEST_US, FURTHEST_US + 9),
 )
+
+instants = st.integers(0, 9)
 
 
 def said(line: WaitingLine) -> dict[tuple[int, int], list[int]]:
@@ -46,14 +49,14 @@ def test_however_it_came_about_a_line_is_the_same(
     gone = set(rng.sample([row.job for row in rows], len(rows) // 3))
     line = WaitingLine()
     for _ in range(3):
-        line.due(data.draw(st.integers(0, 5)))
+        line.due(data.draw(instants))
     shuffled = rng.sample(rows, len(rows))
     line.enter(shuffled[:5])
-    line.due(data.draw(st.integers(0, 5)))
+    line.due(data.draw(instants))
     line.enter(shuffled[5:])
     for job in gone:
         line.leave(job)
-    now_us = data.draw(st.integers(0, 5))
+    now_us = data.draw(instants)
     line.due(now_us)
 
     fresh = WaitingLine()
@@ -62,7 +65,7 @@ def test_however_it_came_about_a_line_is_the_same(
     fresh.due(now_us)
     assert said(line) == said(fresh)
     assert (len(line), line.aside, line.next_us) == (len(fresh), fresh.aside, fresh.next_us)
-    assert line.aside == sum(row.not_before_us > now_us for row in left)
+    assert line.aside == sum(is_ahead(row.not_before_us, now_us) for row in left)
 
 
 def test_who_leaves_twice_or_was_never_there_changes_nothing() -> None:

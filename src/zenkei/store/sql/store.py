@@ -13,9 +13,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
 from zenkei.model.event import Effect
+from zenkei.model.instants import FURTHEST_US
 from zenkei.ports.store import Committed, Unit
 from zenkei.store.codec import decode_effect
 from zenkei.store.listeners import Listeners
@@ -111,4 +112,6 @@ class SqlStore(SqlQueries, SqlMaintenance):
 
 
 def _due(now_us: int) -> ColumnElement[bool]:
-    return and_(t.outbox.c.due_us <= now_us, t.outbox.c.leased_until_us <= now_us)
+    far_us = now_us + FURTHEST_US
+    instants = (t.outbox.c.due_us, t.outbox.c.leased_until_us)
+    return and_(*(or_(instant <= now_us, instant > far_us) for instant in instants))
