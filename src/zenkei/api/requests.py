@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from zenkei.api import limits
+
 Text = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00]*$")]
 
 
@@ -21,7 +23,7 @@ class Body(BaseModel):
 class Cancel(Body):
     """grace_s: seconds between SIGTERM and SIGKILL; the job's own if absent."""
 
-    grace_s: float | None = Field(default=None, ge=0, le=86_400, allow_inf_nan=False)
+    grace_s: float | None = Field(default=None, ge=0, le=limits.GRACE_S, allow_inf_nan=False)
 
 
 class Rerun(Body):
@@ -40,9 +42,9 @@ class Flags(Body):
 class VirtualNodes(Body):
     """Declared sizes of virtual nodes. 0 nodes: back to this machine as it is."""
 
-    nodes: int = Field(ge=0, le=10_000)
-    gpus_per_node: int = Field(default=0, ge=0, le=64)
-    cpus_per_node: float = Field(default=1, gt=0, le=10_000, allow_inf_nan=False)
+    nodes: int = Field(ge=0, le=limits.NODES)
+    gpus_per_node: int = Field(default=0, ge=0, le=limits.GPUS_PER_NODE)
+    cpus_per_node: float = Field(default=1, gt=0, le=limits.CPUS_PER_NODE, allow_inf_nan=False)
     memory_per_node: Text = "1GiB"
 
 
@@ -83,7 +85,7 @@ class ListQuery(Body):
     name: Word = ""
     number: Annotated[int, Field(ge=0, lt=10**12)] = 0
     cursor: Word = ""
-    limit: int = Field(default=100, ge=1, le=10_000)
+    limit: int = Field(default=100, ge=1, le=limits.ROWS)
 
 
 class LogQuery(Body):
@@ -93,10 +95,10 @@ class LogQuery(Body):
     attempt, without ranks and times (`/logs`).
     """
 
-    attempt: Annotated[int, Field(ge=0, lt=10**6)] = 0
+    attempt: Annotated[int, Field(ge=0, le=limits.ATTEMPT)] = 0
     rank: Annotated[str, Field(max_length=4096, pattern=r"^(\d{1,9}(,\d{1,9})*)?$")] = ""
     since_us: Count = 0
-    tail: int = Field(default=-1, ge=-1, le=10_000_000)
+    tail: int = Field(default=-1, ge=-1, le=limits.LINES)
     follow: bool = False
     logs: bool = False
     raw: bool = False

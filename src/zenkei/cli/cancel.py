@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from zenkei.api import limits
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
 from zenkei.cli.render import clean
@@ -21,7 +22,7 @@ Json = dict[str, Any]
 def cancel(argv: list[str]) -> int:
     """End jobs for good. --grace 0 kills at once."""
     parser = Parser("cancel", "End jobs for good: SIGTERM, a grace, SIGKILL.")
-    parser.add_argument("--grace", type=float, default=None, metavar="S", help="seconds of grace")
+    parser.amount("--grace", least=0, most=limits.GRACE_S, metavar="S", help="seconds of grace")
     parser.jobs()
     args = parser.parse_args(argv)
     body = {} if args.grace is None else {"grace_s": args.grace}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
 from typing import Any
 
+from zenkei.api import limits
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
 from zenkei.cli.nodes import nodes_text
@@ -15,6 +17,7 @@ from zenkei.cli.render import clean, count
 from zenkei.client import connection, places
 from zenkei.client.failure import Disconnected, Failure, NotRunning, usage
 
+SIZES = "zenkei up --nodes 4 --gpus-per-node 8"
 GONE_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.02
 
@@ -22,12 +25,15 @@ LOOK_EVERY_S = 0.02
 def up(argv: list[str]) -> int:
     """Start the daemon if none runs; with --nodes declare virtual nodes (0: this machine again)."""
     parser = Parser("up", "Start the daemon; declare virtual nodes for trying things out.")
-    parser.add_argument("--nodes", type=int, default=None, metavar="N", help="0: none")
-    parser.add_argument("--gpus-per-node", type=int, default=None, metavar="N", help="default 0")
-    parser.add_argument("--cpus-per-node", type=float, default=None, metavar="N", help="default 8")
-    parser.add_argument("--memory-per-node", default=None, metavar="SIZE", help="such as 64GiB")
+    parser.whole("--nodes", least=0, most=limits.NODES, help="0: none", hint=SIZES)
+    parser.whole(
+        "--gpus-per-node", least=0, most=limits.GPUS_PER_NODE, help="default 0", hint=SIZES
+    )
+    parser.amount(
+        "--cpus-per-node", least=0.001, most=limits.CPUS_PER_NODE, help="default 8", hint=SIZES
+    )
+    parser.add_argument("--memory-per-node", type=_size, metavar="SIZE", help="such as 64GiB")
     args = parser.parse_args(argv)
-    client = session.open()
     sizes = {
         "gpus_per_node": args.gpus_per_node,
         "cpus_per_node": args.cpus_per_node,
@@ -35,18 +41,27 @@ def up(argv: list[str]) -> int:
     }
     given = {key: value for key, value in sizes.items() if value is not None}
     if args.nodes is None and given:
-        raise usage("sizes without --nodes", "zenkei up --nodes 4 --gpus-per-node 8")
+        raise usage("sizes without --nodes", SIZES)
+    if args.nodes == 0 and given:
+        raise usage("sizes with --nodes 0, which ends virtual nodes", SIZES)
+    client = session.open()
     if args.nodes is None:
         found = client.get("/v1/nodes")
     else:
         body = {"cpus_per_node": 8, "memory_per_node": "64GiB", **given, "nodes": args.nodes}
         found = client.put("/v1/nodes", body)
     if args.json:
-        session.print_json(found | {"health": client.get("/v1/health")})
+        session.print_json(found | {"health": client.health()})
         return 0
     print(f"daemon of {clean(client.home)} runs")
     print(nodes_text(found["nodes"]))
     return 0
+
+
+def _size(text: str) -> str:
+    if re.fullmatch(r"\d{1,12}(\.\d{1,6})?\s?([KMGT]i?B|kB|B)", text.strip()) is None:
+        raise usage(f"--memory-per-node {text[:60]}: not a size", "such as 64GiB")
+    return text
 
 
 def down(argv: list[str]) -> int:
@@ -59,7 +74,7 @@ def down(argv: list[str]) -> int:
     try:
         if args.jobs and not args.yes:
             _ask(client)
-        pid = client.get("/v1/health")["pid"]
+        pid = client.health()["pid"]
         told = client.post("/v1/shutdown", {"jobs": args.jobs})
     except NotRunning:
         told = {"stopped": [], "running": 0}

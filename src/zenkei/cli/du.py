@@ -29,9 +29,7 @@ TOP = 10
 def du(argv: list[str]) -> int:
     """Bytes on disk: a file that is linked twice counts once."""
     parser = Parser("du", "What zenkei keeps on this disk, by kind and by job.")
-    parser.add_argument(
-        "--top", type=int, default=TOP, metavar="N", help=f"largest N jobs; default {TOP}"
-    )
+    parser.whole("--top", least=0, most=10**6, default=TOP, help=f"largest N jobs; default {TOP}")
     args = parser.parse_args(argv)
     found = measured(places.home(os.environ), args.top)
     if args.json:

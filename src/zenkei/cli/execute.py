@@ -10,6 +10,7 @@ import base64
 import json
 import sys
 
+from zenkei.api import limits
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
 from zenkei.client.client import segment
@@ -22,7 +23,7 @@ def execute(argv: list[str]) -> int:
     """Standard input is sent if it is no terminal; at most 60,000 bytes."""
     parser = Parser("exec", "Run a command in a running job: `zenkei exec JOB -- COMMAND`.")
     parser.jobs(many=False)
-    parser.add_argument("--node", type=int, default=0, metavar="N", help="on the job's Nth node")
+    parser.whole("--node", least=0, most=limits.NODES - 1, default=0, help="on the job's Nth node")
     own, command = _split(argv)
     args = parser.parse_args(own)
     if not command:

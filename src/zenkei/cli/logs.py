@@ -6,6 +6,7 @@ import re
 import sys
 from typing import Any
 
+from zenkei.api import limits
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
 from zenkei.cli.following import Follower, follow
@@ -21,17 +22,17 @@ def logs(argv: list[str]) -> int:
     parser = Parser("logs", "Output of a job.")
     parser.jobs(many=False)
     parser.add_argument("-f", "--follow", action="store_true", help="stay until the job is over")
-    parser.add_argument("-n", "--tail", type=int, default=-1, metavar="N", help="last N lines")
+    parser.whole("-n", "--tail", least=0, most=limits.LINES, default=-1, help="last N lines")
     parser.add_argument("--since", default="", metavar="TIME", help="such as 10m, 2h, 1d")
     parser.add_argument("-r", "--rank", default="", metavar="N,…", help="only these ranks")
-    parser.add_argument("--attempt", type=int, default=0, metavar="N", help="only this attempt")
+    parser.whole("--attempt", least=1, most=limits.ATTEMPT, default=0, help="only this attempt")
     parser.add_argument("--raw", action="store_true", help="exact bytes, no marks")
     args = parser.parse_args(argv)
     client = session.open()
     path = f"/v1/jobs/{segment(args.job)}/logs"
     query: dict[str, Any] = {
         "attempt": args.attempt,
-        "rank": args.rank,
+        "rank": _ranks(args.rank),
         "since_us": _since_us(args.since),
         "tail": args.tail,
     }
@@ -52,6 +53,12 @@ def _raw(client: session.Session, path: str, query: dict[str, Any], args: Any) -
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
     return 0
+
+
+def _ranks(text: str) -> str:
+    if re.fullmatch(r"(\d{1,9}(,\d{1,9})*)?", text) is None:
+        raise usage(f"--rank {text[:60]}: not numbers of ranks", "such as 0 or 0,3,4")
+    return text
 
 
 def _since_us(text: str) -> int:

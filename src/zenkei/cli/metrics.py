@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from zenkei.api import limits
 from zenkei.cli import render, session
 from zenkei.cli.arguments import Parser
 from zenkei.client.client import segment
@@ -18,10 +19,14 @@ def metrics(argv: list[str]) -> int:
     parser = Parser("metrics", "Latest values that a job has reported (zenkei.sdk.report).")
     parser.jobs(many=False)
     parser.add_argument("--name", default="", metavar="NAME", help="only this metric")
-    parser.add_argument("--rank", type=int, metavar="N", help="only this rank")
-    parser.add_argument("--attempt", type=int, default=0, metavar="N", help="default: the last")
-    parser.add_argument(
-        "--points", type=int, default=0, metavar="N", help="with --json: about N points of each"
+    parser.whole("--rank", least=0, most=limits.RANK, help="only this rank")
+    parser.whole("--attempt", least=1, most=limits.ATTEMPT, default=0, help="default: the last")
+    parser.whole(
+        "--points",
+        least=0,
+        most=limits.POINTS,
+        default=0,
+        help="with --json: about N points of each",
     )
     args = parser.parse_args(argv)
     answer = session.open().get(

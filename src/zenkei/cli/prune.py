@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
+from zenkei.api import limits
 from zenkei.cli import render, session
 from zenkei.cli.arguments import Parser
 from zenkei.client.failure import Failure, usage
@@ -19,8 +20,12 @@ def prune(argv: list[str]) -> int:
     parser.add_argument(
         "--older-than", default="30d", metavar="TIME", help="since their end; default 30d"
     )
-    parser.add_argument(
-        "--keep", type=int, default=0, metavar="N", help="keep the newest N jobs in any case"
+    parser.whole(
+        "--keep",
+        least=0,
+        most=limits.JOBS_KEPT,
+        default=0,
+        help="keep the newest N jobs in any case",
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")

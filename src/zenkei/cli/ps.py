@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from zenkei.api import limits
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
 from zenkei.cli.render import now_us, paint, span, table
@@ -21,7 +22,9 @@ def ps(argv: list[str]) -> int:
     parser.add_argument("-s", "--state", default="", help="only these states: running,failed,…")
     parser.add_argument("--name", default="", help="only jobs of this name")
     parser.add_argument("--project", default="", help="only jobs of this project")
-    parser.add_argument("-n", "--limit", type=int, default=0, help="most rows (default 100)")
+    parser.whole(
+        "-n", "--limit", least=1, most=limits.ROWS, default=0, help="most rows (default 100)"
+    )
     parser.add_argument("--members", action="store_true", help="members of arrays one by one")
     args = parser.parse_args(argv)
     state = args.state or ("" if args.all else ACTIVE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from zenkei.api import limits
 from zenkei.cli import render, session
 from zenkei.cli.arguments import Parser
 from zenkei.cli.nouns import Action, act
@@ -71,8 +72,12 @@ def record(argv: list[str]) -> int:
 def _parser(action: str, about: str) -> Parser:
     parser = Parser(f"result {action}", about)
     parser.jobs(many=False)
-    parser.add_argument(
-        "--attempt", type=int, default=0, metavar="N", help="of this attempt (default: the last)"
+    parser.whole(
+        "--attempt",
+        least=1,
+        most=limits.ATTEMPT,
+        default=0,
+        help="of this attempt (default: the last)",
     )
     return parser
 

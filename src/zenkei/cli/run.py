@@ -19,6 +19,8 @@ from zenkei.client.sse import Message
 
 MOST_FILE_BYTES = 1 << 20
 DEFAULT_FILE = "job.yaml"
+COMMAND_HINT = "zenkei run -- python train.py"
+PROGRAMS = (".py", ".sh")
 FLAGS = {
     # flag: (path of keys in a job file, metavar, help)
     "name": ("name", "TEXT", "name of the job"),
@@ -57,6 +59,13 @@ def run(argv: list[str]) -> int:
 
         return checking.check(body, query, as_json=args.json)
     query |= {"hold": args.hold, "key": os.urandom(16).hex()}
+    try:
+        return _submitted(body, query, args)
+    except Failure as failure:
+        raise _in_flags(failure) if command is not None else failure from None
+
+
+def _submitted(body: Any, query: dict[str, Any], args: Any) -> int:
     client = session.open()
     if args.detach:
         return _detach(client, body, query, args)
@@ -67,6 +76,29 @@ def run(argv: list[str]) -> int:
     except KeyboardInterrupt:
         return detached(follower.job, as_json=args.json)
     return follower.exit_code
+
+
+def _in_flags(failure: Failure) -> Failure:
+    """Who wrote flags is told of flags, not of the keys that they stand for."""
+
+    def named(text: str) -> str:
+        for flag, (key, _metavar, _help) in FLAGS.items():
+            text = text.replace(f"`{key}`", f"`--{flag}`")
+        return text
+
+    problems = [
+        {**one, "message": named(one["message"]), "hint": named(one["hint"])}
+        for one in failure.problems
+    ]
+    message, hint = named(failure.message), named(failure.hint)
+    return Failure(
+        failure.code,
+        message,
+        hint=hint,
+        exit_code=failure.exit_code,
+        details=failure.details,
+        problems=problems,
+    )
 
 
 def _submission(client: session.Session, body: Any, query: dict[str, Any]) -> Iterator[Message]:
@@ -117,8 +149,17 @@ def _split(argv: list[str]) -> tuple[list[str], list[str] | None]:
     return argv[:at], argv[at + 1 :]
 
 
+class _RunParser(Parser):
+    """Words that stand too much are a command whose `--` was forgotten."""
+
+    def unknown(self, word: str) -> tuple[str, str]:
+        if word.startswith("-"):
+            return super().unknown(word)
+        return f"`{word[:60]}`: the command of a job comes after `--`", COMMAND_HINT
+
+
 def _parser() -> Parser:
-    parser = Parser("run", "Submit a job and follow it: a job file, or flags and `-- COMMAND`.")
+    parser = _RunParser("run", "Submit a job and follow it: a job file, or flags and `-- COMMAND`.")
     parser.add_argument("file", nargs="?", metavar="JOB.YAML", help="default: job.yaml here")
     parser.add_argument("-f", "--file", dest="file_option", metavar="FILE", help="`-` reads stdin")
     parser.add_argument("--check", action="store_true", help="only say what is wrong with it")
@@ -153,6 +194,8 @@ def _from_file(args: Any) -> tuple[bytes, dict[str, Any]]:
     path = args.file_option or args.file or DEFAULT_FILE
     if path == "-":
         return _bounded(sys.stdin.buffer, "stdin"), {"source": os.getcwd(), "file": "-"}
+    if path.endswith(PROGRAMS):
+        raise usage(f"{path} is a program, not a job file", f"zenkei run -- {_started(path)}")
     try:
         with open(path, "rb") as file:
             body = _bounded(file, path)
@@ -160,6 +203,10 @@ def _from_file(args: Any) -> tuple[bytes, dict[str, Any]]:
         raise _unreadable(path, error) from error
     folder, name = os.path.split(os.path.abspath(path))
     return body, {"source": folder, "file": name}
+
+
+def _started(path: str) -> str:
+    return f"{'python' if path.endswith('.py') else 'sh'} {path}"
 
 
 def _bounded(file: Any, name: str) -> bytes:
@@ -171,7 +218,7 @@ def _bounded(file: Any, name: str) -> bytes:
 
 def _unreadable(path: str, error: OSError) -> Failure:
     hint = "`zenkei init` writes one; `zenkei run -- COMMAND` needs none"
-    hint = hint if path == DEFAULT_FILE else "give the path of a job file"
+    hint = hint if path == DEFAULT_FILE else f"give the path of a job file, or: {COMMAND_HINT}"
     return Failure(
         "no-job-file", f"the job file {path} cannot be read: {error.strerror}", hint=hint,
         exit_code=2,
@@ -180,7 +227,7 @@ def _unreadable(path: str, error: OSError) -> Failure:
 
 def _from_command(args: Any, command: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     if not command:
-        raise usage("no command after `--`", "zenkei run -- python train.py")
+        raise usage("no command after `--`", COMMAND_HINT)
     if args.file is not None or args.file_option is not None:
         raise usage(f"both a job file ({args.file or args.file_option}) and a command", "give one")
     flags: dict[str, Any] = {}

@@ -75,13 +75,19 @@ async def _validation(_request: Request, error: Exception) -> Response:
     problems = tuple(
         Problem(
             code="bad-request",
-            message=f"`{'.'.join(map(str, one['loc'][1:]))}`: {one['msg']}",
+            message=f"`{'.'.join(map(str, one['loc'][1:]))}`{_given(one)}: {one['msg']}",
             hint=f"in the {one['loc'][0]} of the request",
         )
         for one in error.errors()[:100]
     )
     message = problems[0].message if problems else "the request is malformed"
     return answer(InvalidInput("bad-request", message, problems=problems))
+
+
+def _given(one: Any) -> str:
+    """The value that was refused, if it is a short one."""
+    given = one.get("input")
+    return f" cannot be `{given!s:.60}`" if isinstance(given, str | int | float) else ""
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Body
 from pydantic import Field
 from starlette.responses import Response
 
+from zenkei.api import limits
 from zenkei.api.requests import Body as Form
 from zenkei.model.access import Principal, Target, Verb, can
 from zenkei.model.errors import Conflict, Denied, InvalidInput
@@ -27,7 +28,7 @@ class Execute(Form):
     """node: place in the attempt's list of nodes. input: base64 of its standard input."""
 
     command: list[str] = Field(min_length=1, max_length=10_000)
-    node: int = Field(default=0, ge=0, lt=10_000)
+    node: int = Field(default=0, ge=0, lt=limits.NODES)
     input: str = Field(default="", max_length=200_000)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from zenkei.api import limits
 from zenkei.model.access import Principal
 from zenkei.model.ids import AttemptId
 from zenkei.server.asking import JobText, Svc, Who, job_id
@@ -15,7 +16,6 @@ from zenkei.server.series import read_rank
 from zenkei.server.services import Services, in_thread
 
 router = APIRouter()
-MOST_POINTS = 100_000
 
 
 @router.get("/v1/jobs/{job}/metrics")
@@ -24,9 +24,9 @@ async def job_metrics(
     who: Who,
     job: JobText,
     name: Annotated[str, Query(max_length=200)] = "",
-    rank: Annotated[int | None, Query(ge=0, lt=1_000_000)] = None,
+    rank: Annotated[int | None, Query(ge=0, le=limits.RANK)] = None,
     attempt: Annotated[int, Query(ge=0, lt=10**6)] = 0,
-    points: Annotated[int, Query(ge=0, le=MOST_POINTS)] = 0,
+    points: Annotated[int, Query(ge=0, le=limits.POINTS)] = 0,
 ) -> Response:
     """name, rank: only those. points: about so many of each series, 0 for none."""
     found = await job_id(svc, who, job)

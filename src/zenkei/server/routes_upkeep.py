@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, Query
 from pydantic import Field
 from starlette.responses import Response
 
+from zenkei.api import limits
 from zenkei.api.requests import Body as Form
 from zenkei.api.requests import Text
 from zenkei.model.data import Digest, Manifest
@@ -27,7 +28,7 @@ class Prune(Form):
     """older_than_s: since its end. keep: so many of the newest submissions stay in any case."""
 
     older_than_s: float = Field(default=30 * 86400.0, ge=0, le=1e9, allow_inf_nan=False)
-    keep: int = Field(default=0, ge=0, le=10**9)
+    keep: int = Field(default=0, ge=0, le=limits.JOBS_KEPT)
     dry_run: bool = False
 
 
