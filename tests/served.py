@@ -52,6 +52,7 @@ def services_of(plant: Plant, home: Path, principal: Principal = OWNER) -> Servi
             store=plant.store,
             in_flight=lambda: 0,
             stepped_us=lambda: 0,  # the plant lives in another time
+            trouble=lambda: "",
             guard=lambda: "",
         ),
         declare=declared.append,

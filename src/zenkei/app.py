@@ -120,6 +120,7 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
         store=parts.store,
         in_flight=plane.dispatcher.in_flight,
         stepped_us=lambda: plane.controller.stepped_us,
+        trouble=lambda: plane.controller.trouble,
         guard=guard,
     )
 

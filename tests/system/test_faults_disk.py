@@ -5,8 +5,10 @@ ZENKEI_HOME is a small file system in memory, which only root may mount.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 
 from tests.system.faults_home import Home, a_home
 from tests.testbeds.local_place import until
+from zenkei.cli import checks
 from zenkei.client.failure import Failure
 
 MIB = 1 << 20
@@ -76,7 +79,7 @@ def test_nothing_starts_below_the_space_that_is_kept_free_and_the_reason_says_so
     told = until(lambda: reason_of(home, job), "a reason")
     assert (told["code"], told["severity"]) == ("paused", "blocked")
     assert "free" in told["text"]
-    health = home.client.get("/v1/health")
+    health = home.client.health()
     assert "free on the disk" in " ".join(health["problems"])
     assert home.state(job) == "pending"
     make_room(home)
@@ -172,11 +175,39 @@ def test_a_disk_without_any_room_refuses_commands_with_the_cause_and_the_daemon_
     assert "space" in refused[0].hint, (refused[0].message, refused[0].hint)
     assert daemon.alive()
     assert home.state(before) == "succeeded"
-    assert home.client.get("/v1/health")["ok"] in (True, False)
+    assert home.client.health()["ok"] in (True, False)
     make_room(home)
     after = home.submit("echo after")
     assert home.until_over(after) == "succeeded"
     home.until_still()
+    home.end_checks()
+
+
+def test_an_end_that_cannot_be_recorded_is_told_once_and_by_health_until_there_is_room(home):
+    home.start()
+    go = home.folder / "go"
+    job = home.submit(f"until [ -e {go} ]; do sleep 0.05; done")
+    home.until_state(job, "running")
+    fill(home, 0)
+    go.touch()
+    told = until(lambda: home.client.health()["problems"][:-1], "health to say so")
+    assert "nothing that happens is recorded" in told[0]
+    assert "full" in told[0]
+    doctor = checks.daemon(str(home.path))
+    assert (doctor.verdict, told[0] in doctor.text) == (checks.Verdict.WARN, True)
+    threading.Event().wait(2.5)
+    make_room(home)
+    assert home.until_over(job) == "succeeded"
+    until(lambda: home.client.health()["problems"] == [], "health to be well again")
+    lines = [json.loads(line) for line in home.log_text().splitlines()]
+    spoken = [line for line in lines if line["room"].endswith("controller")]
+    assert [line["text"].partition(" ")[2].partition(" ")[0] for line in spoken] == [
+        "waits",
+        "goes",
+    ]
+    assert [line for line in lines if "trace" in line] == []
+    # once a second, not as fast as it can
+    assert int(spoken[1]["text"].rpartition("=")[2]) < 20
     home.end_checks()
 
 

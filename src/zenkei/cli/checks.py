@@ -139,7 +139,7 @@ def settings_of() -> tuple[Settings | None, Finding]:
 def daemon(path: str) -> Finding:
     """Whether one runs, and what it says of itself. None is started."""
     try:
-        health = Client(path).get("/v1/health")
+        health = Client(path).health()
     except NotRunning:
         text = "none runs; the next command that needs one starts it"
         return Finding(name="daemon", verdict=Verdict.OK, text=text, facts={"running": False})

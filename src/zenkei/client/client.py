@@ -70,6 +70,17 @@ class Client:
         finally:
             answer.close()
 
+    def health(self) -> dict[str, Any]:
+        """What works and what does not; of an unwell daemon too, which answers with status 503."""
+        answer = self._open("GET", "/v1/health", {}, b"", {}, good=(503,))
+        try:
+            found: dict[str, Any] = _decoded(answer.body())
+        finally:
+            answer.close()
+        if "problems" not in found:
+            raise of_answer(answer.status, found)
+        return found
+
     def _json(self, method: str, path: str, query: dict[str, Query], body: bytes, kind: str) -> Any:
         answer = self._open(method, path, query, body, {"content-type": kind} if kind else {})
         try:
@@ -84,7 +95,9 @@ class Client:
         query: dict[str, Query],
         body: bytes,
         headers: dict[str, str],
+        good: tuple[int, ...] = (),
     ) -> connection.Answer:
+        """good: statuses from 400 on that are no failure here."""
         places.check_home(self.home, os.geteuid())
         where = places.socket_path(self.home)
         if not where:
@@ -99,7 +112,7 @@ class Client:
             }
             answer = connection.send(sock, method, path + _query(query), headers, body)
             self._check_version(answer)
-            if answer.status >= 400:
+            if answer.status >= 400 and answer.status not in good:
                 raise of_answer(answer.status, _decoded(answer.body()))
         except BaseException:
             sock.close()

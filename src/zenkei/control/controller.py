@@ -20,7 +20,7 @@ from zenkei.control.dispatcher import Dispatcher
 from zenkei.control.observer import Observer
 from zenkei.control.planner import PlanKeeper
 from zenkei.control.specs import SpecCache
-from zenkei.model.errors import EngineError
+from zenkei.model.errors import EngineError, Unavailable
 from zenkei.ports.engine import Engine, NodeSeen
 from zenkei.ports.store import Committed, Store
 from zenkei.ports.system import Clock
@@ -29,6 +29,8 @@ from zenkei.scheduler import Start
 log = logging.getLogger(__name__)
 
 CLAIM_S = 5.0
+AGAIN_S = 1.0
+"""After a step that failed: the next, unless something happens."""
 MOST_CYCLES = 64
 """Planning cycles within one step before reports are looked at again."""
 
@@ -36,7 +38,7 @@ MOST_CYCLES = 64
 class Controller:
     """guard: why nothing may start now (disk full, paused), or an empty text.
 
-    stepped_us: when the last step ended; 0 before the first.
+    stepped_us: when the last step ended; 0 before the first. trouble: why steps fail at present.
     """
 
     def __init__(
@@ -60,6 +62,9 @@ class Controller:
         self._clock = clock
         self._guard = guard
         self.stepped_us = 0
+        self.trouble = ""
+        self._told: set[type[Exception]] = set()
+        self._failed = 0
         self._seed = seed
         self._flag = Flag()
         self._next_claim_us = 0
@@ -82,12 +87,33 @@ class Controller:
         while not stop.is_set():
             try:
                 due_us = self.step()
-            except Exception:
-                log.exception("controller step failed")
-                due_us = self._clock.now_us() + 1_000_000
+            except Exception as error:  # noqa: BLE001 - told once, in `_fail`
+                self._fail(error)
+                self._flag.wait(AGAIN_S)
+                continue
+            self._succeed()
             sleep_us = self.due_us(due_us) - self._clock.now_us()
             # the clock may be set back meanwhile: never longer than the searches are apart
             self._flag.wait(min(CLAIM_S, max(0.0, sleep_us / 1e6)))
+
+    def _fail(self, error: Exception) -> None:
+        """Tell of a trouble when it begins, not each time: a full disk may last for days."""
+        self._failed += 1
+        is_away = isinstance(error, Unavailable)
+        self.trouble = str(error) if is_away else f"{type(error).__name__}; see the daemon's log"
+        if type(error) in self._told:
+            return
+        self._told.add(type(error))
+        if is_away:
+            log.warning("controller waits why=%s", error)
+        else:
+            log.error("controller step failed", exc_info=error)
+
+    def _succeed(self) -> None:
+        if self._failed:
+            log.warning("controller goes on failed_steps=%d", self._failed)
+            self.trouble, self._failed = "", 0
+            self._told.clear()
 
     def wake(self) -> None:
         """Something happened: step again soon. From any thread."""

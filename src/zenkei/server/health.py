@@ -31,7 +31,10 @@ def disk_guard(home: Path, *, min_free_bytes: int, min_free_percent: float) -> s
 
 
 class Health:
-    """Gathers the state of the parts. stepped_us: when the controller last ended a step."""
+    """Gathers the state of the parts.
+
+    stepped_us: when the controller last ended a step. trouble: why it does not.
+    """
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Health:
         store: Store,
         in_flight: Callable[[], int],
         stepped_us: Callable[[], int],
+        trouble: Callable[[], str],
         guard: Callable[[], str],
     ) -> None:
         self._home = home
@@ -50,6 +54,7 @@ class Health:
         self._guard = guard
         self._started_us = time.time_ns() // 1000
         self._stepped_us = stepped_us
+        self._trouble = trouble
 
     def __call__(self) -> dict[str, Any]:
         """What works and what does not. Never raises: a broken store is an answer."""
@@ -68,6 +73,9 @@ class Health:
         step_age_s = (time.time_ns() // 1000 - last_us) / 1e6
         if step_age_s > STALE_STEP_S:
             problems.append(f"the controller has not finished a step for {step_age_s:.0f} s")
+        trouble = self._trouble()
+        if trouble:
+            problems.append(f"nothing that happens is recorded at present: {trouble}")
         guard = self._guard()
         disk = shutil.disk_usage(self._home)
         return {

@@ -10,6 +10,7 @@ import datetime
 import json
 import logging
 import logging.handlers
+import sys
 from pathlib import Path
 
 MOST_BYTES = 8 << 20
@@ -32,11 +33,37 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=True)
 
 
+class LogFile(logging.handlers.RotatingFileHandler):
+    """A disk without room costs lines; the first that can be written again says how many.
+
+    The first that could not be written is kept by the stream and counted all the same.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=MOST_BYTES, backupCount=KEPT, encoding="utf-8")
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lost = self._lost
+        super().emit(record)
+        if lost and self._lost == lost:
+            self._lost = 0
+            text = f"the log had no room lines_lost<={lost}"
+            super().emit(logging.makeLogRecord({**_OWN, "msg": text}))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if isinstance(sys.exc_info()[1], OSError):
+            self._lost += 1
+        else:
+            super().handleError(record)
+
+
+_OWN = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
+
+
 def install(path: Path, level: str) -> None:
     """Everything that is logged in this process goes to `path`."""
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=MOST_BYTES, backupCount=KEPT, encoding="utf-8"
-    )
+    handler = LogFile(path)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -1,5 +1,6 @@
 """Sources, journal, clock, workers, nodes: the small parts of a daemon."""
 
+import contextlib
 import json
 import logging
 import os
@@ -82,6 +83,24 @@ def test_every_line_of_the_log_is_one_json_object(tmp_path):
     assert lines[0]["text"] == "hostile\n{日本}\x1b[31m"
     assert lines[0]["at"].endswith("Z")
     assert "ValueError: inner" in lines[1]["trace"]
+
+
+def test_a_log_without_room_says_so_when_there_is_room_again_and_nothing_meanwhile(tmp_path, capfd):
+    log = journal.LogFile(tmp_path / "log")
+    log.setFormatter(journal.JsonLines())
+    record = logging.makeLogRecord({"msg": "text"})
+    file, log.stream = log.stream, open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
+    for _ in range(3):
+        log.emit(record)
+    with contextlib.suppress(OSError):
+        log.stream.close()
+    log.stream = file
+    log.emit(record)
+    log.emit(record)
+    log.close()
+    texts = [json.loads(line)["text"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert texts == ["text", "the log had no room lines_lost<=3", "text"]
+    assert capfd.readouterr().err == ""
 
 
 # -- clock and workers -----------------------------------------------------------------------------

@@ -169,6 +169,7 @@ def test_a_broken_store_is_an_answer_of_the_health_page(served, monkeypatch):
     with pytest.raises(Failure) as refused:
         served.client.get("/v1/health")
     assert refused.value.exit_code == 75
+    assert served.client.health()["problems"] == ["the store does not answer: ZeroDivisionError"]
 
 
 def test_a_defect_has_an_incident_and_never_inner_text(served, monkeypatch, caplog):
