@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import TypeAlias
 
 from zenkei.control.draft import Draft
 from zenkei.control.specs import SpecCache
@@ -18,11 +19,22 @@ from zenkei.lifecycle.effects import retire
 from zenkei.model.cluster import Node
 from zenkei.model.errors import Conflict, NotFound, TemporaryEngineError
 from zenkei.model.job import RetryPolicy
-from zenkei.ports.engine import Engine, Exited, NodeSeen, Released, Report, Started
+from zenkei.ports.engine import (
+    Checkpointed,
+    Engine,
+    Exited,
+    NodeSeen,
+    Noticed,
+    Released,
+    Report,
+    Resumed,
+    Started,
+)
 from zenkei.ports.store import Changes, Reads, Store, Unit, View
 
 log = logging.getLogger(__name__)
 
+_OfAttempt: TypeAlias = Started | Exited | Released | Resumed | Checkpointed | Noticed
 MOST_REPORTS = 500
 """Reports in one transaction."""
 
@@ -78,7 +90,7 @@ class Observer:
         reads = Reads(jobs=jobs, nodes=tuple(seen))
         self._store.submit(Unit(reads=reads, decide=decide)).result()
 
-    def _take(self, draft: Draft, report: Started | Exited | Released) -> None:
+    def _take(self, draft: Draft, report: _OfAttempt) -> None:
         attempt = report.attempt
         try:
             draft.advance(attempt.job, self._command(draft, report))
@@ -90,8 +102,20 @@ class Observer:
         except Conflict as conflict:
             log.warning("report refused attempt=%s report=%s why=%s", attempt, report, conflict)
 
-    def _command(self, draft: Draft, report: Started | Exited | Released) -> c.Command:
+    def _command(self, draft: Draft, report: _OfAttempt) -> c.Command:
         number = report.attempt.number
+        if isinstance(report, Resumed):
+            return c.ReportResumed(attempt=number, step=report.step)
+        if isinstance(report, Checkpointed):
+            return c.ReportCheckpoint(attempt=number, step=report.step, parts=report.parts)
+        if isinstance(report, Noticed):
+            return c.ReportNotice(
+                attempt=number,
+                notice=report.notice,
+                detail=report.detail,
+                rank=report.rank,
+                node=report.node,
+            )
         if isinstance(report, Started):
             return c.ReportStarted(attempt=number)
         if isinstance(report, Exited):

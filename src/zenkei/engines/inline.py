@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from zenkei.model.cluster import Node
+from zenkei.model.data import CheckpointPart
 from zenkei.model.errors import PermanentEngineError
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, StopReason
@@ -135,6 +136,12 @@ class InlineEngine:
 
     def outputs(self, attempt: AttemptId) -> tuple[str, ...]:
         return ()
+
+    def saved(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> tuple[str, ...]:
+        return ()
+
+    def discard(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> None:
+        """Programs of this process keep nothing on a node."""
 
     def fence(self, node: str) -> None:
         """Programs end with this process: nothing of theirs can write later."""

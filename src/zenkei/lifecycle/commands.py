@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from zenkei.model.cluster import NodePart
-from zenkei.model.data import Digest
-from zenkei.model.job import Exit, FailureClass, HoldReason, RetryPolicy, StopReason
+from zenkei.model.data import CheckpointPart, Digest
+from zenkei.model.job import Exit, FailureClass, HoldReason, Notice, RetryPolicy, StopReason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +17,7 @@ class Hold:
     reason: HoldReason = HoldReason.USER
     by: str = ""
     grace_s: float = 10.0
+    checkpoint_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,12 +83,16 @@ class ReportExited:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stop:
-    """End the current attempt for a reason of the system's (preemption, lost node, ...)."""
+    """End the current attempt for a reason of the system's (preemption, lost node, ...).
+
+    checkpoint_s: as in `StopOrdered`.
+    """
 
     attempt: int
     reason: StopReason
     by: str = ""
     grace_s: float = 10.0
+    checkpoint_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +102,55 @@ class ReportReleased:
     attempt: int
     policy: RetryPolicy
     proof: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportResumed:
+    """The engine says: the program goes on from the checkpoint of `step`."""
+
+    attempt: int
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportCheckpoint:
+    """The engine says: progress at `step` is saved on the nodes."""
+
+    attempt: int
+    step: int
+    parts: tuple[CheckpointPart, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeepCheckpoint:
+    """A checkpoint is stored where any attempt finds it."""
+
+    attempt: int
+    step: int
+    manifest: Digest
+    files: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoseCheckpoint:
+    """A checkpoint cannot be stored, or is damaged. left: as in `event.CheckpointLost`."""
+
+    attempt: int
+    step: int
+    reason: str
+    left: int = -1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportNotice:
+    """The engine says something about a running attempt."""
+
+    attempt: int
+    notice: Notice
+    detail: str
+    rank: int = -1
+    node: str = ""
 
 
 Command: TypeAlias = (
@@ -111,4 +165,9 @@ Command: TypeAlias = (
     | ReportExited
     | Stop
     | ReportReleased
+    | ReportResumed
+    | ReportCheckpoint
+    | KeepCheckpoint
+    | LoseCheckpoint
+    | ReportNotice
 )

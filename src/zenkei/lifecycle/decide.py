@@ -40,7 +40,13 @@ def decide(job: Job, command: c.Command, now_us: int) -> tuple[EventBody, ...]:
 def _hold(job: Job, command: c.Hold, now_us: int) -> tuple[EventBody, ...]:
     if job.state in ALLOCATED:
         reason = _HOLD_STOP[command.reason]
-        stop = c.Stop(attempt=job.attempt, reason=reason, by=command.by, grace_s=command.grace_s)
+        stop = c.Stop(
+            attempt=job.attempt,
+            reason=reason,
+            by=command.by,
+            grace_s=command.grace_s,
+            checkpoint_s=command.checkpoint_s,
+        )
         return _stop(job, stop, now_us)
     _refuse_terminal(job, "held")
     if command.reason in job.holds:
@@ -120,9 +126,57 @@ def _stop(job: Job, command: c.Stop, _now_us: int) -> tuple[EventBody, ...]:
         return ()
     return (
         e.StopOrdered(
-            attempt=job.attempt, reason=command.reason, by=command.by, grace_s=command.grace_s
+            attempt=job.attempt,
+            reason=command.reason,
+            by=command.by,
+            grace_s=command.grace_s,
+            checkpoint_s=command.checkpoint_s,
         ),
     )
+
+
+def _resumed(job: Job, command: c.ReportResumed, _now_us: int) -> tuple[EventBody, ...]:
+    _fence(job, command.attempt)
+    return (e.Resumed(attempt=job.attempt, step=command.step),)
+
+
+def _checkpointed(job: Job, command: c.ReportCheckpoint, _now_us: int) -> tuple[EventBody, ...]:
+    _fence(job, command.attempt)
+    if command.step in job.saving:
+        return ()
+    return (e.Checkpointed(attempt=job.attempt, step=command.step, parts=command.parts),)
+
+
+def _keep(job: Job, command: c.KeepCheckpoint, _now_us: int) -> tuple[EventBody, ...]:
+    if command.step not in job.saving:
+        return ()
+    kept = e.CheckpointKept(
+        attempt=command.attempt,
+        step=command.step,
+        manifest=command.manifest,
+        files=command.files,
+        size_bytes=command.size_bytes,
+    )
+    return (kept,)
+
+
+def _lose(job: Job, command: c.LoseCheckpoint, _now_us: int) -> tuple[EventBody, ...]:
+    lost = e.CheckpointLost(
+        attempt=command.attempt, step=command.step, reason=command.reason, left=command.left
+    )
+    return (lost,)
+
+
+def _noticed(job: Job, command: c.ReportNotice, _now_us: int) -> tuple[EventBody, ...]:
+    _fence(job, command.attempt)
+    noticed = e.Noticed(
+        attempt=job.attempt,
+        notice=command.notice,
+        detail=command.detail,
+        rank=command.rank,
+        node=command.node,
+    )
+    return (noticed,)
 
 
 def _released(job: Job, command: c.ReportReleased, now_us: int) -> tuple[EventBody, ...]:
@@ -193,4 +247,9 @@ _DECIDERS: dict[type[c.Command], Callable[[Job, Any, int], tuple[EventBody, ...]
     c.ReportExited: _exited,
     c.Stop: _stop,
     c.ReportReleased: _released,
+    c.ReportResumed: _resumed,
+    c.ReportCheckpoint: _checkpointed,
+    c.KeepCheckpoint: _keep,
+    c.LoseCheckpoint: _lose,
+    c.ReportNotice: _noticed,
 }

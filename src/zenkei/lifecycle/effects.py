@@ -9,7 +9,7 @@ from __future__ import annotations
 from zenkei.model import event as e
 from zenkei.model.event import Effect, EffectKind, Event
 from zenkei.model.ids import AttemptId, JobId
-from zenkei.model.job import Job, JobState, StopReason
+from zenkei.model.job import Job, JobState
 
 
 def effects(event: Event, after: Job) -> tuple[Effect, ...]:
@@ -21,9 +21,13 @@ def effects(event: Event, after: Job) -> tuple[Effect, ...]:
         return (_of_attempt(EffectKind.LAUNCH, after),)
     if isinstance(body, e.StopOrdered):
         # A later, stronger order (cancel) is an effect of its own: the reason is part of the key.
-        return (_stop(after, body.reason, body.grace_s),)
+        return (_stop(after, body),)
     if isinstance(body, e.Released):
         return (_of_attempt(EffectKind.SEAL, after),)
+    if isinstance(body, e.Checkpointed):
+        return (keep(AttemptId(after.id, body.attempt), body.step),)
+    if isinstance(body, e.CheckpointKept | e.CheckpointLost):
+        return ()
     if after.state.terminal:
         return (wake_dependents(after.id),)
     return ()
@@ -40,6 +44,17 @@ def wake_dependents(job: JobId) -> Effect:
     return Effect(kind=EffectKind.WAKE_DEPENDENTS, key=f"wake:{job}", job=job)
 
 
+def keep(attempt: AttemptId, step: int) -> Effect:
+    """Store a checkpoint where any attempt finds it."""
+    return Effect(
+        kind=EffectKind.KEEP,
+        key=f"keep:{attempt}:{step}",
+        job=attempt.job,
+        attempt=attempt.number,
+        step=step,
+    )
+
+
 def retire(attempt: AttemptId) -> Effect:
     """The engine may forget the attempt: everything it knew is committed."""
     return Effect(
@@ -52,12 +67,13 @@ def _of_attempt(kind: EffectKind, job: Job) -> Effect:
     return Effect(kind=kind, key=f"{kind}:{attempt}", job=job.id, attempt=job.attempt)
 
 
-def _stop(job: Job, reason: StopReason, grace_s: float) -> Effect:
+def _stop(job: Job, order: e.StopOrdered) -> Effect:
     return Effect(
         kind=EffectKind.STOP,
-        key=f"stop:{AttemptId(job.id, job.attempt)}:{reason}",
+        key=f"stop:{AttemptId(job.id, job.attempt)}:{order.reason}",
         job=job.id,
         attempt=job.attempt,
-        reason=reason,
-        grace_s=grace_s,
+        reason=order.reason,
+        grace_s=order.grace_s,
+        checkpoint_s=order.checkpoint_s,
     )

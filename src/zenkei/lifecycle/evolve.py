@@ -186,7 +186,28 @@ def _released(job: Job, body: e.Released, event: Event) -> Job:
         counted=job.counted + (1 if body.counts else 0),
         requeues=job.requeues + (1 if back and not body.counts else 0),
         not_before_us=body.not_before_us,
+        avoid=tuple(dict.fromkeys((*job.avoid, *body.avoid))),
+        memory_milli=max(job.memory_milli, body.memory_milli),
     )
+
+
+def _unchanged(job: Job, _body: e.EventBody, event: Event) -> Job:
+    return _next(job, event)
+
+
+def _checkpointed(job: Job, body: e.Checkpointed, event: Event) -> Job:
+    return _next(job, event, saving=(*job.saving, body.step))
+
+
+def _kept(job: Job, body: e.CheckpointKept, event: Event) -> Job:
+    saving = tuple(step for step in job.saving if step != body.step)
+    return _next(job, event, saving=saving, step=max(job.step, body.step))
+
+
+def _lost(job: Job, body: e.CheckpointLost, event: Event) -> Job:
+    saving = tuple(step for step in job.saving if step != body.step)
+    step = body.left if job.step == body.step else job.step
+    return _next(job, event, saving=saving, step=step)
 
 
 _EVOLVERS: dict[type[e.EventBody], Callable[[Job, Any, Event], Job]] = {
@@ -201,4 +222,9 @@ _EVOLVERS: dict[type[e.EventBody], Callable[[Job, Any, Event], Job]] = {
     e.Exited: _exited,
     e.StopOrdered: _stop_ordered,
     e.Released: _released,
+    e.Resumed: _unchanged,
+    e.Noticed: _unchanged,
+    e.Checkpointed: _checkpointed,
+    e.CheckpointKept: _kept,
+    e.CheckpointLost: _lost,
 }

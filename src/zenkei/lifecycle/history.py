@@ -14,8 +14,19 @@ from zenkei.model.job import Exit, FailureClass, StopReason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Saved:
+    """A checkpoint of an attempt: its step, and when its ranks said that it was saved."""
+
+    step: int
+    at_us: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One try, never reused. Times in microseconds UTC; 0 where it did not happen (yet)."""
+    """One try, never reused. Times in microseconds UTC; 0 where it did not happen (yet).
+
+    resumed: step of the checkpoint that its program says it went on from, -1 if it says nothing.
+    """
 
     id: AttemptId
     cluster: str
@@ -28,6 +39,9 @@ class Attempt:
     exit: Exit | None = None
     failure: FailureClass | None = None
     proof: str = ""
+    resumed: int = -1
+    checkpoints: tuple[Saved, ...] = ()
+    notices: tuple[e.Noticed, ...] = ()
 
 
 def attempts(events: Iterable[Event]) -> tuple[Attempt, ...]:
@@ -55,4 +69,11 @@ def attempts(events: Iterable[Event]) -> tuple[Attempt, ...]:
             made[-1] = replace(
                 made[-1], released_us=event.at_us, failure=body.failure, proof=body.proof
             )
+        elif isinstance(body, e.Resumed):
+            made[-1] = replace(made[-1], resumed=body.step)
+        elif isinstance(body, e.Checkpointed):
+            saved = Saved(step=body.step, at_us=event.at_us)
+            made[-1] = replace(made[-1], checkpoints=(*made[-1].checkpoints, saved))
+        elif isinstance(body, e.Noticed):
+            made[-1] = replace(made[-1], notices=(*made[-1].notices, body))
     return tuple(made)

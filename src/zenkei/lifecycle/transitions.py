@@ -30,4 +30,15 @@ TRANSITIONS: Final[dict[tuple[S, E], frozenset[S]]] = {
     (S.STOPPING, E.STOP_ORDERED): frozenset({S.STOPPING}),
     (S.STOPPING, E.EXITED): frozenset({S.STOPPING}),
     (S.STOPPING, E.RELEASED): frozenset({S.SUCCEEDED, S.FAILED, S.CANCELLED, S.PENDING, S.HELD}),
+    **{
+        (state, kind): frozenset({state})
+        for state in (S.STARTING, S.RUNNING, S.STOPPING)
+        for kind in (E.RESUMED, E.CHECKPOINTED, E.NOTICED)
+    },
+    **{
+        # a checkpoint is stored beside whatever the job does next
+        (state, kind): frozenset({state})
+        for state in S
+        for kind in (E.CHECKPOINT_KEPT, E.CHECKPOINT_LOST)
+    },
 }

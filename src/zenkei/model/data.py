@@ -66,6 +66,41 @@ class GitState:
     diff_cut: bool = False
 
 
+class CheckpointState(StrEnum):
+    """SAVED: on its nodes only. KEPT: where any attempt finds it. PRUNED: made room for newer ones.
+
+    LOST: it could not be kept, or was found damaged; the reason stands beside it.
+    """
+
+    SAVED = "saved"
+    KEPT = "kept"
+    PRUNED = "pruned"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointPart:
+    """What the ranks of one node saved. path: relative to the attempt's checkpoint directory."""
+
+    node_rank: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """Progress of one attempt at `step`. manifest: its content, once it is KEPT."""
+
+    attempt: str
+    step: int
+    state: CheckpointState
+    reason: str = ""
+    parts: tuple[CheckpointPart, ...] = ()
+    manifest: Digest = Digest("")
+    files: int = 0
+    size_bytes: int = 0
+    at_us: int = 0
+
+
 class ResultState(StrEnum):
     """Of a Result, not of the job: the devices are free before sealing starts."""
 

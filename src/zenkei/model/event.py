@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from zenkei.model.cluster import NodePart
-from zenkei.model.data import Digest
+from zenkei.model.data import CheckpointPart, Digest
 from zenkei.model.ids import JobId
-from zenkei.model.job import Exit, FailureClass, HoldReason, JobState, StopReason
+from zenkei.model.job import Exit, FailureClass, HoldReason, JobState, Notice, StopReason
 
 
 class EventKind(StrEnum):
@@ -31,6 +31,11 @@ class EventKind(StrEnum):
     EXITED = "exited"
     STOP_ORDERED = "stop_ordered"
     RELEASED = "released"
+    RESUMED = "resumed"
+    CHECKPOINTED = "checkpointed"
+    CHECKPOINT_KEPT = "checkpoint_kept"
+    CHECKPOINT_LOST = "checkpoint_lost"
+    NOTICED = "noticed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,19 +126,21 @@ class Exited:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopOrdered:
-    """Somebody wants the attempt to end."""
+    """Somebody wants the attempt to end. checkpoint_s: after so much time to save one (0: none)."""
 
     attempt: int
     reason: StopReason
     by: str = ""
     grace_s: float = 10.0
+    checkpoint_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Released:
     """Every process is proved gone: the only event by which an allocation ends.
 
-    next: the state that `lifecycle.outcome` chose. proof: the mechanism that proved it.
+    next: the state that `lifecycle.outcome` chose. proof: the mechanism that proved it. avoid: a
+    node that the next attempt shall not have. memory_milli: as in Job, for the next attempt.
     """
 
     attempt: int
@@ -143,6 +150,60 @@ class Released:
     not_before_us: int = 0
     message: str = ""
     proof: str = ""
+    avoid: tuple[str, ...] = ()
+    memory_milli: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resumed:
+    """The program says that it went on from a checkpoint of step `step`."""
+
+    attempt: int
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpointed:
+    """The ranks say that their progress at `step` is saved, on their nodes."""
+
+    attempt: int
+    step: int
+    parts: tuple[CheckpointPart, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointKept:
+    """That checkpoint is now where any attempt finds it (manifest: its content)."""
+
+    attempt: int
+    step: int
+    manifest: Digest
+    files: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointLost:
+    """That checkpoint could not be kept, or was found damaged.
+
+    left: step of the newest one that can serve in its place, -1 if there is none.
+    """
+
+    attempt: int
+    step: int
+    reason: str
+    left: int = -1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noticed:
+    """Something about a running attempt that changes nothing by itself. rank: -1 if it is all."""
+
+    attempt: int
+    notice: Notice
+    detail: str
+    rank: int = -1
+    node: str = ""
 
 
 EventBody: TypeAlias = (
@@ -158,6 +219,11 @@ EventBody: TypeAlias = (
     | Exited
     | StopOrdered
     | Released
+    | Resumed
+    | Checkpointed
+    | CheckpointKept
+    | CheckpointLost
+    | Noticed
 )
 
 BODY_TYPES: Final[dict[EventKind, type[EventBody]]] = {
@@ -173,6 +239,11 @@ BODY_TYPES: Final[dict[EventKind, type[EventBody]]] = {
     EventKind.EXITED: Exited,
     EventKind.STOP_ORDERED: StopOrdered,
     EventKind.RELEASED: Released,
+    EventKind.RESUMED: Resumed,
+    EventKind.CHECKPOINTED: Checkpointed,
+    EventKind.CHECKPOINT_KEPT: CheckpointKept,
+    EventKind.CHECKPOINT_LOST: CheckpointLost,
+    EventKind.NOTICED: Noticed,
 }
 KIND_OF: Final[dict[type[EventBody], EventKind]] = {t: k for k, t in BODY_TYPES.items()}
 TYPE_VERSION: Final = 1
@@ -205,6 +276,7 @@ class EffectKind(StrEnum):
     STOP = "stop"
     SEAL = "seal"
     RETIRE = "retire"
+    KEEP = "keep"
     WAKE_DEPENDENTS = "wake_dependents"
 
 
@@ -213,7 +285,8 @@ class Effect:
     """A row of the outbox.
 
     key: effects with the same key are the same effect; a second insert is dropped. PREPARE is one
-    per submission (job = its number with member WHOLE), the others one per job or attempt.
+    per submission (job = its number with member WHOLE), KEEP one per checkpoint (`step`), the
+    others one per job or attempt.
     """
 
     kind: EffectKind
@@ -222,5 +295,7 @@ class Effect:
     attempt: int = 0
     reason: StopReason | None = None
     grace_s: float = 0.0
+    checkpoint_s: float = 0.0
+    step: int = -1
     id: int = 0
     tries: int = 0

@@ -24,7 +24,24 @@ class RetryAction(StrEnum):
     """What follows an exit that a rule matches."""
 
     RETRY = "retry"
+    ELSEWHERE = "elsewhere"
+    MORE_MEMORY = "more_memory"
     GIVE_UP = "give_up"
+
+
+class CheckpointRanks(StrEnum):
+    """Which ranks must say that a checkpoint is saved before it counts as one."""
+
+    ALL = "all"
+    FIRST = "first"
+
+
+class HangAction(StrEnum):
+    """What follows when a job hangs; its stacks are kept in any case."""
+
+    RETRY = "retry"
+    FAIL = "fail"
+    WARN = "warn"
 
 
 class After(StrEnum):
@@ -67,10 +84,14 @@ class ResourceRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryRule:
-    """The first rule whose exit codes contain the job's decides."""
+    """The first rule that matches decides; with exit_codes and pattern, both must match.
 
-    exit_codes: tuple[int, ...]
+    pattern: a regular expression, searched in the last output of every rank, on the node.
+    """
+
     action: RetryAction
+    exit_codes: tuple[int, ...] = ()
+    pattern: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +104,37 @@ class RetryPolicy:
     limit: int = 0
     backoff_s: float = 1.0
     rules: tuple[RetryRule, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointPolicy:
+    """How the job saves its progress and goes on from it.
+
+    signal: sent when one is asked for: TERM, USR1 or USR2; empty: the program polls. grace_s: time
+    to save one before a stop. every_s: how often the program should save; 0: when it is worth its
+    cost (Young/Daly). keep: how many are kept.
+    """
+
+    signal: str = "TERM"
+    ranks: CheckpointRanks = CheckpointRanks.ALL
+    grace_s: float = 60.0
+    every_s: float = 0.0
+    keep: int = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HangPolicy:
+    """When a job without signs of progress counts as hung. The job's own rhythm can only raise it.
+
+    quiet_s: less silence is never a hang. startup_s: the same before the first sign of progress.
+    timeout_s: more silence always is one; 0: no such limit.
+    """
+
+    action: HangAction = HangAction.RETRY
+    quiet_s: float = 600.0
+    startup_s: float = 1800.0
+    timeout_s: float = 0.0
+    enabled: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,6 +191,9 @@ class JobSpec:
     constraints: dict[str, tuple[str, ...]] = field(default_factory=dict)
     secrets: tuple[SecretUse, ...] = ()
     outputs: str = "outputs"
+    checkpoint: CheckpointPolicy | None = None
+    hang: HangPolicy = HangPolicy()
+    rdma: bool = False
 
 
 class JobState(StrEnum):
@@ -211,7 +266,9 @@ class FailureClass(StrEnum):
 class Exit:
     """How the first rank to fail (or the last to end well) ended.
 
-    code: its exit status, None if a signal (`signal`) ended it or it never started.
+    code: its exit status, None if a signal (`signal`) ended it or it never started. symptom: what
+    its output tells of the cause (`lifecycle.symptoms`), empty if nothing. matched: places of the
+    job's own rules whose pattern was found. tail: its last lines.
     """
 
     code: int | None = None
@@ -219,6 +276,18 @@ class Exit:
     rank: int = -1
     node: str = ""
     detail: str = ""
+    symptom: str = ""
+    matched: tuple[int, ...] = ()
+    tail: tuple[str, ...] = ()
+
+
+class Notice(StrEnum):
+    """What is noticed about a running attempt and changes nothing by itself."""
+
+    QUIET = "quiet"
+    STACKS = "stacks"
+    STRAGGLER = "straggler"
+    CHECKPOINT = "checkpoint"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,6 +297,9 @@ class Job:
     version: number of events that made it. attempt: number of the current or last attempt, 0 before
     the first. counted: attempts that used up retry.limit. requeues: attempts that did not.
     stop, exit: of the current or last attempt. message: why it failed or was rejected, for people.
+    step: of the newest checkpoint that can be resumed from, -1 if there is none. saving: steps of
+    checkpoints that are saved but not yet kept where the next attempt finds them. avoid: nodes that
+    failed it. memory_milli: what its memory request is multiplied by, in thousandths.
     """
 
     id: JobId
@@ -257,3 +329,7 @@ class Job:
     failure: FailureClass | None = None
     message: str = ""
     rerun_of: str = ""
+    step: int = -1
+    saving: tuple[int, ...] = ()
+    avoid: tuple[str, ...] = ()
+    memory_milli: int = 1000

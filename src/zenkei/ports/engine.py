@@ -22,9 +22,9 @@ from enum import StrEnum
 from typing import Protocol, TypeAlias
 
 from zenkei.model.cluster import Node, NodePart
-from zenkei.model.data import Digest
+from zenkei.model.data import CheckpointPart, Digest
 from zenkei.model.ids import AttemptId
-from zenkei.model.job import Exit, JobSpec, StopReason
+from zenkei.model.job import Exit, JobSpec, Notice, StopReason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +34,15 @@ class RunAs:
     uid: int = -1
     gid: int = -1
     groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResumePoint:
+    """The checkpoint that an attempt goes on from. attempt: the one that saved it."""
+
+    attempt: AttemptId
+    step: int
+    manifest: Digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +63,7 @@ class LaunchOrder:
     seed: int = 0
     project: str = "default"
     run_as: RunAs = RunAs()
+    resume: ResumePoint | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,10 +75,14 @@ class AskCheckpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopAttempt:
-    """SIGTERM, `grace_s` later SIGKILL, and proof that nothing is left."""
+    """SIGTERM, `grace_s` later SIGKILL, and proof that nothing is left.
+
+    checkpoint_s: first ask for a checkpoint, and stop when it is saved or after so long.
+    """
 
     reason: StopReason
     grace_s: float
+    checkpoint_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,13 +121,41 @@ class Released:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Resumed:
+    """The program says that it goes on from the checkpoint of `step`."""
+
+    attempt: AttemptId
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpointed:
+    """All ranks that must say so have saved their progress at `step`; steps rise."""
+
+    attempt: AttemptId
+    step: int
+    parts: tuple[CheckpointPart, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noticed:
+    """Something worth telling about a running attempt. rank: -1 if it concerns all."""
+
+    attempt: AttemptId
+    notice: Notice
+    detail: str
+    rank: int = -1
+    node: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NodeSeen:
     """A node is there, as described (inventory changed, state changed, or rebooted)."""
 
     node: Node
 
 
-Report: TypeAlias = Started | Exited | Released | NodeSeen
+Report: TypeAlias = Started | Exited | Released | Resumed | Checkpointed | Noticed | NodeSeen
 
 
 class ArtefactKind(StrEnum):
@@ -181,6 +223,15 @@ class Engine(Protocol):
 
     def outputs(self, attempt: AttemptId) -> tuple[str, ...]:
         """Directories, by node rank, in which the ranks left their output; read when released."""
+
+    def saved(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> tuple[str, ...]:
+        """Directories or files of a checkpoint, one per part; read while the attempt runs.
+
+        Raises PermanentEngineError for a part that is gone, or leads out of the attempt's folder.
+        """
+
+    def discard(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> None:
+        """Remove a checkpoint from the nodes: it is kept elsewhere, or not needed any more."""
 
     def fence(self, node: str) -> None:
         """From now on refuse everything that attempts on `node` report or write."""

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from zenkei.model.cluster import Allocation, Node
-from zenkei.model.data import Digest, Result
+from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Dependency, Job, JobState
@@ -106,6 +106,7 @@ class Changes:
     """(principal, idempotency key, number, fingerprint) to remember."""
     cursors: dict[str, str] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,6 +242,9 @@ class Store(Protocol):
         """Those of `attempts` that hold one now; one query."""
 
     def result(self, attempt: AttemptId) -> Result | None: ...
+
+    def checkpoints(self, job: JobId) -> tuple[Checkpoint, ...]:
+        """All of a job, in the order of attempts and steps."""
 
     def usage(self, job: JobId) -> tuple[Usage, ...]: ...
 

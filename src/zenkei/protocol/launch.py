@@ -20,6 +20,29 @@ class SecretSlot(NamedTuple):
     as_file: bool = False
 
 
+class Checkpointing(NamedTuple):
+    """signal: its name without SIG, or empty. all_ranks: every rank says that it has saved.
+
+    resume_dir, resume_step: the checkpoint to go on from; an empty directory: there is none.
+    """
+
+    signal: str = "TERM"
+    all_ranks: bool = True
+    every_s: float = 0.0
+    failures_per_day: float = 0.0
+    resume_dir: str = ""
+    resume_step: int = -1
+
+
+class HangWatch(NamedTuple):
+    """As `model.job.HangPolicy`. action: retry, fail or warn."""
+
+    action: str = "retry"
+    quiet_s: float = 600.0
+    startup_s: float = 1800.0
+    timeout_s: float = 0.0
+
+
 class Launch(NamedTuple):
     """Built with keywords only.
 
@@ -28,6 +51,8 @@ class Launch(NamedTuple):
     code_dir: copied to the private `work` directory (empty: nothing). env_dir: shown read-only
     where the machine allows it. python: interpreter with which helpers of the agent are started.
     argv is what each rank runs (launcher `none`), or what is started once with `mpiexec` around it.
+    patterns: regular expressions of the job's retry rules, searched in the last output (empty: a
+    rule without one). port: where rank 0 may listen for the others, on the first address.
     """
 
     attempt: str
@@ -56,12 +81,20 @@ class Launch(NamedTuple):
     log_tail_bytes: int = 64 << 20
     wake: str = ""
     secrets: tuple[SecretSlot, ...] = ()
+    checkpoint: Checkpointing | None = None
+    hang: HangWatch | None = None
+    patterns: tuple[str, ...] = ()
+    rdma: bool = False
+    port: int = 0
 
 
 def dump(document: Launch) -> bytes:
     """As JSON, with a newline."""
     fields = document._asdict()
     fields["secrets"] = [list(slot) for slot in document.secrets]
+    for name in ("checkpoint", "hang"):
+        part = getattr(document, name)
+        fields[name] = part and part._asdict()
     return json.dumps(fields, sort_keys=True).encode() + b"\n"
 
 
@@ -73,9 +106,12 @@ def load(data: bytes) -> Launch:
     if int(fields.get("version", 0)) > VERSION:
         raise ValueError(f"launch document of version {fields['version']}, known is {VERSION}")
     known: dict[str, Any] = {name: fields[name] for name in Launch._fields if name in fields}
-    for name in ("argv", "addresses", "prefix"):
+    for name in ("argv", "addresses", "prefix", "patterns"):
         if name in known:
             known[name] = tuple(known[name])
     slots: list[SecretSlot] = [SecretSlot(*slot) for slot in fields.get("secrets", ())]
     known["secrets"] = tuple(slots)
+    for name, kind in (("checkpoint", Checkpointing), ("hang", HangWatch)):
+        part = known.get(name)
+        known[name] = part and kind(**{key: part[key] for key in kind._fields if key in part})
     return Launch(**known)

@@ -8,8 +8,11 @@ alone (a supervisor by flock on its spool, which also tells whether it lives).
 
 Spool, in order: `claimed` (pid, start, boot_id: from here on nobody else starts it), `started`
 (env: whether the environment is shown read-only), `exited` (reason, code, signal, rank, detail,
-cause_us: when that was decided, 0 if unknown, by_rank: whether a rank's end decided), `released`
-(proof). Inbox: `stop` (reason, grace_s).
+cause_us: when that was decided, 0 if unknown, by_rank: whether a rank's end decided, symptom,
+matched: what its output tells, tail: its last lines), `released` (proof). In between, any number of
+`resumed` (rank, step), `saved` (rank, step, path: a rank's word about a checkpoint), `notice`
+(notice, rank, detail). Inbox: `stop` (reason, grace_s, checkpoint_s: first ask for a checkpoint and
+wait so long for it), `ask` (deadline_s: for a checkpoint), `dump` (the stacks of all ranks).
 """
 
 from __future__ import annotations
@@ -25,7 +28,12 @@ CLAIMED = "claimed"
 STARTED = "started"
 EXITED = "exited"
 RELEASED = "released"
+RESUMED = "resumed"
+SAVED = "saved"
+NOTICE = "notice"
 STOP = "stop"
+ASK = "ask"
+DUMP = "dump"
 
 ROOM_BYTES = 8192
 Record = Dict[str, Any]

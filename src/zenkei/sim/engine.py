@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from zenkei.model.cluster import Node
+from zenkei.model.data import CheckpointPart
 from zenkei.model.errors import PermanentEngineError, TemporaryEngineError
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, StopReason
@@ -122,6 +123,12 @@ class EngineDouble:
 
     def outputs(self, attempt: AttemptId) -> tuple[str, ...]:
         return ("/outputs",) if self.runs[attempt].order is not None else ()
+
+    def saved(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> tuple[str, ...]:
+        return ("/checkpoint",) * len(parts)
+
+    def discard(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> None:
+        """Nothing lies on the double's nodes."""
 
     def fence(self, node: str) -> None:
         """The double's nodes never come back with old processes: `reboot` ends them."""

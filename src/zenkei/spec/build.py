@@ -10,8 +10,12 @@ from typing import Any, Final
 
 from zenkei.model.job import (
     After,
+    CheckpointPolicy,
+    CheckpointRanks,
     CodeRequest,
     Dependency,
+    HangAction,
+    HangPolicy,
     JobSpec,
     Launcher,
     ResourceRequest,
@@ -81,6 +85,9 @@ def build(fields: Fields, to: Reading, read: Read | None) -> JobSpec:
         },
         secrets=secrets,
         outputs=names.clean_path(fields.get("outputs", DEFAULTS.outputs)),
+        checkpoint=_checkpoint(fields.get("checkpoint")),
+        hang=_hang(fields.get("hang"), to),
+        rdma=fields.get("rdma", False),
     )
 
 
@@ -115,7 +122,7 @@ def _resources(fields: Fields | None, launcher: Launcher, to: Reading) -> Resour
     if "gpu_type" in fields and not milli and not fields.wrote("gpus"):
         message = "`resources.gpu_type` is given, but no GPUs are asked for"
         to.add(fields.at("gpu_type"), Code.CONFLICT, message, "add `gpus: 1`")
-    per_gpu = count if launcher is Launcher.MPI and not share else 0
+    per_gpu = count if launcher in (Launcher.MPI, Launcher.TORCHRUN) and not share else 0
     return ResourceRequest(
         nodes=nodes,
         ranks=fields.get("ranks", max(1, min(per_gpu, limits.RANKS))),
@@ -146,10 +153,14 @@ def _retry(fields: Fields, to: Reading) -> RetryPolicy:
     rules = []
     for rule, node in found.get("rules", ()):
         _check_rule(rule, node, to)
-        if "exit_code" in rule and "action" in rule:
-            codes = tuple(sorted({code for code, _ in rule.get("exit_code")}))
-            rules.append(RetryRule(exit_codes=codes, action=RetryAction(rule.get("action"))))
-    if "limit" not in found and any(rule.action is RetryAction.RETRY for rule in rules):
+        if "action" in rule:
+            made = RetryRule(
+                action=RetryAction(rule.get("action")),
+                exit_codes=tuple(sorted({code for code, _ in rule.get("exit_code", ())})),
+                pattern=rule.get("log", ""),
+            )
+            rules.append(made)
+    if "limit" not in found and any(rule.action is not RetryAction.GIVE_UP for rule in rules):
         message = (
             "`retry.rules` say retry, but `retry.limit` is missing, so nothing would be retried"
         )
@@ -162,10 +173,46 @@ def _retry(fields: Fields, to: Reading) -> RetryPolicy:
 def _check_rule(rule: Fields, node: Node, to: Reading) -> None:
     has_code = rule.wrote("exit_code") or rule.wrote("log")
     missing = "" if rule.wrote("action") else "action"
-    missing = missing if has_code else "exit_code"
+    missing = missing if has_code else "exit_code` or `log"
     if missing:
         message = f"a rule of `retry.rules` needs `{missing}`"
         to.add(node, Code.MISSING_KEY, message, "write `- {exit_code: 75, action: retry}`")
+
+
+def _checkpoint(found: bool | Fields | None) -> CheckpointPolicy | None:
+    if found is None or found is False:
+        return None
+    if found is True:
+        return CheckpointPolicy()
+    default = CheckpointPolicy()
+    signal = found.get("signal", default.signal)
+    return CheckpointPolicy(
+        signal="" if signal == "none" else signal,
+        ranks=CheckpointRanks(found.get("ranks", default.ranks)),
+        grace_s=found.get("grace", default.grace_s),
+        every_s=found.get("every", default.every_s),
+        keep=found.get("keep", default.keep),
+    )
+
+
+def _hang(found: bool | Fields | None, to: Reading) -> HangPolicy:
+    default = HangPolicy()
+    if found is None or isinstance(found, bool):
+        return default if found is not False else HangPolicy(enabled=False)
+    quiet_s = found.get("quiet", default.quiet_s)
+    timeout_s = found.get("timeout", default.timeout_s)
+    if timeout_s and timeout_s < quiet_s:
+        message = (
+            f"`hang.timeout` ({timeout_s:g} s) is shorter than `hang.quiet` ({quiet_s:g} s),"
+            " below which nothing is a hang"
+        )
+        to.add(found.at("timeout"), Code.CONFLICT, message, "raise it, or lower `quiet`")
+    return HangPolicy(
+        action=HangAction(found.get("action", default.action)),
+        quiet_s=quiet_s,
+        startup_s=found.get("startup", max(quiet_s, default.startup_s)),
+        timeout_s=timeout_s,
+    )
 
 
 def _after(fields: Fields, to: Reading) -> tuple[Dependency, ...]:

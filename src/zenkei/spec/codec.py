@@ -19,9 +19,13 @@ from zenkei.model.errors import InvalidInput
 from zenkei.model.ids import JobId
 from zenkei.model.job import (
     After,
+    CheckpointPolicy,
+    CheckpointRanks,
     CodeRequest,
     Dependency,
     EnvRequest,
+    HangAction,
+    HangPolicy,
     JobSpec,
     Launcher,
     ResourceRequest,
@@ -144,11 +148,25 @@ _RESOURCES: Final[_Take] = {
     "node": lambda data: _make(Request, data, _REQUEST),
     "ranks": _int,
 }
-_RULE: Final[_Take] = {"exit_codes": _many(_int), "action": RetryAction}
+_RULE: Final[_Take] = {"exit_codes": _many(_int), "action": RetryAction, "pattern": _text}
 _RETRY: Final[_Take] = {
     "limit": _int,
     "backoff_s": _float,
     "rules": _many(lambda data: _make(RetryRule, data, _RULE)),
+}
+_CHECKPOINT: Final[_Take] = {
+    "signal": _text,
+    "ranks": CheckpointRanks,
+    "grace_s": _float,
+    "every_s": _float,
+    "keep": _int,
+}
+_HANG: Final[_Take] = {
+    "action": HangAction,
+    "quiet_s": _float,
+    "startup_s": _float,
+    "timeout_s": _float,
+    "enabled": _bool,
 }
 _CODE: Final[_Take] = {"enabled": _bool, "include": _TEXTS, "exclude": _TEXTS}
 _DEPENDENCY: Final[_Take] = {"job": JobId.parse, "after": After}
@@ -175,6 +193,9 @@ _SPEC: Final[_Take] = {
     "constraints": _table(_TEXTS),
     "secrets": _many(lambda data: _make(SecretUse, data, _SECRET)),
     "outputs": _text,
+    "checkpoint": lambda data: _make(CheckpointPolicy, data, _CHECKPOINT),
+    "hang": lambda data: _make(HangPolicy, data, _HANG),
+    "rdma": _bool,
 }
 
 

@@ -114,10 +114,8 @@ FILE: Final = Section(
                 words={
                     "none": "zenkei starts `ranks` processes on each node.",
                     "mpi": "mpirun starts the ranks, with a host file of addresses.",
-                },
-                later={
-                    "torchrun": "use `launcher: none` and start torchrun in `command`",
-                    "jax": "use `launcher: none` and give the coordinator in `command`",
+                    "torchrun": "PyTorch's torchrun starts `ranks` processes on each node.",
+                    "jax": "zenkei starts the processes, with JAX's coordinator variables.",
                 },
             ),
             "How ranks are started.",
@@ -233,18 +231,25 @@ FILE: Final = Section(
             "How close together the nodes must be.",
             later="use `constraints`",
         ),
-        Key("rdma", Boolean(), "Expose RDMA devices.", later="remove it: ranks use TCP"),
+        Key(
+            "rdma",
+            Boolean(),
+            "The ranks need RDMA (InfiniBand, RoCE): only nodes that have it are used.",
+            default="false",
+        ),
         Key(
             "checkpoint",
-            Either(scalar=Boolean(), mapping=CHECKPOINT),
-            "How the job saves its progress when asked to stop.",
-            later="use `grace` and save on SIGTERM",
+            Either(scalar=Boolean(), mapping=CHECKPOINT, says="true, or a mapping of keys"),
+            "The program saves its progress and goes on from it: it is asked before it is stopped "
+            "for another job, and its checkpoints are kept.",
+            "true",
+            "false",
         ),
         Key(
             "hang",
-            Either(scalar=Boolean(), mapping=HANG),
-            "When a silent job counts as hung.",
-            later="use `time_limit`",
+            Either(scalar=Boolean(), mapping=HANG, says="false, or a mapping of keys"),
+            "When a job without signs of progress counts as hung; `false`: never.",
+            default="watched",
         ),
         Key(
             "secrets",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from zenkei.model.errors import InvalidInput
@@ -303,7 +303,7 @@ class Choice:
     """One word of a closed set. later: words of later versions, with what helps meanwhile."""
 
     words: Mapping[str, str]
-    later: Mapping[str, str]
+    later: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def wants(self) -> str:

@@ -60,6 +60,14 @@ def clean_path(text: str) -> str:
     return "/".join(part for part in text.split("/") if part not in ("", "."))
 
 
+def regular_expression(text: str) -> str:
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"it is no regular expression of Python's: {error}"
+    return ""
+
+
 def pattern(text: str) -> str:
     """A line of an ignore file; a leading slash means the job's directory, as in git."""
     if ".." in text.lstrip("!").split("/"):

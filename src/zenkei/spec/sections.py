@@ -202,18 +202,22 @@ RULE: Final = Section(
         ),
         Key(
             "log",
-            Text(wants="a regular expression", most=limits.PARAMETER_CHARS),
-            "A pattern in the log that this rule is for.",
+            Text(
+                wants="a regular expression",
+                most=limits.PARAMETER_CHARS,
+                rule=names.regular_expression,
+            ),
+            "A regular expression (Python's) that is searched in the last output of every rank.",
             "CUDA error",
-            later="use `exit_code`",
         ),
         Key(
             "action",
             Choice(
-                words={"retry": "Run it again.", "give_up": "Fail at once."},
-                later={
-                    "elsewhere": "use `retry`",
-                    "more_memory": "raise `resources.memory` and use `retry`",
+                words={
+                    "retry": "Run it again.",
+                    "elsewhere": "Run it again on other nodes than the one that failed.",
+                    "more_memory": "Run it again, once, with twice the memory.",
+                    "give_up": "Fail at once.",
                 },
             ),
             "What to do.",
@@ -243,8 +247,8 @@ RETRY: Final = Section(
         Key(
             "rules",
             Items(of=RULE, most=limits.RULES),
-            "The first rule that names the exit code decides. With a rule that says `retry`, "
-            "failures that no rule names are not retried.",
+            "The first rule that matches decides; with `exit_code` and `log`, both must. With a "
+            "rule that retries, failures that no rule names are not retried.",
         ),
     ),
 )
@@ -283,21 +287,95 @@ SECRET: Final = Section(
 
 CHECKPOINT: Final = Section(
     name="checkpoint",
+    synonyms={"timeout": "grace", "interval": "every", "frequency": "every", "max": "keep"},
     keys=(
-        Key("path", PATH, "Directory of checkpoints."),
-        Key("every", Duration(least_ms=1000, most_ms=86_400_000), "How often one is made."),
-        Key("grace", Duration(least_ms=0, most_ms=1000 * limits.GRACE_S), "Time to make one."),
-        Key("signal", Text(wants="a signal"), "What asks for one."),
+        Key(
+            "signal",
+            Choice(
+                words={
+                    "TERM": "SIGTERM",
+                    "USR1": "SIGUSR1",
+                    "USR2": "SIGUSR2",
+                    "none": "No signal: the program looks for the file $ZENKEI_CHECKPOINT_ASK.",
+                },
+            ),
+            "What asks the program for a checkpoint, beside the file $ZENKEI_CHECKPOINT_ASK. It "
+            "goes to processes that handle it only.",
+            "USR1",
+            "TERM",
+        ),
+        Key(
+            "ranks",
+            Choice(
+                words={
+                    "all": "Every rank says that the same step is saved.",
+                    "first": "Rank 0 says it for all.",
+                },
+            ),
+            "Which ranks must say that a checkpoint is saved before it counts.",
+            "first",
+            "all",
+        ),
+        Key(
+            "grace",
+            Duration(least_ms=1000, most_ms=1000 * limits.GRACE_S),
+            "Time to save one before the job is stopped.",
+            "5m",
+            "60s",
+        ),
+        Key(
+            "every",
+            Duration(least_ms=1000, most_ms=86_400_000),
+            "How often the program should save one; told to it by `sdk.checkpoint.due()`.",
+            "30m",
+            "when it is worth its cost",
+        ),
+        Key(
+            "keep",
+            Integer(least=1, most=limits.CHECKPOINTS),
+            "How many are kept; older ones are removed.",
+            "5",
+            "3",
+        ),
     ),
 )
 HANG: Final = Section(
     name="hang",
+    synonyms={"silence": "quiet", "after": "quiet"},
     keys=(
-        Key("timeout", Duration(least_ms=1000, most_ms=86_400_000), "Silence that is a hang."),
+        Key(
+            "quiet",
+            Duration(least_ms=1000, most_ms=1000 * limits.QUIET_S),
+            "Less silence than this is never a hang. The job's own rhythm can only raise it.",
+            "30m",
+            "10m",
+        ),
+        Key(
+            "startup",
+            Duration(least_ms=1000, most_ms=1000 * limits.QUIET_S),
+            "The same before the first sign of progress: imports, compilation, downloads.",
+            "1h",
+            "30m",
+        ),
+        Key(
+            "timeout",
+            Duration(least_ms=1000, most_ms=1000 * limits.QUIET_S),
+            "More silence than this is a hang, whatever the processes do.",
+            "6h",
+            "none",
+        ),
         Key(
             "action",
-            Choice(words={"retry": "Run again.", "fail": "Fail."}, later={}),
+            Choice(
+                words={
+                    "retry": "Keep the stacks of all ranks, stop it, and run it again elsewhere.",
+                    "fail": "Keep the stacks, and fail.",
+                    "warn": "Keep the stacks, and only say so.",
+                },
+            ),
             "What to do then.",
+            "warn",
+            "retry",
         ),
     ),
 )

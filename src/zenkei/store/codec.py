@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin, get_t
 import orjson
 
 from zenkei.model.cluster import Allocation, Node, NodePart
-from zenkei.model.data import Result
+from zenkei.model.data import Checkpoint, Result
 from zenkei.model.event import BODY_TYPES, TYPE_VERSION, Effect, EffectKind, Event, EventKind
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Job, JobState, StopReason
@@ -131,6 +131,7 @@ _EFFECT_KINDS: Final = {str(kind): kind for kind in EffectKind}
 decode_node: Final = _object(Node)
 decode_part: Final = _object(NodePart)
 decode_result: Final = _object(Result)
+decode_checkpoint: Final = _object(Checkpoint)
 
 
 # -- events ---------------------------------------------------------------------------------------
@@ -196,6 +197,8 @@ _CHANGES: Final = (
     "exit",
     "stop",
     "failure",
+    "saving",
+    "avoid",
 )
 
 
@@ -223,6 +226,10 @@ def encode_standing(job: Job) -> str:
     values: Fields = {name: value for name in _CHANGES if (value := getattr(job, name))}
     if job.holds:
         values["holds"] = sorted(job.holds)
+    if job.step >= 0:
+        values["step"] = job.step
+    if job.memory_milli != 1000:
+        values["memory_milli"] = job.memory_milli
     return dumps(values)
 
 
@@ -255,6 +262,8 @@ def encode_effect(effect: Effect) -> str:
             "attempt": effect.attempt,
             "reason": effect.reason,
             "grace_s": effect.grace_s,
+            "checkpoint_s": effect.checkpoint_s,
+            "step": effect.step,
         }
     )
 
@@ -269,6 +278,8 @@ def decode_effect(row_id: int, job: int, tries: int, body: str) -> Effect:
         attempt=values["attempt"],
         reason=None if reason is None else StopReason(reason),
         grace_s=values["grace_s"],
+        checkpoint_s=values.get("checkpoint_s", 0.0),
+        step=values.get("step", -1),
         id=row_id,
         tries=tries,
     )

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TypeVar
 
 from zenkei.model.cluster import Allocation, Node
-from zenkei.model.data import Digest, Result
+from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.errors import NotAvailable, Unavailable
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
@@ -150,6 +150,11 @@ class MemoryStore:
 
     def result(self, attempt: AttemptId) -> Result | None:
         return self.tables.results.get(attempt)
+
+    def checkpoints(self, job: JobId) -> tuple[Checkpoint, ...]:
+        with self.tables.lock:
+            found = self.tables.checkpoints
+            return tuple(found[key] for key in sorted(found) if key[0].job == job)
 
     def usage(self, job: JobId) -> tuple[Usage, ...]:
         with self.tables.lock:

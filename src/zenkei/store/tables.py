@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from zenkei.model.cluster import Allocation, Node
-from zenkei.model.data import Digest, Result
+from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import Dependency, Job
@@ -51,6 +51,7 @@ class Tables:
     requests: dict[RequestKey, tuple[int, str]] = field(default_factory=dict)
     cursors: dict[str, str] = field(default_factory=dict)
     results: dict[AttemptId, Result] = field(default_factory=dict)
+    checkpoints: dict[tuple[AttemptId, int], Checkpoint] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def story(self, job: JobId) -> list[Event]:
@@ -107,6 +108,7 @@ def write(tables: Tables, writes: WriteSet, *, owner: str, lease_us: int) -> lis
     tables.requests.update(writes.requests)
     tables.cursors.update(writes.cursors)
     tables.results.update((AttemptId.parse(result.attempt), result) for result in writes.results)
+    tables.checkpoints.update(writes.checkpoints)
     return inserted
 
 
@@ -192,6 +194,8 @@ def forget(tables: Tables, gone: set[JobId]) -> None:
     tables.events[:] = [event for event in tables.events if event.job not in gone]
     for attempt in [a for a in tables.results if a.job in gone]:
         del tables.results[attempt]
+    for point in [p for p in tables.checkpoints if p[0].job in gone]:
+        del tables.checkpoints[point]
     numbers = {job_id.number for job_id in gone} - tables.members.keys()
     rows = list(tables.outbox.values())
     for effect in [row.effect for row in rows]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from zenkei.model.cluster import Allocation, Node
-from zenkei.model.data import Digest, Result
+from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.errors import Conflict, InternalError, Unavailable
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
@@ -104,6 +104,7 @@ class WriteSet:
     requests: dict[RequestKey, tuple[int, str]] = field(default_factory=dict)
     cursors: dict[str, str] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
+    checkpoints: dict[tuple[AttemptId, int], Checkpoint] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
@@ -118,6 +119,7 @@ class WriteSet:
             or self.requests
             or self.cursors
             or self.results
+            or self.checkpoints
         )
 
     def committed(self, inserted: Iterable[Effect]) -> Committed:
@@ -292,6 +294,8 @@ class Batch:
             writes.requests[changes.request[:2]] = changes.request[2:]
         writes.cursors.update(changes.cursors)
         writes.results.extend(changes.results)
+        for point in changes.checkpoints:
+            writes.checkpoints[AttemptId.parse(point.attempt), point.step] = point
 
     def _absorb_job(self, version: int, job: Job) -> None:
         writes = self.writes

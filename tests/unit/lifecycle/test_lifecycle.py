@@ -26,6 +26,7 @@ from zenkei.model.job import (
     HoldReason,
     Job,
     JobState,
+    Notice,
     RetryPolicy,
     StopReason,
 )
@@ -207,7 +208,8 @@ def test_the_history_of_attempts_is_folded_from_events() -> None:
 
 
 def test_the_table_has_no_way_out_of_terminal_states_and_every_state_can_be_left() -> None:
-    assert not [key for key in TRANSITIONS if key[0] in TERMINAL]
+    ways = [(state, to) for (state, _), to in TRANSITIONS.items() if state in TERMINAL]
+    assert all(to == {state} for state, to in ways)
     left = {state for state, _ in TRANSITIONS}
     assert left == set(JobState) - TERMINAL
     reached = BIRTH | {to for targets in TRANSITIONS.values() for to in targets}
@@ -246,6 +248,11 @@ def test_evolve_refuses_what_the_table_does_not_have(state: JobState, kind: Even
         EventKind.RELEASED: e.Released(
             attempt=0, next=JobState.FAILED, failure=FailureClass.USER_ERROR
         ),
+        EventKind.RESUMED: e.Resumed(attempt=0, step=1),
+        EventKind.CHECKPOINTED: e.Checkpointed(attempt=0, step=1, parts=()),
+        EventKind.CHECKPOINT_KEPT: e.CheckpointKept(attempt=0, step=1, manifest=Digest("")),
+        EventKind.CHECKPOINT_LOST: e.CheckpointLost(attempt=0, step=1, reason=""),
+        EventKind.NOTICED: e.Noticed(attempt=0, notice=Notice.QUIET, detail=""),
     }
     row = replace(Story().job, state=state)
     event = Event(job=JOB, version=2, at_us=2, body=bodies[kind])

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, RLock
 
+from zenkei.engines.local import checkpoints, orders
 from zenkei.engines.local import nodes as node_room
-from zenkei.engines.local import orders
 from zenkei.engines.local.devices import DeviceWatch
 from zenkei.engines.local.layout import WAKE_FROM_NODE, Layout
 from zenkei.engines.local.link import AgentLink
@@ -33,7 +33,7 @@ from zenkei.engines.local.runs import Run, Runs
 from zenkei.engines.local.shipping import ship_agent, ship_sdk
 from zenkei.engines.local.watch import Watch
 from zenkei.model.cluster import Node
-from zenkei.model.data import Digest
+from zenkei.model.data import CheckpointPart, Digest
 from zenkei.model.errors import (
     EngineError,
     PermanentEngineError,
@@ -290,6 +290,13 @@ class LocalEngine:
         ranks = range(len(run.nodes)) if run is not None else ()
         folders = [self._layout.node(attempt, rank) / names.OUTPUTS_DIR for rank in ranks]
         return tuple(str(folder) for folder in folders if folder.is_dir())
+
+    def saved(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> tuple[str, ...]:
+        return tuple(str(checkpoints.place(self._layout, attempt, part)) for part in parts)
+
+    def discard(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> None:
+        for part in parts:
+            checkpoints.remove(self._layout, attempt, part)
 
     # -- parts -------------------------------------------------------------------------------------
 

@@ -39,7 +39,16 @@ def _delete_of(table: Table) -> Statement:
 
 
 _OF_JOBS: Final = [
-    _delete_of(table) for table in (t.jobs, t.events, t.usage, t.dependencies, t.results, t.outbox)
+    _delete_of(table)
+    for table in (
+        t.jobs,
+        t.events,
+        t.usage,
+        t.dependencies,
+        t.results,
+        t.checkpoints,
+        t.outbox,
+    )
 ]
 _ranges = rows(number=NUMBER, first=NUMBER, last=NUMBER)
 _left = exists().where(and_(t.jobs.c.key >= _ranges.c.first, t.jobs.c.key <= _ranges.c.last))

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Text, bindparam, func, literal_column, select
 from sqlalchemy.sql import ColumnElement
 
 from zenkei.model.cluster import Allocation, Node
-from zenkei.model.data import Digest, Result
+from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.event import Event
 from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import After, Dependency, Job, JobState
@@ -21,6 +21,7 @@ from zenkei.ports.store import JobFilter, Page, PlanningDelta, Usage
 from zenkei.store.codec import (
     column,
     decode_allocations,
+    decode_checkpoint,
     decode_event,
     decode_node,
     decode_result,
@@ -99,6 +100,11 @@ _RESULT = Statement(
     select(t.results.c.body).where(
         t.results.c.job == _number("job"), t.results.c.attempt == _number("attempt")
     )
+)
+_CHECKPOINTS = Statement(
+    select(t.checkpoints.c.body)
+    .where(t.checkpoints.c.job == _number("job"))
+    .order_by(t.checkpoints.c.attempt, t.checkpoints.c.step)
 )
 _USAGE = Statement(
     select(t.usage.c.attempt, t.usage.c.to_us, t.usage.c.held)
@@ -205,6 +211,10 @@ class SqlQueries:
     def result(self, attempt: AttemptId) -> Result | None:
         found = self._rows(_RESULT, job=attempt.job.key, attempt=attempt.number)
         return decode_result(loads(found[0][0])) if found else None
+
+    def checkpoints(self, job: JobId) -> tuple[Checkpoint, ...]:
+        rows = self._rows(_CHECKPOINTS, job=job.key)
+        return tuple(decode_checkpoint(loads(body)) for (body,) in rows)
 
     def usage(self, job: JobId) -> tuple[Usage, ...]:
         return tuple(

@@ -149,3 +149,12 @@ results = Table(
     _int("attempt", primary_key=True),
     _text("body"),
 )
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    _int("job", primary_key=True),
+    _int("attempt", primary_key=True),
+    _int("step", primary_key=True),
+    _text("body"),
+)

@@ -84,6 +84,7 @@ _DEPENDENCIES = _insert(t.dependencies)
 _REQUESTS = _insert(t.requests, returning=t.requests.c.number)
 _CURSORS = _insert(t.cursors, replace=True)
 _RESULTS = _insert(t.results, replace=True)
+_CHECKPOINTS = _insert(t.checkpoints, replace=True)
 _COUNTERS = Statement(
     update(t.counters)
     .where(t.counters.c.id == 1)
@@ -232,3 +233,9 @@ def _write_rest(connection: Connection, writes: WriteSet) -> None:
         results = {AttemptId.parse(result.attempt): result for result in writes.results}
         kept = [(*_attempt(attempt), dumps(result)) for attempt, result in results.items()]
         _RESULTS.run(connection, j=pack(kept))
+    if writes.checkpoints:
+        points = [
+            (*_attempt(attempt), step, dumps(point))
+            for (attempt, step), point in writes.checkpoints.items()
+        ]
+        _CHECKPOINTS.run(connection, j=pack(points))
