@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 from zenkei.model.ids import WHOLE, JobId
 from zenkei.model.job import (
     After,
+    CheckpointPolicy,
+    CheckpointRanks,
     CodeRequest,
     Dependency,
     EnvRequest,
+    HangAction,
+    HangPolicy,
     JobSpec,
     Launcher,
     ResourceRequest,
@@ -78,9 +82,10 @@ ENVS = st.builds(
 )
 RULES = st.builds(
     RetryRule,
-    exit_codes=st.lists(
-        st.integers(min_value=1, max_value=255), min_size=1, max_size=4, unique=True
-    ).map(lambda codes: tuple(sorted(codes))),
+    exit_codes=st.lists(st.integers(min_value=1, max_value=255), max_size=4, unique=True).map(
+        lambda codes: tuple(sorted(codes))
+    ),
+    pattern=TEXTS,
     action=st.sampled_from(RetryAction),
 )
 RETRIES = st.builds(
@@ -88,6 +93,22 @@ RETRIES = st.builds(
     limit=st.integers(min_value=0, max_value=100),
     backoff_s=SECONDS,
     rules=tuples(RULES, 3),
+)
+CHECKPOINTS = st.builds(
+    CheckpointPolicy,
+    signal=st.sampled_from(["", "TERM", "USR1", "USR2"]),
+    ranks=st.sampled_from(CheckpointRanks),
+    grace_s=SECONDS,
+    every_s=SECONDS,
+    keep=st.integers(min_value=1, max_value=100),
+)
+HANGS = st.builds(
+    HangPolicy,
+    action=st.sampled_from(HangAction),
+    quiet_s=SECONDS,
+    startup_s=SECONDS,
+    timeout_s=SECONDS,
+    enabled=st.booleans(),
 )
 SECRETS = st.builds(SecretUse, name=WORDS, variable=VARIABLES, as_file=st.booleans())
 MATRICES = st.dictionaries(
@@ -112,7 +133,7 @@ def job_specs() -> st.SearchStrategy[JobSpec]:
             node=requests(),
             ranks=st.integers(min_value=1, max_value=1_024),
         ),
-        launcher=st.sampled_from([Launcher.NONE, Launcher.MPI]),
+        launcher=st.sampled_from(Launcher),
         code=st.builds(
             CodeRequest, enabled=st.booleans(), include=tuples(PATHS), exclude=tuples(PATHS)
         ),
@@ -128,4 +149,7 @@ def job_specs() -> st.SearchStrategy[JobSpec]:
         constraints=st.dictionaries(WORDS, st.lists(NAMES, min_size=1).map(tuple), max_size=3),
         secrets=tuples(SECRETS),
         outputs=PATHS,
+        checkpoint=st.one_of(st.none(), CHECKPOINTS),
+        hang=HANGS,
+        rdma=st.booleans(),
     )

@@ -199,8 +199,8 @@ def _hang(found: bool | Fields | None, to: Reading) -> HangPolicy:
     default = HangPolicy()
     if found is None or isinstance(found, bool):
         return default if found is not False else HangPolicy(enabled=False)
-    quiet_s = found.get("quiet", default.quiet_s)
     timeout_s = found.get("timeout", default.timeout_s)
+    quiet_s = found.get("quiet", min(default.quiet_s, timeout_s or default.quiet_s))
     if timeout_s and timeout_s < quiet_s:
         message = (
             f"`hang.timeout` ({timeout_s:g} s) is shorter than `hang.quiet` ({quiet_s:g} s),"
