@@ -29,7 +29,7 @@ from zenkei.model.access import Principal
 from zenkei.model.cluster import Node
 from zenkei.model.job import JobSpec, JobState
 from zenkei.model.resources import Capacity
-from zenkei.server.system import SystemClock, ThreadWorkers
+from zenkei.server.system import SystemClock, ThreadWorkers, collect_rarely
 from zenkei.sim.doubles import BuilderDouble
 from zenkei.sim.faults import PEACE, Faults
 from zenkei.store.sql import SqlStore
@@ -72,6 +72,7 @@ class Spine:
         self.store.listen(self._heard)
         self._stop = threading.Event()
         self.controller.register_nodes()
+        collect_rarely()
         self._thread = threading.Thread(target=self.controller.run, args=(self._stop,))
         self._thread.start()
 

@@ -51,7 +51,7 @@ from zenkei.server.listening import Listener
 from zenkei.server.nodes import enter_nodes
 from zenkei.server.progress import ProgressBoard
 from zenkei.server.services import Services
-from zenkei.server.system import SystemClock, ThreadWorkers
+from zenkei.server.system import SystemClock, ThreadWorkers, collect_rarely
 from zenkei.settings import Settings, load
 from zenkei.store.sql import SqlStore
 
@@ -321,6 +321,7 @@ def serve(settings: Settings, say: Callable[[dict[str, Any]], None]) -> int:
                 http.create(plant.services), os.geteuid(), lambda: say({"ready": os.getpid()})
             )
             stops.append(listener.stop)
+            collect_rarely()
             listener.listen(sock)
         finally:
             log.info("stopping pid=%s", os.getpid())

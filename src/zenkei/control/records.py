@@ -10,11 +10,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
+import orjson
+
 from zenkei import spec as specs
 from zenkei.control.orders import seed_of
 from zenkei.lifecycle.history import Attempt, attempts
-from zenkei.model.cluster import Node
-from zenkei.model.data import GitState, Result
+from zenkei.model.cluster import Node, NodePart
+from zenkei.model.data import Digest, GitState, Result
 from zenkei.model.event import Event
 from zenkei.model.job import Job, JobSpec
 
@@ -25,75 +27,103 @@ UNCONTROLLED = (
 )
 
 
-def record_of(
-    row: Job,
-    spec: JobSpec,
-    events: Iterable[Event],
-    nodes: Mapping[str, Node],
-    result: Result,
-    version: str,
-    git: GitState | None = None,
-) -> dict[str, object]:
-    """JSON document of one job as of its last attempt. git: of the code, if it is known."""
-    tries = attempts(events)
-    return {
-        "record": RECORD_VERSION,
-        "zenkei": version,
-        "job": str(row.id),
-        "name": row.name,
-        "owner": row.owner,
-        "project": row.project,
-        "state": str(row.state),
-        "spec": json.loads(specs.canonical(spec)),
-        "spec_digest": row.spec,
-        "params": row.params,
-        "code": row.code,
-        "source": row.source,
-        "git": asdict(git) if git is not None else None,
-        "environment": row.env,
-        "seed": seed_of(row, spec.seed),
-        "deterministic": spec.deterministic,
-        "not_controlled": list(UNCONTROLLED),
-        "rerun_of": row.rerun_of,
-        "submitted_us": row.submitted_us,
-        "attempts": [_attempt(attempt, nodes) for attempt in tries],
-        "output": {
-            "attempt": result.attempt,
-            "state": str(result.state),
-            "reason": result.reason,
-            "manifest": result.output,
-            "files": result.files,
-            "bytes": result.size_bytes,
-        },
-    }
+class Records:
+    """Makes the records of a batch: what its jobs share (spec, nodes) is put into words once.
 
+    version: zenkei's own.
+    """
 
-def _attempt(attempt: Attempt, nodes: Mapping[str, Node]) -> dict[str, object]:
-    ended = attempt.exit
-    return {
-        "attempt": str(attempt.id),
-        "cluster": attempt.cluster,
-        "allocated_us": attempt.allocated_us,
-        "started_us": attempt.started_us,
-        "exited_us": attempt.exited_us,
-        "released_us": attempt.released_us,
-        "stop_reason": str(attempt.stop) if attempt.stop else None,
-        "failure": str(attempt.failure) if attempt.failure else None,
-        "exit_code": ended.code if ended else None,
-        "signal": ended.signal if ended else 0,
-        "detail": ended.detail if ended else "",
-        "release_proof": attempt.proof,
-        "nodes": [
-            {
+    def __init__(self, nodes: Mapping[str, Node], version: str) -> None:
+        self._nodes = nodes
+        self._version = version
+        self._specs: dict[Digest, dict[str, object]] = {}
+        self._parts: dict[NodePart, dict[str, object]] = {}
+
+    def document(
+        self,
+        row: Job,
+        spec: JobSpec,
+        events: Iterable[Event],
+        result: Result,
+        git: GitState | None = None,
+    ) -> dict[str, object]:
+        """JSON document of one job as of its last attempt. git: of the code, if it is known."""
+        return {
+            "record": RECORD_VERSION,
+            "zenkei": self._version,
+            "job": str(row.id),
+            "name": row.name,
+            "owner": row.owner,
+            "project": row.project,
+            "state": row.state,
+            "spec": self._spec(row.spec, spec),
+            "spec_digest": row.spec,
+            "params": row.params,
+            "code": row.code,
+            "source": row.source,
+            "git": asdict(git) if git is not None else None,
+            "environment": row.env,
+            "seed": seed_of(row, spec.seed),
+            "deterministic": spec.deterministic,
+            "not_controlled": UNCONTROLLED,
+            "rerun_of": row.rerun_of,
+            "submitted_us": row.submitted_us,
+            "attempts": [self._attempt(attempt) for attempt in attempts(events)],
+            "output": {
+                "attempt": result.attempt,
+                "state": result.state,
+                "reason": result.reason,
+                "manifest": result.output,
+                "files": result.files,
+                "bytes": result.size_bytes,
+            },
+        }
+
+    def _spec(self, digest: Digest, spec: JobSpec) -> dict[str, object]:
+        if digest not in self._specs:
+            self._specs[digest] = json.loads(specs.canonical(spec))
+        return self._specs[digest]
+
+    def _attempt(self, attempt: Attempt) -> dict[str, object]:
+        ended = attempt.exit
+        return {
+            "attempt": str(attempt.id),
+            "cluster": attempt.cluster,
+            "allocated_us": attempt.allocated_us,
+            "started_us": attempt.started_us,
+            "exited_us": attempt.exited_us,
+            "released_us": attempt.released_us,
+            "stop_reason": attempt.stop,
+            "failure": attempt.failure,
+            "exit_code": ended.code if ended else None,
+            "signal": ended.signal if ended else 0,
+            "detail": ended.detail if ended else "",
+            "release_proof": attempt.proof,
+            "nodes": [self._part(part) for part in attempt.parts],
+        }
+
+    def _part(self, part: NodePart) -> dict[str, object]:
+        found = self._parts.get(part)
+        if found is None:
+            node = self._nodes.get(part.node)
+            found = self._parts[part] = {
                 "name": part.node,
                 "cpu_milli": part.request.cpu_milli,
                 "memory_bytes": part.request.memory_bytes,
-                "devices": _devices(nodes.get(part.node), [s.index for s in part.devices]),
-                **_hardware(nodes.get(part.node)),
+                "devices": _devices(node, [share.index for share in part.devices]),
+                **_hardware(node),
             }
-            for part in attempt.parts
-        ],
-    }
+        return found
+
+
+def encode(document: dict[str, object]) -> bytes:
+    """JSON with its keys in order, so that the same record is the same content."""
+    try:
+        return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        # lone surrogates: names that are no UTF-8
+        text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return text.encode("utf-8", "surrogateescape")
 
 
 def _devices(node: Node | None, indices: list[int]) -> list[dict[str, object]]:

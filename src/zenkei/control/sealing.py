@@ -7,20 +7,18 @@ for the job is woken here, so that its result is there.
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from zenkei.control.dependencies import wake_dependents_of
 from zenkei.control.origins import Origins
-from zenkei.control.records import record_of
+from zenkei.control.records import Records, encode
 from zenkei.control.specs import SpecCache
-from zenkei.model.cluster import Node
-from zenkei.model.data import Digest, GitState, Result, ResultState
+from zenkei.model.data import Digest, Result, ResultState
 from zenkei.model.errors import EngineError, TemporaryEngineError, Unavailable, ZenkeiError
-from zenkei.model.event import Effect, Event
+from zenkei.model.event import Effect
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Job
 from zenkei.ports.blobs import Blobs
@@ -57,6 +55,7 @@ class Sealer:
         """
         jobs = tuple(dict.fromkeys(effect.job for effect in effects))
         nodes = {node.name: node for node in self._store.nodes()}
+        written = Records(nodes, self._version)
         histories = self._store.histories(jobs)
         rows = self._rows(jobs)
         origins = Origins(self._blobs)
@@ -74,9 +73,9 @@ class Sealer:
             sealed[attempt] = (effect, result)
             row = rows.get(attempt.job)
             if row is not None:
-                records[attempt] = self._record(
-                    row, histories[attempt.job], result, nodes, origins.git(row.source)
-                )
+                spec, git = self._specs.get(row.spec), origins.git(row.source)
+                events = histories.get(attempt.job, ())
+                records[attempt] = encode(written.document(row, spec, events, result, git))
         digests = dict(zip(records, self._blobs.put_many(records.values()), strict=True))
         self._commit(
             Changes(
@@ -133,16 +132,3 @@ class Sealer:
             files=files,
             size_bytes=size_bytes,
         )
-
-    def _record(
-        self,
-        row: Job,
-        events: tuple[Event, ...],
-        result: Result,
-        nodes: Mapping[str, Node],
-        git: GitState | None,
-    ) -> bytes:
-        spec = self._specs.get(row.spec)
-        record = record_of(row, spec, events, nodes, result, self._version, git)
-        text = json.dumps(record, ensure_ascii=False, sort_keys=True)
-        return text.encode("utf-8", "surrogateescape")

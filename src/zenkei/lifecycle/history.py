@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 from zenkei.lifecycle.decide import merge
 from zenkei.model import event as e
@@ -46,34 +47,40 @@ class Attempt:
 
 def attempts(events: Iterable[Event]) -> tuple[Attempt, ...]:
     """All attempts in the events of one job, in order."""
-    made: list[Attempt] = []
+    made: list[dict[str, Any]] = []  # fields of each: made into a value once, at the end
     for event in events:
         body = event.body
         if isinstance(body, e.Allocated):
             made.append(
-                Attempt(
-                    id=AttemptId(event.job, body.attempt),
-                    cluster=body.cluster,
-                    parts=body.parts,
-                    allocated_us=event.at_us,
-                )
+                {
+                    "id": AttemptId(event.job, body.attempt),
+                    "cluster": body.cluster,
+                    "parts": body.parts,
+                    "allocated_us": event.at_us,
+                }
             )
-        elif isinstance(body, e.Started):
-            made[-1] = replace(made[-1], started_us=event.at_us)
-        elif isinstance(body, e.Exited):
-            stop = merge(made[-1].stop, body.reason)
-            made[-1] = replace(made[-1], exited_us=event.at_us, stop=stop, exit=body.exit)
-        elif isinstance(body, e.StopOrdered):
-            made[-1] = replace(made[-1], stop=merge(made[-1].stop, body.reason))
-        elif isinstance(body, e.Released):
-            made[-1] = replace(
-                made[-1], released_us=event.at_us, failure=body.failure, proof=body.proof
-            )
-        elif isinstance(body, e.Resumed):
-            made[-1] = replace(made[-1], resumed=body.step)
-        elif isinstance(body, e.Checkpointed):
-            saved = Saved(step=body.step, at_us=event.at_us)
-            made[-1] = replace(made[-1], checkpoints=(*made[-1].checkpoints, saved))
-        elif isinstance(body, e.Noticed):
-            made[-1] = replace(made[-1], notices=(*made[-1].notices, body))
-    return tuple(made)
+        elif made:
+            made[-1].update(_news(made[-1], event))
+    return tuple(Attempt(**fields) for fields in made)
+
+
+def _news(known: dict[str, Any], event: Event) -> dict[str, Any]:
+    """The fields of an attempt that `event` changes."""
+    body = event.body
+    if isinstance(body, e.Started):
+        return {"started_us": event.at_us}
+    if isinstance(body, e.Exited):
+        stop = merge(known.get("stop"), body.reason)
+        return {"exited_us": event.at_us, "stop": stop, "exit": body.exit}
+    if isinstance(body, e.StopOrdered):
+        return {"stop": merge(known.get("stop"), body.reason)}
+    if isinstance(body, e.Released):
+        return {"released_us": event.at_us, "failure": body.failure, "proof": body.proof}
+    if isinstance(body, e.Resumed):
+        return {"resumed": body.step}
+    if isinstance(body, e.Checkpointed):
+        saved = Saved(step=body.step, at_us=event.at_us)
+        return {"checkpoints": (*known.get("checkpoints", ()), saved)}
+    if isinstance(body, e.Noticed):
+        return {"notices": (*known.get("notices", ()), body)}
+    return {}

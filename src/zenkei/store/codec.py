@@ -12,13 +12,22 @@ import types
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import orjson
 
 from zenkei.model.cluster import Allocation, Node, NodePart
 from zenkei.model.data import Checkpoint, Result
-from zenkei.model.event import BODY_TYPES, TYPE_VERSION, Effect, EffectKind, Event, EventKind
+from zenkei.model.event import (
+    BODY_TYPES,
+    TYPE_VERSION,
+    Effect,
+    EffectKind,
+    Event,
+    EventBody,
+    EventKind,
+)
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Job, JobState, StopReason
 
@@ -28,6 +37,8 @@ Fields = dict[str, Any]
 
 UPGRADES: Final[dict[tuple[EventKind, int], Callable[[Fields], Fields]]] = {}
 """By kind and the version that was read: the fields of the next version."""
+_SHORT_CHARS: Final = 1024
+"""Texts up to here are decoded once while they keep coming; longer ones would fill the memory."""
 
 
 def dumps(value: object) -> str:
@@ -129,7 +140,7 @@ _KINDS: Final = {str(kind): kind for kind in EventKind}
 _STATES: Final = {str(state): state for state in JobState}
 _EFFECT_KINDS: Final = {str(kind): kind for kind in EffectKind}
 decode_node: Final = _object(Node)
-decode_part: Final = _object(NodePart)
+_decode_part: Final = _object(NodePart)
 decode_result: Final = _object(Result)
 decode_checkpoint: Final = _object(Checkpoint)
 
@@ -137,19 +148,28 @@ decode_checkpoint: Final = _object(Checkpoint)
 # -- events ---------------------------------------------------------------------------------------
 
 
-def decode_event(
-    seq: int, key: int, version: int, at_us: int, kind: str, type_version: int, body: str
-) -> Event:
-    """An event from the columns of its row."""
+def _decode_body(kind: str, type_version: int, body: str) -> EventBody:
     event_kind, values = _KINDS[kind], loads(body)
     for older in range(type_version, TYPE_VERSION):
         upgrade = UPGRADES.get((event_kind, older))
         values = upgrade(values) if upgrade else values
+    return _BODIES[event_kind](values)
+
+
+# Bodies are values, and the members of an array have the same ones.
+_known_body = lru_cache(maxsize=2048)(_decode_body)
+
+
+def decode_event(
+    seq: int, key: int, version: int, at_us: int, kind: str, type_version: int, body: str
+) -> Event:
+    """An event from the columns of its row."""
+    decode = _known_body if len(body) <= _SHORT_CHARS else _decode_body
     return Event(
         job=JobId.from_key(key),
         version=version,
         at_us=at_us,
-        body=_BODIES[event_kind](values),
+        body=decode(kind, type_version, body),
         seq=seq,
     )
 
@@ -285,15 +305,27 @@ def decode_effect(row_id: int, job: int, tries: int, body: str) -> Effect:
     )
 
 
+@lru_cache(maxsize=4096)
+def decode_part(text: str) -> NodePart:
+    """A part from its column. Jobs that ask for the same on the same node share one value."""
+    return _decode_part(loads(text))
+
+
+@lru_cache(maxsize=64)
+def _word(text: str) -> str:
+    word: str = loads(text)
+    return word
+
+
 def decode_allocations(rows: Iterable[tuple[int, int, str, str]]) -> tuple[Allocation, ...]:
     """Allocations from the rows of their parts (job, attempt, cluster, part), in rank order."""
     parts: dict[tuple[int, int, str], list[NodePart]] = {}
     for job, attempt, cluster, part in rows:
-        parts.setdefault((job, attempt, cluster), []).append(decode_part(loads(part)))
+        parts.setdefault((job, attempt, cluster), []).append(decode_part(part))
     return tuple(
         Allocation(
             attempt=AttemptId(JobId.from_key(job), attempt),
-            cluster=loads(cluster),
+            cluster=_word(cluster),
             parts=tuple(held),
         )
         for (job, attempt, cluster), held in parts.items()

@@ -11,7 +11,15 @@ from tests.builders import allocate, do, exited, node, part, put, released, subm
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.evolve import evolve
 from zenkei.model.data import Result, ResultState
-from zenkei.model.event import BODY_TYPES, Effect, EffectKind, EventKind, Rejected
+from zenkei.model.event import (
+    BODY_TYPES,
+    Cancelled,
+    Effect,
+    EffectKind,
+    EventKind,
+    Rejected,
+    Started,
+)
 from zenkei.model.ids import JobId
 from zenkei.model.job import HoldReason, JobState, StopReason
 from zenkei.ports.store import Changes
@@ -92,6 +100,28 @@ def test_an_older_body_is_upgraded_when_it_is_read(monkeypatch):
     assert event.body == Rejected(message="old")
     event = codec.decode_event(1, JobId(1).key, 2, 5, "rejected", 2, '{"message":"new"}')
     assert event.body == Rejected(message="new")
+
+
+def test_events_with_the_same_text_are_what_their_rows_say():
+    rows = [
+        (1, JobId(1).key, 4, 5, "started", 1, '{"attempt":1}'),
+        (2, JobId(2, 3).key, 4, 6, "started", 1, '{"attempt":1}'),
+        (3, JobId(1).key, 5, 7, "cancelled", 1, '{"by":"a"}'),
+        (4, JobId(1).key, 6, 8, "started", 1, '{"attempt":2}'),
+    ]
+    events = [codec.decode_event(*row) for row in rows]
+    assert [(event.job, event.seq, event.at_us) for event in events] == [
+        (JobId(1), 1, 5),
+        (JobId(2, 3), 2, 6),
+        (JobId(1), 3, 7),
+        (JobId(1), 4, 8),
+    ]
+    assert [event.body for event in events] == [
+        Started(attempt=1),
+        Started(attempt=1),
+        Cancelled(by="a"),
+        Started(attempt=2),
+    ]
 
 
 def golden(repo):

@@ -104,11 +104,12 @@ class SqlRows:
         self._cache = cache
 
     def jobs(self, ids: Collection[JobId]) -> Iterable[Job]:
-        found = _JOBS.run(self._connection, j=pack([(job_id.key,) for job_id in ids]))
+        found = _JOBS.run(self._connection, j=pack([(job_id.key,) for job_id in ids])).fetchall()
         return [self._cache.decode(row) for row in found]
 
     def submissions(self, numbers: Collection[int]) -> Iterable[Job]:
-        found = _MEMBERS.run(self._connection, j=pack([key_range(n) for n in numbers]))
+        ranges = pack([key_range(n) for n in numbers])
+        found = _MEMBERS.run(self._connection, j=ranges).fetchall()
         return [self._cache.decode(row) for row in found]
 
     def nodes(self, names: Collection[str]) -> Iterable[Node]:
@@ -116,7 +117,7 @@ class SqlRows:
         return [decode_node(loads(body)) for (body,) in found]
 
     def held_on(self, names: Collection[str]) -> Iterable[Allocation]:
-        found = _HELD.run(self._connection, j=pack([(column(name),) for name in names]))
+        found = _HELD.run(self._connection, j=pack([(column(n),) for n in names])).fetchall()
         return decode_allocations(found)
 
     def requests(self, keys: Collection[RequestKey]) -> dict[RequestKey, tuple[int, str]]:

@@ -173,7 +173,7 @@ def _write_outbox(
         (e.id, column(e.key), e.job.key, encode_effect(e), 0, owner, until_us, 0)
         for e in writes.effects.values()
     ]
-    inserted = {i for (i,) in _EFFECTS.run(connection, j=pack(effects))}
+    inserted = {i for (i,) in _EFFECTS.run(connection, j=pack(effects)).fetchall()}
     return [effect for effect in writes.effects.values() if effect.id in inserted]
 
 
