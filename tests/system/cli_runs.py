@@ -144,6 +144,7 @@ _MASKS = [
     # how far a job is when a follower arrives, and whether it had to wait, is a matter of speed
     (r"(zenkei: job \d+ \([^)]*\) is) \w+", r"\1 <state>"),
     (r"zenkei: job \d+ waits: .*\n", ""),
+    (r"zenkei: job \d+: \d+/\d+ done.*\n", ""),
     (r"(all gone by +)\S+", r"\1<mechanism>"),
 ]
 

@@ -57,7 +57,7 @@ def place() -> Iterator[Place]:
         found.ok("submit", "--name", "waits", "--gpus", "1", "--", "true")
         found.until_explained(WAITING)
         found.ok("submit", "--name", "held", "--hold", "--", "true")
-        found.ok("run", "--name", "many", "--array", "2", "--", "true")
+        found.ok("run", "--name", "many", "--array", "2", "--", "echo", "hi")
         found.ok("secret", "set", "TOKEN", given="s3cr3t\n")
         yield found
 
@@ -77,6 +77,8 @@ TEXTS = {
     "show-array": ("show", ARRAY),
     "logs": ("logs", TRAINED),
     "logs-stderr": ("logs", FAILED),
+    "logs-array": ("logs", ARRAY),
+    "logs-array-follow": ("logs", "-f", ARRAY),
     "wait": ("wait", HELLO),
     "wait-failed": ("wait", FAILED),
     "events": ("events", FAILED),
@@ -106,12 +108,14 @@ TEXTS = {
     "completion-zsh": ("completion", "zsh"),
     "completion-fish": ("completion", "fish"),
     "run-hello": ("run", "--name", "hello", "--", "echo", "hello again"),
+    "run-array": ("run", "--name", "many", "--array", "2", "--", "echo", "hi"),
+    "run-array-counts": ("run", "-q", "--name", "many", "--array", "2", "--", "echo", "hi"),
     # errors
     "bad-flag": ("ps", "--al"),
     "bad-id": ("show", "x1"),
     "no-such-job": ("show", "99999"),
     "no-such-member": ("cancel", "7.55"),
-    "logs-array": ("logs", ARRAY),
+    "logs-array-raw": ("logs", "--raw", ARRAY),
     "logs-no-job": ("logs", "99999"),
     "events-no-job": ("events", "99999"),
     "metrics-not-started": ("metrics", HELD),
@@ -143,7 +147,7 @@ TEXTS = {
     "up-in-use": ("up", "--nodes", "1"),
     "down-jobs": ("down", "--jobs"),
 }
-UNORDERED = ("logs", "events-array")
+UNORDERED = ("logs", "logs-array-follow", "run-array", "run-array-counts", "events-array")
 """What ranks and members do at the same time comes in any order."""
 NOW_AND_THEN = ("progress", "reason", "members")
 """Messages of a stream that depend on how fast things go."""
@@ -153,6 +157,7 @@ KEYS = {
     "show": ("show", TRAINED),
     "show-array": ("show", ARRAY),
     "logs": ("logs", TRAINED),
+    "logs-array": ("logs", ARRAY),
     "events": ("events", RUNNING),
     "wait": ("wait", FAILED),
     "metrics": ("metrics", TRAINED, "--points", "3"),
@@ -172,6 +177,7 @@ KEYS = {
     "completion": ("completion", "zsh"),
     "run-check": ("run", "--check", "job.yaml"),
     "run": ("run", "--name", "hello", "--", "echo", "hello again"),
+    "run-array": ("run", "--name", "many", "--array", "2", "--", "echo", "hi"),
     "submit": ("submit", "--name", "hello", "--", "true"),
     "hold": ("hold", HELD),
     "error": ("show", "99999"),

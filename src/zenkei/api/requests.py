@@ -60,11 +60,21 @@ Word = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
-class SubmitQuery(Body):
+class OutputQuery(Body):
+    """most_members: of a larger array only the counts are followed, not the output (0: of any)."""
+
+    most_members: Count = 0
+
+    def shows(self, members: int) -> bool:
+        return not self.most_members or members <= self.most_members
+
+
+class SubmitQuery(OutputQuery):
     """source: absolute path of the working tree; file: name of the job file in it.
 
     key: a repeated request under the same key makes no second job. home: the tree is a home
-    directory and stays where it is. follow: answer with the event stream.
+    directory and stays where it is. follow: answer with the event stream;
+    quiet: without the output in it.
     """
 
     source: Path = ""
@@ -73,6 +83,7 @@ class SubmitQuery(Body):
     hold: bool = False
     home: bool = False
     follow: bool = False
+    quiet: bool = False
 
 
 class ListQuery(Body):
@@ -88,7 +99,7 @@ class ListQuery(Body):
     limit: int = Field(default=100, ge=1, le=limits.ROWS)
 
 
-class LogQuery(Body):
+class LogQuery(OutputQuery):
     """attempt 0: all. rank: numbers joined by commas. tail -1: everything.
 
     follow: stay until the job is over. logs: with output (`/follow`). raw: exact bytes of one

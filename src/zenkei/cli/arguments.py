@@ -14,7 +14,10 @@ _ARGPARSE = (
     (re.compile(r"argument (?:\S+/)?(\S+): expected one argument"), r"\1 needs a value"),
     (re.compile(r"argument (?:\S+/)?(\S+): expected at least one argument"), r"\1 needs a value"),
     (re.compile(r"the following arguments are required: (.*)"), r"\1 is missing"),
-    (re.compile(r"argument (?:\S+/)?(\S+): (invalid choice: .*)"), r"\1: \2"),
+    (
+        re.compile(r"argument (?:\S+/)?(\S+): invalid choice: '(.*)' \(choose from (.*)\)"),
+        r"\1: `\2` is not one of \3",
+    ),
 )
 _UNKNOWN = re.compile(r"unrecognized arguments: (\S*).*", re.DOTALL)
 

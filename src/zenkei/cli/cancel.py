@@ -12,7 +12,7 @@ from typing import Any
 from zenkei.api import limits
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
-from zenkei.cli.render import clean
+from zenkei.cli.render import clean, members
 from zenkei.client.client import segment
 from zenkei.client.failure import Failure
 
@@ -82,7 +82,7 @@ def _tell(answer: Json) -> None:
         counts: dict[str, int] = {}
         for row in rows:
             counts[row["state"]] = counts.get(row["state"], 0) + 1
-        print(f"{rows[0]['number']}: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
+        print(f"{rows[0]['number']}: {members(counts)}")
         return
     for row in rows:
         print(f"{row['id']} {row['state']}")

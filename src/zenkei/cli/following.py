@@ -20,6 +20,8 @@ from zenkei.client.sse import Message
 
 Json = dict[str, Any]
 MOST_RECONNECTS = 100
+MOST_SHOWN = 50
+"""Members of an array whose output is shown though nobody asked for it."""
 STDERR = 2
 PROGRESS = 2
 
@@ -28,17 +30,22 @@ class Follower:
     """Prints the messages of one job (or of a whole array); `exit_code` is known at the end.
 
     quiet: no state line and no words of zenkei (`logs`). as_json: every message is a line of JSON.
+    output: whether the job's output was asked for. Lines of a member of an array begin with its id.
     """
 
-    def __init__(self, *, as_json: bool = False, quiet: bool = False, prefix: bool = True) -> None:
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, output: bool = False) -> None:
         self.job = ""
         self.end: Json = {}
         self.last_id = ""
         self._as_json = as_json
         self._quiet = quiet
-        self._prefix = prefix
+        self._asked_output = output
         self._world = 1
         self._attempt = 0
+        self._attempts: dict[str, int] = {}
+        """Of members of an array, the last one seen."""
+        self._tenths = (-1, False)
+        self._counts = ""
         self._shown = ""
         self._open_line = {1: "", STDERR: ""}
         self._said = ""
@@ -76,8 +83,12 @@ class Follower:
         if self._said != self.job:
             self._said = self.job
             members = data.get("members") or {}
-            what = f", {render.count(sum(members.values()), 'member')}" if members else ""
+            many = render.count(sum(members.values()), "member")
+            what = f", {many}" if members else ""
             self._line(f"job {self.job} ({data.get('name', '')}{what}) is {data['state']}")
+            if members and self._asked_output and not data.get("output", True):
+                where = f"`zenkei logs {self.job}.0`, or follow with --output"
+                self._line(f"the output of so many members is not shown here: {where}")
 
     def _on_progress(self, data: Json) -> None:
         self._status(str(data["text"]))
@@ -91,8 +102,14 @@ class Follower:
             self._status(f"{data['job']} is {data['state']}", tell=False)
 
     def _on_members(self, data: Json) -> None:
-        counts = ", ".join(f"{count} {name}" for name, count in data["members"].items() if count)
-        self._status(f"job {self.job}: {counts}")
+        counts: dict[str, int] = data["members"]
+        bad = counts.get("failed", 0) + counts.get("cancelled", 0)
+        done = counts.get("succeeded", 0) + bad
+        tenths = (done * 10 // max(1, sum(counts.values())), bad > 0)
+        # a file is told of each tenth and of the first failure; a terminal sees every change
+        self._counts = f"job {self.job}: {render.members(counts)}"
+        self._status(self._counts, tell=tenths != self._tenths)
+        self._tenths = tenths
 
     def _on_reason(self, data: Json) -> None:
         hint = f" ({data['hint']})" if data.get("hint") else ""
@@ -100,9 +117,15 @@ class Follower:
 
     def _on_log(self, data: Json) -> None:
         self._clear()
+        member, attempt = data.get("job", ""), int(data.get("attempt", 1))
+        if member and attempt != self._attempts.setdefault(member, 1):
+            self._attempts[member] = attempt
+            self._line(f"-- {member}, attempt {attempt} --")
         for _at_us, rank, stream, flags, text in data["chunks"]:
-            self._print(rank, stream, flags, text)
+            self._print(rank, stream, flags, text, f"{member} | " if member else "")
         sys.stdout.flush()
+        if member and self._live and self._counts and not any(self._open_line.values()):
+            self._status(self._counts)
 
     def _on_end(self, data: Json) -> None:
         self._finish_lines()
@@ -112,6 +135,8 @@ class Follower:
         if data.get("message"):
             self._line(str(data["message"]))
         self._result(data.get("result"))
+        if data.get("array") and exit_["code"]:
+            self._line(f"array {data['id']}: {render.members(data['members'])}")
         whose = "the job's own" if exit_["by"] == "job" else "zenkei's"
         code = f" (exit code {exit_['code']} is {whose})" if exit_["code"] else ""
         subject = "array" if data.get("array") else "job"
@@ -127,14 +152,14 @@ class Follower:
             self._line(f"result kept: {what} (zenkei result {self.job})")
 
     # -- output of the job ---------------------------------------------------------------------
-    def _print(self, rank: int, stream: int, flags: int, text: str) -> None:
+    def _print(self, rank: int, stream: int, flags: int, text: str, member: str) -> None:
         out = sys.stderr if stream == STDERR else sys.stdout
         key = STDERR if stream == STDERR else 1
         moving = bool(flags & PROGRESS)
-        if moving and not (out.isatty() and self._world == 1):
+        if moving and not (out.isatty() and self._world == 1 and not member):
             return
         text = render.harmless(text, progress=moving)
-        mark = f"[{rank}] " if self._prefix and self._world > 1 and rank >= 0 else ""
+        mark = member + (f"[{rank}] " if self._world > 1 and rank >= 0 else "")
         if rank < 0:
             text = f"-- {text.strip()} --\n"
         if mark:
@@ -145,7 +170,7 @@ class Follower:
         self._open_line[key] = "" if text.endswith("\n") else mark or "."
 
     def _marked(self, text: str, mark: str, key: int) -> str:
-        """`[rank]` before every line; a line that another rank left open is ended first."""
+        """`mark` before every line; a line that another rank left open is ended first."""
         before = self._open_line[key]
         start = "" if before == mark else mark if not before else "\n" + mark
         body = text.removesuffix("\n").replace("\n", "\n" + mark)

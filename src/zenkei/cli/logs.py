@@ -1,4 +1,7 @@
-"""`zenkei logs`: what a job wrote; with -f as it writes it, across attempts."""
+"""`zenkei logs`: what a job wrote; with -f as it writes it, across attempts.
+
+Of an array, what its members wrote: one after the other, with -f merged as it is written.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,12 @@ _SPAN_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def logs(argv: list[str]) -> int:
     """Exit code 0, whatever the job's own is (`wait` tells that)."""
-    parser = Parser("logs", "Output of a job.")
+    parser = Parser("logs", "Output of a job, or of all members of an array.")
     parser.jobs(many=False)
     parser.add_argument("-f", "--follow", action="store_true", help="stay until the job is over")
-    parser.whole("-n", "--tail", least=0, most=limits.LINES, default=-1, help="last N lines")
+    parser.whole(
+        "-n", "--tail", least=0, most=limits.LINES, default=-1, help="last N lines (of each member)"
+    )
     parser.add_argument("--since", default="", metavar="TIME", help="such as 10m, 2h, 1d")
     parser.add_argument("-r", "--rank", default="", metavar="N,…", help="only these ranks")
     parser.whole("--attempt", least=1, most=limits.ATTEMPT, default=0, help="only this attempt")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
 # C0 without \n and \t, DEL, C1; and what re-orders text invisibly
@@ -119,6 +119,19 @@ def span(us: int) -> str:
 def count(number: int | str, thing: str, things: str = "") -> str:
     """`1 file`, `3 files`; things: a plural of its own. As `model.wording`, which costs 15 ms."""
     return f"{number} {thing if str(number) == '1' else things or thing + 's'}"
+
+
+STATES = ("running", "stopping", "starting", "pending", "preparing", "held")
+OVER = ("succeeded", "failed", "cancelled")
+
+
+def members(counts: Mapping[str, int]) -> str:
+    """Members of an array by state: `3/9 done (1 failed), 2 running, 4 pending`."""
+    bad = [f"{counts[name]} {name}" for name in OVER[1:] if counts.get(name)]
+    done = sum(counts.get(name, 0) for name in OVER)
+    text = f"{done}/{sum(counts.values())} done" + (f" ({', '.join(bad)})" if bad else "")
+    going = [f"{counts[name]} {name}" for name in STATES if counts.get(name)]
+    return ", ".join([text, *going])
 
 
 def size(octets: float) -> str:

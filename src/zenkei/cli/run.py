@@ -13,7 +13,7 @@ from typing import Any
 
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
-from zenkei.cli.following import Follower, detached, follow
+from zenkei.cli.following import MOST_SHOWN, Follower, detached, follow
 from zenkei.client.failure import Disconnected, Failure, usage
 from zenkei.client.sse import Message
 
@@ -58,6 +58,9 @@ def run(argv: list[str]) -> int:
         from zenkei.cli import checking
 
         return checking.check(body, query, as_json=args.json)
+    if args.detach and args.output is not None:
+        flag = "--output" if args.output else "--no-output"
+        raise usage(f"{flag} goes with following a job, not with --detach", "leave one out")
     query |= {"hold": args.hold, "key": os.urandom(16).hex()}
     try:
         return _submitted(body, query, args)
@@ -69,10 +72,14 @@ def _submitted(body: Any, query: dict[str, Any], args: Any) -> int:
     client = session.open()
     if args.detach:
         return _detach(client, body, query, args)
-    follower = Follower(as_json=args.json)
+    shown: dict[str, Any] = {
+        "logs": args.output is not False,
+        "most_members": 0 if args.output else MOST_SHOWN,
+    }
+    follower = Follower(as_json=args.json, output=shown["logs"])
     try:
-        first = _submission(client, body, query)
-        follow(client, follower, first, "/v1/jobs/{job}/follow", logs=True)
+        first = _submission(client, body, query, shown)
+        follow(client, follower, first, "/v1/jobs/{job}/follow", **shown)
     except KeyboardInterrupt:
         return detached(follower.job, as_json=args.json)
     return follower.exit_code
@@ -101,15 +108,18 @@ def _in_flags(failure: Failure) -> Failure:
     )
 
 
-def _submission(client: session.Session, body: Any, query: dict[str, Any]) -> Iterator[Message]:
+def _submission(
+    client: session.Session, body: Any, query: dict[str, Any], shown: dict[str, Any]
+) -> Iterator[Message]:
     """The stream of a submit. If the daemon dies before it said which job, the request is repeated:
 
     the key makes that harmless. If the tree changed meanwhile, the job of the first request stands.
     """
+    first = {"quiet": not shown["logs"], "most_members": shown["most_members"]}
     for last in (False, False, True):
         known = False
         try:
-            for message in client.stream("POST", "/v1/jobs", body, follow=True, **query):
+            for message in client.stream("POST", "/v1/jobs", body, follow=True, **query, **first):
                 known = known or message.event == "job"
                 yield message
             return
@@ -120,7 +130,7 @@ def _submission(client: session.Session, body: Any, query: dict[str, Any]) -> It
             job = failure.details.get("job")
             if failure.code != "request-key-reused" or not job:
                 raise
-            yield from client.stream("GET", f"/v1/jobs/{job}/follow", logs=True)
+            yield from client.stream("GET", f"/v1/jobs/{job}/follow", **shown)
             return
 
 
@@ -165,6 +175,20 @@ def _parser() -> Parser:
     parser.add_argument("--check", action="store_true", help="only say what is wrong with it")
     parser.add_argument("-d", "--detach", action="store_true", help="print the id and return")
     parser.add_argument("--hold", action="store_true", help="submit it held")
+    parser.add_argument(
+        "--output",
+        action="store_const",
+        const=True,
+        help=f"show the output of an array of more than {MOST_SHOWN} members too",
+    )
+    parser.add_argument(
+        "-q",
+        "--no-output",
+        dest="output",
+        action="store_const",
+        const=False,
+        help="show no output of the job, only how it goes",
+    )
     parser.add_argument("--no-code", action="store_true", help="leave the working tree here")
     for flag, (_key, metavar, text) in FLAGS.items():
         parser.add_argument(f"--{flag}", metavar=metavar, help=text)

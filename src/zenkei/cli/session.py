@@ -21,9 +21,10 @@ class Session(Client):
         query: dict[str, Query],
         body: bytes,
         headers: dict[str, str],
+        good: tuple[int, ...] = (),
     ) -> Answer:
         try:
-            return super()._open(method, path, query, body, headers)
+            return super()._open(method, path, query, body, headers, good)
         except Disconnected as gone:
             # a daemon that was just ending may have done what was asked: only reading is repeated
             if method != "GET" and not isinstance(gone, NotRunning):
@@ -31,7 +32,7 @@ class Session(Client):
             from zenkei.cli import starting
 
             starting.start(self.home)
-        return super()._open(method, path, query, body, headers)
+        return super()._open(method, path, query, body, headers, good)
 
 
 def open() -> Session:  # noqa: A001 - `session.open()` is what it does

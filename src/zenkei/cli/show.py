@@ -7,7 +7,19 @@ from typing import Any
 
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
-from zenkei.cli.render import clean, clock, count, harmless, now_us, paint, size, span, state, table
+from zenkei.cli.render import (
+    clean,
+    clock,
+    count,
+    harmless,
+    members,
+    now_us,
+    paint,
+    size,
+    span,
+    state,
+    table,
+)
 from zenkei.client.client import segment
 from zenkei.client.failure import usage
 
@@ -49,8 +61,7 @@ def _diff(diff: bytes) -> None:
 
 
 def _array(job: Json) -> None:
-    counts = ", ".join(f"{n} {s}" for s, n in job["states"].items())
-    print(f"array {job['id']} ({clean(job['name'])}): {counts}")
+    print(f"array {job['id']} ({clean(job['name'])}): {members(job['states'])}")
     rows = [
         (row["id"], _params(row["params"]), row["state"], str(row["attempt"]), _end(row))
         for row in job["jobs"]

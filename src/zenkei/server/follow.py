@@ -142,7 +142,7 @@ class JobFollower:
             reached = await in_thread(self._services.store.seq)
             row = await in_thread(queries.row, self._principal, self._job)
             yield await self._job_message(row)
-            events = await in_thread(self._events_so_far)
+            events = await in_thread(story, self._services, self._principal, self._job)
             reached = max([reached, *(event.seq for event in events[-1:])])
             silent_s = 0.0
             while True:
@@ -259,17 +259,6 @@ class JobFollower:
         world = spec.resources.nodes * spec.resources.ranks
         return Sse("job", views.job_row(row) | {"world": world})
 
-    def _events_so_far(self) -> list[Event]:
-        found: list[Event] = []
-        while True:
-            after = found[-1].seq if found else 0
-            page = self._services.queries.events(
-                self._principal, self._job, after=after, limit=EVENTS
-            )
-            found.extend(page)
-            if len(page) < EVENTS:
-                return found
-
     async def _is_over(self) -> bool:
         if not self._wish.stay:
             return True
@@ -302,6 +291,17 @@ class JobFollower:
     def _id(self) -> str:
         offsets = tuple(self._tail.offsets) if self._tail is not None else ()
         return str(Position(self._seq, self._attempt, offsets))
+
+
+def story(services: Services, principal: Principal, job: JobId) -> list[Event]:
+    """All events so far of a job, or of all members of an array."""
+    found: list[Event] = []
+    while True:
+        after = found[-1].seq if found else 0
+        page = services.queries.events(principal, job, after=after, limit=EVENTS)
+        found.extend(page)
+        if len(page) < EVENTS:
+            return found
 
 
 def is_kept(result: Result | None) -> bool:

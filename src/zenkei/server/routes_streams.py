@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -18,7 +19,7 @@ from zenkei.protocol import logs
 from zenkei.server.asking import JobText, Svc, Who, job_id
 from zenkei.server.errors import Json
 from zenkei.server.follow import KEEP_ALIVE_S, JobFollower, Position, Wakes, Wish
-from zenkei.server.follow_array import ArrayFollower
+from zenkei.server.follow_array import ArrayFollower, ArrayLogs
 from zenkei.server.loglines import LogTail, wanted
 from zenkei.server.services import Services, in_thread
 from zenkei.server.sse import KEEP_ALIVE, Sse, stream
@@ -32,21 +33,25 @@ Logs = Annotated[LogQuery, Query()]
 async def follow_job(svc: Svc, who: Who, job: JobText, query: Logs, last: LastId = "") -> Response:
     """States, progress, reasons, output (logs=1), end. Resumes after Last-Event-ID."""
     found = await job_id(svc, who, job)
-    position = Position.parse(last)
-    if await in_thread(_is_array, svc, who, found):
-        return await stream(None, ArrayFollower(svc, who, found, stay=True).messages(), "follow")
     wish = Wish(logs=query.logs, ranks=query.ranks, since_us=query.since_us, tail=query.tail)
-    messages = JobFollower(svc, who, found, position, wish).messages()
+    members = await in_thread(_members, svc, who, found)
+    if members:
+        wish = replace(wish, logs=wish.logs and query.shows(members))
+        array = ArrayFollower(svc, who, found, wish, last).messages()
+        return await stream(None, array, f"follow {found}")
+    messages = JobFollower(svc, who, found, Position.parse(last), wish).messages()
     return await stream(None, messages, f"follow {found}")
 
 
 @router.get("/v1/jobs/{job}/logs")
 async def job_logs(svc: Svc, who: Who, job: JobText, query: Logs, last: LastId = "") -> Response:
-    """Output as events; with raw=1 the exact bytes of one attempt. follow=1: to the job's end."""
+    """Output as events; with raw=1 the exact bytes of one attempt. follow=1: to the job's end.
+
+    Of a whole array: that of its members, in their order; with follow=1 as it is written.
+    """
     found = await job_id(svc, who, job)
-    if await in_thread(_is_array, svc, who, found):
-        text = f"{found} is an array: its members have output"
-        raise InvalidInput("array-has-no-log", text, hint=f"`zenkei logs {found}.0`")
+    if await in_thread(_members, svc, who, found):
+        return await stream(None, _array_logs(svc, who, found, query, last), f"logs {found}")
     row = await in_thread(svc.queries.row, who, found)
     if query.attempt:
         # what does not exist is refused before the answer begins
@@ -121,9 +126,31 @@ async def _everything(svc: Services, start: int | None) -> AsyncIterator[Sse]:
                 yield KEEP_ALIVE
 
 
-def _is_array(svc: Services, who: Principal, job: JobId) -> bool:
-    """Whether the id names a whole array (a member is a job like any other)."""
-    return job.member == WHOLE and svc.queries.rows(who, job)[0].id.member != WHOLE
+def _members(svc: Services, who: Principal, job: JobId) -> int:
+    """Of how many members, if the id names a whole array (a member is a job like any other)."""
+    rows = svc.queries.rows(who, job) if job.member == WHOLE else ()
+    return len(rows) if rows and rows[0].id.member != WHOLE else 0
+
+
+def _array_logs(
+    svc: Services, who: Principal, array: JobId, query: LogQuery, last: str
+) -> AsyncIterator[Sse]:
+    if query.raw:
+        raise InvalidInput(
+            "array-has-no-log",
+            f"{array} is an array: exact bytes are those of one member",
+            hint=f"`zenkei logs --raw {array}.0`, or without --raw all members",
+        )
+    wish = Wish(
+        words=False,
+        attempt=query.attempt,
+        ranks=query.ranks,
+        since_us=query.since_us,
+        tail=query.tail,
+    )
+    if query.follow:
+        return ArrayFollower(svc, who, array, wish, last).messages()
+    return ArrayLogs(svc, who, array, wish, last).messages()
 
 
 def _raw(svc: Services, who: Principal, attempt: AttemptId, query: LogQuery) -> Iterator[bytes]:

@@ -61,12 +61,12 @@ async def submit_job(
         return Json((await work).view(), status_code=201)
     done, _pending = await asyncio.wait({work}, timeout=PATIENCE_S)
     if done:
-        return await stream(None, _followed(svc, who, work.result()), "follow")
-    return await stream(None, _slowly(svc, who, work, said), "submit")
+        return await stream(None, _followed(svc, who, work.result(), query), "follow")
+    return await stream(None, _slowly(svc, who, work, said, query), "submit")
 
 
 async def _slowly(
-    svc: Services, who: Principal, work: asyncio.Future[Made], said: list[str]
+    svc: Services, who: Principal, work: asyncio.Future[Made], said: list[str], query: SubmitQuery
 ) -> AsyncIterator[Sse]:
     told = 0
     while not work.done():
@@ -76,13 +76,16 @@ async def _slowly(
         await asyncio.wait({work}, timeout=5.0)
         if not work.done():
             yield KEEP_ALIVE
-    async for message in _followed(svc, who, work.result()):
+    async for message in _followed(svc, who, work.result(), query):
         yield message
 
 
-async def _followed(svc: Services, who: Principal, made: Made) -> AsyncIterator[Sse]:
+async def _followed(
+    svc: Services, who: Principal, made: Made, query: SubmitQuery
+) -> AsyncIterator[Sse]:
     """The events of what was made; its `job` event tells the warnings too."""
-    async for message in follower(svc, who, made, Wish()):
+    wish = Wish(logs=not query.quiet and (not made.is_array or query.shows(len(made.jobs))))
+    async for message in follower(svc, who, made, wish):
         if message.event == "job":
             message.data["warnings"] = made.warnings
         yield message
@@ -91,7 +94,7 @@ async def _followed(svc: Services, who: Principal, made: Made) -> AsyncIterator[
 def follower(svc: Services, who: Principal, made: Made, wish: Wish) -> AsyncIterator[Sse]:
     """Messages about a job or a whole array."""
     if made.is_array:
-        return ArrayFollower(svc, who, made.id, stay=wish.stay).messages()
+        return ArrayFollower(svc, who, made.id, wish).messages()
     return JobFollower(svc, who, made.id, Position(), wish).messages()
 
 

@@ -136,3 +136,70 @@ def test_detaching_says_how_to_come_back(capsys):
     with pytest.raises(Failure) as refused:
         detached("", as_json=False)
     assert refused.value.exit_code == 130
+
+
+# -- arrays ----------------------------------------------------------------------------------------
+ARRAY = {**JOB, "array": True, "members": {"pending": 3}, "output": True}
+
+
+def of(member: str, *chunks: tuple[int, int, int, str], attempt: int = 1) -> dict[str, Any]:
+    return {**log(*chunks), "job": member, "attempt": attempt}
+
+
+def test_lines_of_members_begin_with_the_members_id(capsys):
+    follower = Follower(quiet=True)
+    say(follower, "job", ARRAY)
+    say(follower, "log", of("4.0", (0, 1, 0, "a\nb\n")))
+    say(follower, "log", of("4.1", (0, 1, 1, "half ")))
+    say(follower, "log", of("4.0", (0, 1, 0, "c\n"), (0, 2, 0, "e\n")))
+    out, err = capsys.readouterr()
+    assert out == "4.0 | a\n4.0 | b\n4.1 | half \n4.0 | c\n"
+    assert err == "4.0 | e\n"
+
+
+def test_lines_of_several_ranks_of_a_member_have_both_marks(capsys):
+    follower = Follower(quiet=True)
+    say(follower, "job", {**ARRAY, "world": 2})
+    say(follower, "log", of("4.2", (1, 1, 0, "x\n"), (-1, 3, 0, "remark\n")))
+    assert capsys.readouterr().out == "4.2 | [1] x\n4.2 | -- remark --\n"
+
+
+def test_a_second_attempt_of_a_member_is_announced_once(capsys):
+    follower = Follower()
+    for attempt in (1, 2, 2):
+        say(follower, "log", of("4.0", (0, 1, 0, "x\n"), attempt=attempt))
+    assert capsys.readouterr().err == "zenkei: -- 4.0, attempt 2 --\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown", "told"), [(True, False, 1), (True, True, 0), (False, False, 0)]
+)
+def test_it_says_where_output_is_that_was_asked_for_and_is_not_shown(capsys, asked, shown, told):
+    follower = Follower(output=asked)
+    say(follower, "job", {**ARRAY, "output": shown})
+    assert capsys.readouterr().err.count("zenkei logs 4.0") == told
+
+
+def test_a_file_is_told_of_each_tenth_and_of_the_first_failure_only(capsys):
+    follower = Follower()
+    say(follower, "job", ARRAY)
+    for done in range(101):
+        failed = int(done > 50) + int(done > 60)
+        counts = {"succeeded": done - failed, "failed": failed, "running": 100 - done}
+        say(follower, "members", {"members": counts})
+    lines = capsys.readouterr().err.splitlines()[1:]
+    assert len(lines) == 12
+    assert lines[0] == "zenkei: job 4: 0/100 done, 100 running"
+    assert "zenkei: job 4: 51/100 done (1 failed), 49 running" in lines
+    assert lines[-1] == "zenkei: job 4: 100/100 done (2 failed)"
+
+
+def test_an_array_that_failed_ends_with_its_counts_and_whose_code_it_is(capsys):
+    follower = Follower()
+    say(follower, "job", ARRAY)
+    end = {**END, "array": True, "members": {"succeeded": 2, "failed": 1}}
+    say(follower, "end", end)
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "zenkei: array 4: 3/3 done (1 failed)",
+        "zenkei: array 4 exited with code 3 (exit code 3 is the job's own)",
+    ]

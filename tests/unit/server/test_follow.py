@@ -1,4 +1,4 @@
-"""Following: everything once, in order, resumed from any message, over attempts and arrays."""
+"""Following: everything once, in order, resumed from any message, over attempts."""
 
 import threading
 
@@ -152,27 +152,6 @@ def test_progress_of_the_preparation_is_shown(served):
     stream = served.follow(job)
     assert data_of(until(stream, "progress")[-1])["text"] == "resolving 12 packages"
     stream.close()
-
-
-def test_an_array_is_followed_as_counts_to_its_end(served):
-    job = served.submit(ECHO + b"array: 3\n")
-    stream = served.follow(job)
-    first = next(stream)
-    assert data_of(first)["members"] == {"preparing": 3}
-    served.plant.settle()
-    for member in range(3):
-        served.plant.engine.finish(AttemptId.parse(f"{job}.{member}/1"), Exit(code=member))
-    served.plant.settle()
-    last = data_of(list(stream)[-1])
-    assert last["members"] == {"succeeded": 1, "failed": 2}
-    assert last["exit"]["code"] == 1
-
-
-def test_an_array_has_no_output_of_its_own(served):
-    job = served.submit(ECHO + b"array: 3\n")
-    with pytest.raises(Failure) as refused:
-        list(served.client.stream("GET", f"/v1/jobs/{job}/logs"))
-    assert f"{job}.0" in refused.value.hint
 
 
 def test_a_job_that_does_not_exist_is_refused_before_the_stream(served):
