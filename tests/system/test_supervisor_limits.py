@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbeds.local_place import LocalPlace, numbers
+from tests.testbeds.local_place import LocalPlace, numbers, until
 from zenkei.agent import groups
 from zenkei.model.job import StopReason
 from zenkei.ports.engine import Released, Started
@@ -32,6 +32,13 @@ for _ in range(int(sys.argv[1])):
     os.write(fd, b"x" * (1 << 20))
 print("full", flush=True)
 time.sleep(1000)
+"""
+SPIN = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+print(os.getpid(), flush=True)
+while True:
+    pass
 """
 
 
@@ -71,18 +78,51 @@ def test_the_kernel_ends_a_rank_beyond_its_memory(short_tmp):
         assert (ended.reason, ended.exit.signal) == (StopReason.OUT_OF_MEMORY, signal.SIGKILL)
 
 
+@pytest.mark.root
+@pytest.mark.skipif(not groups.find_places().cpu, reason="no writable CPU control group")
+@pytest.mark.parametrize("memory_bytes", [0, 100 * MIB], ids=["late", "born-inside"])
+def test_busy_attempts_share_a_cpu_as_they_asked_for_it(short_tmp, memory_bytes):
+    """One asks for a quarter of what the other does, and both run on the same CPU.
+
+    An ordinary user has no writable control group, and no such share.
+    """
+    with LocalPlace(short_tmp / "home") as place:
+        pids = []
+        for number, cpus in ((1, 0.25), (2, 1.0)):
+            command = ("python", "-I", "-S", "-c", SPIN)
+            attempt = place.launch(number, command, cpus=cpus, memory_bytes=memory_bytes)
+            pids += numbers(place.until_output(attempt, b"\n"))
+        until(lambda: all(b":/zenkei-" in weighed(pid) for pid in pids), "both to be weighed")
+        before = [ticks(pid) for pid in pids]
+
+        def used() -> list[int]:
+            return [ticks(pid) - then for pid, then in zip(pids, before, strict=True)]
+
+        until(lambda: sum(used()) > os.sysconf("SC_CLK_TCK"), "a second of work")
+        little, much = used()
+    assert much > 2 * little
+
+
+def weighed(pid: int) -> bytes:
+    """The line of its control group that has the CPU controller."""
+    lines = Path(f"/proc/{pid}/cgroup").read_bytes().splitlines()
+    return b"".join(line for line in lines if b"cpu" in line.split(b":")[1].split(b","))
+
+
+def ticks(pid: int) -> int:
+    """CPU time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def test_a_supervisor_sleeps_while_the_grace_lasts(place):
     command = "trap 'echo asked' TERM; while :; do sleep 0.05 || true; done"
     attempt = place.launch(1, command, time_limit_s=0.2, grace_s=60.0)
     place.until_output(attempt, b"asked")
-    stat = Path(f"/proc/{place.supervisor_pid(attempt)}/stat")
-
-    def ticks() -> int:
-        return sum(map(int, stat.read_bytes().rpartition(b")")[2].split()[11:13]))
-
-    before = ticks()
+    supervisor = place.supervisor_pid(attempt)
+    before = ticks(supervisor)
     threading.Event().wait(1.0)
-    assert ticks() - before < os.sysconf("SC_CLK_TCK") // 10
+    assert ticks(supervisor) - before < os.sysconf("SC_CLK_TCK") // 10
     place.stop(attempt, grace_s=0.0)
     place.wait(attempt, Released)
     assert place.exited(attempt).reason is StopReason.TIME_LIMIT

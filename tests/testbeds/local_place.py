@@ -105,13 +105,19 @@ class LocalPlace:
         *,
         nodes: int = 1,
         ranks: int = 1,
+        cpus: float = 1.0,
         memory_bytes: int = 0,
         gpus: int = 0,
         code: str = "",
         **spec: Any,
     ) -> LaunchOrder:
         """One attempt of job `number`, on the first nodes."""
-        request = Request(memory_bytes=memory_bytes, gpu_count=gpus, gpu_milli=1000 if gpus else 0)
+        request = Request(
+            cpu_milli=int(1000 * cpus),
+            memory_bytes=memory_bytes,
+            gpu_count=gpus,
+            gpu_milli=1000 if gpus else 0,
+        )
         devices = tuple(DeviceShare(index, 1000) for index in range(gpus))
         resources = ResourceRequest(nodes=nodes, node=request, ranks=ranks)
         chosen: tuple[Node, ...] = self.engine.inventory()[:nodes]

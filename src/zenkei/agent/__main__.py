@@ -1,7 +1,7 @@
 """Command line of the agent's one file: `serve` (warm process), `supervise` (one attempt).
 
 Both are started by engines and read frames (`protocol.wire`) from standard input; words after the
-verb name control groups to do without (`unified freezer memory`), for tests of the others.
+verb name control groups to do without (`unified freezer memory cpu`), for tests of the others.
 `mpi-rsh` and `mpi-rank` are started by mpiexec.
 """
 

@@ -1,8 +1,9 @@
 """Control groups as far as this process may write them; called by supervisors and the cleaner.
 
-The ideal is one v2 group that kills and limits. Departures: v2 without controllers beside v1 (kill
-with v2, limit with v1), v1 only (freezer to hold a tree still while it is killed), nothing writable
-(an ordinary user without delegation): then all methods do nothing and `proof` says so.
+The ideal is one v2 group that kills, limits and weighs. Departures: v2 without controllers beside
+v1 (kill with v2, limit and weigh with v1), v1 only (freezer to hold a tree still while it is
+killed), nothing writable (an ordinary user without delegation): then all methods do nothing and
+`proof` says so.
 Source: kernel documentation, admin-guide/cgroup-v2 and cgroup-v1.
 """
 
@@ -13,12 +14,13 @@ import os
 import signal
 import time
 from contextlib import contextmanager
-from typing import Iterator, NamedTuple
+from typing import Callable, Iterable, Iterator, NamedTuple
 
 from zenkei.agent import processes
 
 NO_GROUP = "subreaper"
 SWEEP_AGE_S = 60.0
+MOST_ROUNDS = 16
 
 
 class Places(NamedTuple):
@@ -27,12 +29,13 @@ class Places(NamedTuple):
     unified: str = ""
     freezer: str = ""
     memory: str = ""
+    cpu: str = ""
 
 
 def find_places(without: tuple[str, ...] = ()) -> Places:
     """Look once; a warm process hands the answer to all it forks. without: fields left empty."""
     own = _own_groups()
-    unified = freezer = memory = ""
+    unified = freezer = memory = cpu = ""
     for point, kind, options in _mounts():
         if kind == "cgroup2":
             unified = _writable(point + own.get("", "/"))
@@ -40,7 +43,9 @@ def find_places(without: tuple[str, ...] = ()) -> Places:
             freezer = _writable(point + own.get("freezer", "/"))
         elif "memory" in options:
             memory = _writable(point + own.get("memory", "/"))
-    found = Places(unified, freezer, memory)
+        elif "cpu" in options:
+            cpu = _writable(point + own.get("cpu", "/"))
+    found = Places(unified, freezer, memory, cpu)
     return found._replace(**dict.fromkeys(without, ""))
 
 
@@ -97,7 +102,11 @@ class Group:
         self._unified = unified_folder(places, tree)
         self._freezer = "" if self._unified else places.freezer and f"{places.freezer}/{name}"
         self._memory_v1 = places.memory and f"{places.memory}/{name}"
+        self._cpu_v1 = places.cpu and f"{places.cpu}/{name}"
+        self._cpu_made = False
+        self._shares_v1 = 0
         self.limits_memory = False
+        self.shares_cpu = ""
 
     @property
     def proof(self) -> str:
@@ -107,8 +116,11 @@ class Group:
             return "cgroup-freezer"
         return NO_GROUP
 
-    def create(self, memory_bytes: int) -> None:
-        """Make the groups. What fails is done without; `limits_memory` and `proof` tell."""
+    def create(self, memory_bytes: int, cpu_milli: int) -> None:
+        """Make the groups. What fails is done without; `limits_memory`, `shares_cpu`, `proof` tell.
+
+        cpu_milli: a weight, not a ceiling; 1000 weigh as much as one thread outside of any group.
+        """
         if self._unified and not make(self._unified):
             self._unified = ""
         if self._freezer and not make(self._freezer):
@@ -123,14 +135,57 @@ class Group:
                 f"{self._memory_v1}/memory.limit_in_bytes", str(memory_bytes)
             )
             _write(f"{self._memory_v1}/memory.memsw.limit_in_bytes", str(memory_bytes))
+        self._share_cpu(cpu_milli)
+
+    def _share_cpu(self, cpu_milli: int) -> None:
+        weight = min(max(round(cpu_milli / 10), 1), 10_000)
+        if not cpu_milli:
+            self._cpu_v1 = ""
+        elif self._unified and _write(f"{self._unified}/cpu.weight", str(weight)):
+            self.shares_cpu, self._cpu_v1 = "cgroup", ""
+        elif self._cpu_v1:
+            self.shares_cpu = "cgroup-v1"
+            self._shares_v1 = min(max(round(cpu_milli * 1.024), 2), 262_144)
+            if self._freezer or self._memory_v1:
+                # the way into a group is gone anyway: no need to go later
+                self._make_cpu_v1()
+
+    @property
+    def cpu_is_due(self) -> bool:
+        """Whether `share_cpu` is to be called some time after the start."""
+        return self.shares_cpu == "cgroup-v1" and not self._cpu_made
+
+    def share_cpu(self, pids: Callable[[], Iterable[int]]) -> None:
+        """Take a living tree in. Its weight can wait, its start cannot (12 ms, see above).
+
+        A number that another process got in this instant costs that one its weight, no more.
+        """
+        known: set[int] = set()
+        if self._make_cpu_v1():
+            for _ in range(MOST_ROUNDS):
+                new = set(pids()) - known
+                for pid in new:
+                    _write(f"{self._cpu_v1}/cgroup.procs", str(pid))
+                known |= new
+                if not new:
+                    return
+
+    def _make_cpu_v1(self) -> bool:
+        self._cpu_made = make(self._cpu_v1) and _write(
+            f"{self._cpu_v1}/cpu.shares", str(self._shares_v1)
+        )
+        self.shares_cpu = self.shares_cpu if self._cpu_made else ""
+        return self._cpu_made
 
     def _folders(self) -> list[str]:
+        """Those that hold the tree; who is only weighed is not proved to be of it."""
         return [path for path in (self._unified, self._freezer, self._memory_v1) if path]
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """This process is in the groups meanwhile: what it starts is born there."""
         folders = [path for path in self._folders() if not (self._inside and path == self._unified)]
+        folders += [self._cpu_v1] if self._cpu_made else []
         for path in folders:
             _write(f"{path}/cgroup.procs", "0")
         try:
@@ -170,7 +225,7 @@ class Group:
 
     def remove(self) -> None:
         """Take the groups away; they must be empty. Who is inside leaves that to its parent."""
-        for path in self._folders():
+        for path in [*self._folders(), self._cpu_v1]:
             remove_empty(path)
 
 

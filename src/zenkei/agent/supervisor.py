@@ -29,6 +29,8 @@ from zenkei.protocol import launch, names, records
 
 DRAIN_BYTES = 4 << 20
 IDLE_TICK_S = 30.0
+SHARE_CPU_S = 0.2
+"""Who lives shorter takes nothing from anybody."""
 LOCK_TRIES = 5
 LOCK_AGAIN_S = 0.02
 NEVER_STARTED = "never-started"
@@ -105,6 +107,7 @@ class Supervisor:
         self.memory: MemoryWatch | None = None
         self.staging = 0
         self.time_limit_at = 0.0
+        self.share_cpu_at = 0.0
         self.protected = False
         self.begun = False
         self.started = False
@@ -134,7 +137,8 @@ class Supervisor:
 
     def _begin(self) -> None:
         self.attempt.open()
-        self.attempt.group.create(self.attempt.document.memory_bytes)
+        document = self.attempt.document
+        self.attempt.group.create(document.memory_bytes, document.cpu_milli)
         self.protected = staging.protect_environment(self.attempt.document)
         if self.attempt.document.code_dir:
             self.staging = staging.start(self.attempt)
@@ -146,6 +150,8 @@ class Supervisor:
         document = self.attempt.document
         self.begun = True
         self.failed(self.ranks.start())
+        if self.attempt.group.cpu_is_due:
+            self.share_cpu_at = time.monotonic() + SHARE_CPU_S
         if document.time_limit_s:
             self.time_limit_at = time.monotonic() + document.time_limit_s
         if document.memory_bytes and not self.attempt.group.limits_memory:
@@ -162,11 +168,15 @@ class Supervisor:
             self.started = True
             # lost in a power cut it is a lost node all the same: need not reach the disk
             env = "read-only" if self.protected else "as it is"
-            self.attempt.report(records.STARTED, sync=False, env=env)
+            cpus = self.attempt.group.shares_cpu or "not enforced"
+            self.attempt.report(records.STARTED, sync=False, env=env, cpus=cpus)
         if self.time_limit_at and now >= self.time_limit_at and not self.exited:
             self.time_limit_at = 0.0
             limit_s = self.attempt.document.time_limit_s
             self._end_with(Cause("time_limit", detail=f"ran for its time limit of {limit_s:g} s"))
+        if self.share_cpu_at and now >= self.share_cpu_at:
+            self.share_cpu_at = 0.0
+            self.attempt.group.share_cpu(self._pids)
         if self.memory is not None and self.memory.exceeded(now, self._pids):
             self.attempt.blame(Cause("out_of_memory", detail=self.memory.text))
             self.memory = None
@@ -195,6 +205,8 @@ class Supervisor:
         due = [now + IDLE_TICK_S, self.stopper.due_at(now, childless=self.childless)]
         if self.time_limit_at and not self.exited:
             due.append(self.time_limit_at)
+        if self.share_cpu_at:
+            due.append(self.share_cpu_at)
         if self.memory is not None:
             due.append(self.memory.next_at)
         output_us = self.pipes.deadline_us()

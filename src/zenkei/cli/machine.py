@@ -107,23 +107,27 @@ def namespaces() -> Finding:
 
 
 def control_groups() -> Finding:
-    """What ends a tree of processes, and what limits its memory."""
+    """What ends a tree of processes, what limits its memory, what weighs its use of CPUs."""
     found = groups.find_places()
     facts = found._asdict()
     ends = "v2" if found.unified else "v1 freezer" if found.freezer else ""
     # a v2 group limits memory only where its parent hands the controller down
-    limits = "v1" if found.memory else "v2" if _hands_down(found.unified) else ""
+    limits = "v1" if found.memory else "v2" if _hands_down(found.unified, "memory") else ""
+    weighs = "v2" if _hands_down(found.unified, "cpu") else "v1" if found.cpu else ""
     said = [f"trees of processes are ended by cgroup {ends}" if ends else ""]
     said.append(f"memory is limited by cgroup {limits}" if limits else "")
+    said.append(f"busy CPUs are shared as asked for by cgroup {weighs}" if weighs else "")
     text = "; ".join(part for part in said if part)
-    if ends and limits:
+    if ends and limits and weighs:
         return Finding(name="cgroups", verdict=Verdict.OK, text=text, facts=facts)
     missing = []
     if not ends:
         missing.append("trees are followed by the kernel's subreaper and searched by their mark")
     if not limits:
         missing.append("memory is watched (PSS, /dev/shm counted) instead of limited")
-    hint = "a writable cgroup (systemd-run --user --scope -p Delegate=yes) makes both the kernel's"
+    if not weighs:
+        missing.append("CPUs are not enforced, OMP_NUM_THREADS is set")
+    hint = "a writable cgroup (systemd-run --user --scope -p Delegate=yes) makes all the kernel's"
     return Finding(
         name="cgroups",
         verdict=Verdict.NOTE,
@@ -235,12 +239,12 @@ def _newest(path: str) -> float:
         return 0.0
 
 
-def _hands_down(unified: str) -> bool:
+def _hands_down(unified: str, controller: str) -> bool:
     try:
         handed = Path(unified, "cgroup.subtree_control").read_text("ascii")
     except OSError:
         return False
-    return bool(unified) and "memory" in handed.split()
+    return bool(unified) and controller in handed.split()
 
 
 def _is_ours(pid: int) -> bool:
