@@ -2,6 +2,7 @@
 
 Used by the client on its hot path, so standard library free. Every request and every answer carries
 both headers. The number rises only when an old client or daemon could no longer be understood.
+Beside it the schemas of the database, for the store that opens it and for `zenkei doctor`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ OLDEST_DAEMON = 1
 
 PROTOCOL_HEADER = "zenkei-protocol"
 VERSION_HEADER = "zenkei-version"
+
+SCHEMAS = ("0001", "0002")
+"""Of the database, oldest first: those that this version reads; it writes the last one."""
 
 RESTART_HINT = "`zenkei down && zenkei up` starts the daemon of this version; running jobs go on"
 UPGRADE_HINT = "upgrade zenkei where you type, or use the installation that started the daemon"

@@ -256,7 +256,8 @@ class Store(Protocol):
     def seq(self) -> int:
         """The last one committed."""
 
-    def counts(self) -> Mapping[JobState, int]: ...
+    def counts(self, number: int = 0) -> Mapping[JobState, int]:
+        """Jobs by state: all of them, or those submitted under one number."""
 
     def close(self) -> None:
         """Commit what waits, end the writer."""

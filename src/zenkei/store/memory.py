@@ -199,10 +199,11 @@ class MemoryStore:
     def seq(self) -> int:
         return self.tables.counters.seq
 
-    def counts(self) -> Mapping[JobState, int]:
+    def counts(self, number: int = 0) -> Mapping[JobState, int]:
         with self.tables.lock:
             counts: dict[JobState, int] = {}
-            for job in self.tables.jobs.values():
+            jobs = self.tables.jobs.values()
+            for job in TableRows(self.tables).submissions((number,)) if number else jobs:
                 counts[job.state] = counts.get(job.state, 0) + 1
             return counts
 

@@ -194,6 +194,15 @@ def test_counts_are_by_state(store):
     assert dict(store.counts()) == {JobState.PREPARING: 3, JobState.PENDING: 1}
 
 
+def test_counts_of_one_submission_are_of_its_members_only(store):
+    first, *_others = submit(store, members=3)
+    do(store, first, c.Prepare())
+    submit(store)
+    found = store.counts(first.number)
+    assert dict(found) == {JobState.PREPARING: 2, JobState.PENDING: 1}
+    assert dict(store.counts(999)) == {}
+
+
 def test_a_cold_planner_sees_what_waits_or_holds_and_all_nodes(store):
     put(store, Changes(nodes=[node("n1"), node("n2")]))
     running = start(store, part("n1", 0))

@@ -18,12 +18,13 @@ from typing import Final
 
 from sqlalchemy import Connection, exc, inspect
 
+from zenkei.api.version import SCHEMAS
 from zenkei.model.errors import Conflict, Unavailable
 from zenkei.store.sql.database import Database, Place, corrupt
 
-REVISION: Final = "0002"
+REVISION: Final = SCHEMAS[-1]
 """The schema that this program writes; the newest of `migrations`."""
-_REVISIONS: Final = ("0001", "0002")
+_REVISIONS: Final = SCHEMAS
 _LOCK: Final = 0x7A656E6B
 _ONE_AT_A_TIME: Final = threading.Lock()
 """Alembic keeps the migration that runs in a global."""

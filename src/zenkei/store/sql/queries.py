@@ -113,6 +113,11 @@ _USAGE = Statement(
 )
 _CURSOR = Statement(select(t.cursors.c.body).where(t.cursors.c.cluster == _word("cluster")))
 _COUNTS = Statement(select(t.jobs.c.state, func.count()).group_by(t.jobs.c.state))
+_COUNTS_OF = Statement(
+    select(t.jobs.c.state, func.count())
+    .where(t.jobs.c.key >= _number("first"), t.jobs.c.key <= _number("last"))
+    .group_by(t.jobs.c.state)
+)
 # the log says which jobs changed: an index on jobs would be written at every transition
 _changed = select(t.events.c.job).where(t.events.c.seq > _number("since"))
 _CHANGED_JOBS = Statement(
@@ -230,8 +235,10 @@ class SqlQueries:
         with self._database.reading() as connection:
             return int(self._database.counters(connection)[0])
 
-    def counts(self) -> Mapping[JobState, int]:
-        return {JobState(state): count for state, count in self._rows(_COUNTS)}
+    def counts(self, number: int = 0) -> Mapping[JobState, int]:
+        first, last = key_range(number)
+        found = self._rows(_COUNTS_OF, first=first, last=last) if number else self._rows(_COUNTS)
+        return {JobState(state): count for state, count in found}
 
     def planning(self, since: int) -> PlanningDelta:
         with self._database.reading() as connection:
