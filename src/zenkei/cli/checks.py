@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from zenkei.api.version import SCHEMAS
 from zenkei.cli import render
 from zenkei.client import places
 from zenkei.client.client import Client
@@ -171,10 +172,13 @@ def database(path: str, settings: Settings) -> Finding:
         connection = sqlite3.connect(f"{Path(file).as_uri()}?mode=ro", uri=True, timeout=5)
         try:
             answer = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
+            schema = _schema(connection)
         finally:
             connection.close()
     except sqlite3.Error as error:
-        answer = [str(error)]
+        answer, schema = [str(error)], ""
+    if answer == ["ok"] and schema not in SCHEMAS:
+        return _unknown_schema(path, schema)
     if answer == ["ok"]:
         text = f"sound, {render.size(size)}"
         return Finding(name="database", verdict=Verdict.OK, text=text, facts={"bytes": size})
@@ -184,3 +188,26 @@ def database(path: str, settings: Settings) -> Finding:
         text=f"damaged: {'; '.join(answer)}",
         hint=f"`zenkei down`, keep {file}, and put a copy from backups/ in its place",
     )
+
+
+def _schema(connection: sqlite3.Connection) -> str:
+    """As Alembic wrote it; empty if it is no database of zenkei's."""
+    tables = "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"
+    if connection.execute(tables).fetchone() != (1,):
+        return ""
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else ""
+
+
+def _unknown_schema(home: str, schema: str) -> Finding:
+    """Sound, and yet no daemon of this version opens it."""
+    if not schema:
+        text, hint = "a database, but not one of zenkei's", "set ZENKEI_HOME to another directory"
+    else:
+        text = f"written by a newer zenkei (schema {schema}, this one knows {SCHEMAS[-1]})"
+        hint = (
+            f"update zenkei, or put a copy from before its update ({home}/backups) in the "
+            "place of db.sqlite3; nothing is changed until then"
+        )
+    facts = {"schema": schema, "known": list(SCHEMAS)}
+    return Finding(name="database", verdict=Verdict.FAIL, text=text, hint=hint, facts=facts)

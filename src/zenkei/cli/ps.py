@@ -7,11 +7,12 @@ from typing import Any
 from zenkei.api import limits
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
-from zenkei.cli.render import now_us, paint, span, table
+from zenkei.cli.render import STATES, count, members, now_us, paint, span, table
 
 ACTIVE = "held,preparing,pending,starting,running,stopping"
-FIRST = ("running", "stopping", "starting", "pending", "preparing", "held", "failed", "cancelled")
 MOST_REASON = 60
+MOST_LINES = 100
+ENDS = ("failed", "cancelled", "succeeded")
 Row = dict[str, Any]
 
 
@@ -29,35 +30,36 @@ def ps(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     state = args.state or ("" if args.all else ACTIVE)
     # an array of 5,000 is one line: read further than the lines that are wanted
-    reach = args.limit or (100 if args.members or args.json else 10_000)
+    one_by_one = args.members or args.json
+    reach = (args.limit or MOST_LINES) if one_by_one else limits.ROWS
     found = session.open().get(
         "/v1/jobs", state=state, name=args.name, project=args.project, limit=reach
     )
     if args.json:
         session.print_json(found)
         return 0
-    lines = found["jobs"] if args.members else _grouped(found["jobs"])
-    lines = lines[: args.limit or 100]
+    lines = found["jobs"] if args.members else _grouped(found["jobs"], found["arrays"])
+    more = len(lines) > (args.limit or MOST_LINES) or found["next"]
+    lines = lines[: args.limit or MOST_LINES]
     if not lines:
         print("no jobs" if args.all or args.state else "no jobs (those that are over: ps --all)")
         return 0
     now = now_us()
     head = ("JOB", "NAME", "STATE", "SINCE", "WHY")
     print(table(head, [_line(row, now) for row in lines], right={3}))
-    if found["next"]:
-        print(paint("older ones: --limit", "2"))
+    if more:
+        print(paint(f"the newest {count(len(lines), 'line')}; older ones: --limit N", "2"))
     return 0
 
 
 def _line(row: Row, now: int) -> tuple[str, ...]:
-    members = row.get("members")
-    name = f"{row['name']} ×{row['count']}" if members else row["name"]
+    name = f"{row['name']} ×{row['count']}" if row.get("members") else row["name"]
     return (row["id"], name, row["state"], span(now - row["changed_us"]), _why(row))
 
 
 def _why(row: Row) -> str:
     if row.get("members"):
-        return ", ".join(f"{row['members'][s]} {s}" for s in sorted(row["members"], key=_rank))
+        return members(row["members"])
     if row["state"] == "held":
         return "held by " + ", ".join(row["holds"])
     if row["exit"] is not None:
@@ -75,22 +77,26 @@ def _short(text: str) -> str:
     return text if len(text) <= MOST_REASON else text[: MOST_REASON - 1] + "…"
 
 
-def _rank(state: str) -> int:
-    return FIRST.index(state) if state in FIRST else len(FIRST)
+def _grouped(rows: list[Row], arrays: dict[str, dict[str, int]]) -> list[Row]:
+    """One line for each array, in the place of its newest member.
 
-
-def _grouped(rows: list[Row]) -> list[Row]:
-    """One line for each array, in the place of its newest member."""
+    arrays: states of all members, of those too that are not among the rows.
+    """
     lines: dict[int, Row] = {}
     for row in rows:
         if row["member"] is None:
             lines[row["number"]] = row
             continue
-        line = lines.setdefault(row["number"], row | {"id": str(row["number"]), "members": {}})
-        line["members"][row["state"]] = line["members"].get(row["state"], 0) + 1
-        line["changed_us"] = max(line["changed_us"], row["changed_us"])
-    for line in lines.values():
-        if line.get("members"):
+        line = lines.get(row["number"])
+        if line is None:
+            number = str(row["number"])
+            line = lines[row["number"]] = row | {"id": number, "members": arrays[number]}
             line["count"] = sum(line["members"].values())
-            line["state"] = min(line["members"], key=_rank)
+            line["state"] = _state(line["members"])
+        line["changed_us"] = max(line["changed_us"], row["changed_us"])
     return list(lines.values())
+
+
+def _state(states: dict[str, int]) -> str:
+    """What the furthest unfinished member does, else the worst end."""
+    return next(name for name in (*STATES, *ENDS) if states.get(name))

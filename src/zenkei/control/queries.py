@@ -206,8 +206,9 @@ class Queries:
             )
         return self._blobs.get(git.diff)
 
-    def counts(self) -> Mapping[JobState, int]:
-        return self._store.counts()
+    def counts(self, number: int = 0) -> Mapping[JobState, int]:
+        """Jobs by state; of one submission, whose owner the caller has checked."""
+        return self._store.counts(number)
 
     def _result(self, row: Job) -> Result | None:
         return self._store.result(AttemptId(row.id, row.attempt)) if row.attempt else None

@@ -32,7 +32,10 @@ Done = Callable[[Principal, JobId], tuple[Job, ...]]
 
 @router.get("/v1/jobs")
 async def list_jobs(svc: Svc, who: Who, query: Annotated[ListQuery, Query()]) -> Response:
-    """Newest first. O(limit)."""
+    """Newest first; `arrays` has the states of all members of each array that has some here.
+
+    O(limit), and a count for each array.
+    """
     where = JobFilter(
         states=_states(query.state),
         owner=query.owner,
@@ -44,7 +47,12 @@ async def list_jobs(svc: Svc, who: Who, query: Annotated[ListQuery, Query()]) ->
 
     def read() -> dict[str, Any]:
         page: Page[Job] = svc.queries.jobs(who, where, cursor=query.cursor, limit=query.limit)
-        return {"jobs": [_row(svc, row) for row in page.items], "next": page.next}
+        arrays = dict.fromkeys(r.id.number for r in page.items if r.id.member != WHOLE)
+        return {
+            "jobs": [_row(svc, row) for row in page.items],
+            "next": page.next,
+            "arrays": {str(number): svc.queries.counts(number) for number in arrays},
+        }
 
     return Json(await in_thread(read))
 

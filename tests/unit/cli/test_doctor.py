@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from zenkei.agent import groups
+from zenkei.api.version import SCHEMAS
 from zenkei.cli import checks, doctor, machine
 from zenkei.cli.checks import Verdict
 from zenkei.settings import Settings
@@ -82,6 +83,7 @@ def test_a_sound_database_is_sound_and_a_damaged_one_is_told(tmp_path, settings)
     file = tmp_path / "db.sqlite3"
     with sqlite3.connect(file) as connection:
         connection.execute("CREATE TABLE jobs (a)")
+        _written_by(connection, SCHEMAS[-1])
         connection.executemany("INSERT INTO jobs VALUES (?)", [("x" * 100,)] * 5000)
     connection.close()
     assert checks.database(str(tmp_path), settings).verdict is Verdict.OK
@@ -96,6 +98,38 @@ def test_a_sound_database_is_sound_and_a_damaged_one_is_told(tmp_path, settings)
     file.write_bytes(damaged)
     checks.database(str(tmp_path), settings)
     assert file.read_bytes() == damaged
+
+
+def _written_by(connection: sqlite3.Connection, schema: str) -> None:
+    connection.execute("CREATE TABLE alembic_version (version_num)")
+    connection.execute("INSERT INTO alembic_version VALUES (?)", (schema,))
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_a_database_of_an_earlier_zenkei_is_sound(tmp_path, settings, schema):
+    with sqlite3.connect(tmp_path / "db.sqlite3") as connection:
+        _written_by(connection, schema)
+    connection.close()
+    assert checks.database(str(tmp_path), settings).verdict is Verdict.OK
+
+
+def test_a_database_of_a_newer_zenkei_is_called_so_with_what_to_do(tmp_path, settings):
+    with sqlite3.connect(tmp_path / "db.sqlite3") as connection:
+        _written_by(connection, "9999")
+    connection.close()
+    found = checks.database(str(tmp_path), settings)
+    assert found.verdict is Verdict.FAIL
+    assert "newer zenkei (schema 9999" in found.text
+    assert "update zenkei" in found.hint
+    assert f"{tmp_path}/backups" in found.hint
+
+
+def test_a_database_of_another_program_is_not_called_sound(tmp_path, settings):
+    with sqlite3.connect(tmp_path / "db.sqlite3") as connection:
+        connection.execute("CREATE TABLE notes (a)")
+    connection.close()
+    found = checks.database(str(tmp_path), settings)
+    assert (found.verdict, found.text) == (Verdict.FAIL, "a database, but not one of zenkei's")
 
 
 def test_files_from_the_future_tell_of_a_clock_that_went_back(tmp_path):

@@ -4,7 +4,19 @@ import os
 
 import pytest
 
-from zenkei.cli import complete, describing, du, events, explain, helping, metrics, nodes, prune, ps
+from zenkei.cli import (
+    complete,
+    describing,
+    du,
+    events,
+    explain,
+    helping,
+    metrics,
+    nodes,
+    prune,
+    ps,
+    render,
+)
 from zenkei.cli.entry import VERBS
 from zenkei.cli.nouns import act
 from zenkei.client.failure import Failure
@@ -185,3 +197,37 @@ def test_numbers_of_metrics_are_short(value, text):
 def test_a_job_that_never_started_is_listed_with_what_kept_it(attempt, message, why):
     row = {"state": "failed", "attempt": attempt, "message": message}
     assert ps._why(row | {"exit": {"code": 2, "text": "never started"}}) == why
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ({"succeeded": 3, "running": 2, "pending": 4}, "3/9 done, 2 running, 4 pending"),
+        ({"failed": 1, "succeeded": 1, "held": 1}, "2/3 done (1 failed), 1 held"),
+        ({"cancelled": 2, "failed": 1, "succeeded": 0}, "3/3 done (1 failed, 2 cancelled)"),
+    ],
+)
+def test_members_are_counted_by_how_far_they_are(counts, text):
+    assert render.members(counts) == text
+
+
+def test_an_array_is_one_line_with_all_members_also_those_that_are_not_listed():
+    row = {"number": 7, "name": "n", "state": "running", "exit": None, "attempt": 1}
+    rows = [{**row, "id": f"7.{m}", "member": m, "changed_us": m} for m in (8, 7)]
+    rows.append({**row, "id": "6", "number": 6, "member": None, "changed_us": 0})
+    array, single = ps._grouped(rows, {"7": {"succeeded": 6, "failed": 1, "running": 2}})
+    assert ps._line(array, 0)[:3] == ("7", "n ×9", "running")
+    assert ps._why(array) == "7/9 done (1 failed), 2 running"
+    assert single["id"] == "6"
+
+
+@pytest.mark.parametrize(
+    ("counts", "state"),
+    [
+        ({"held": 1, "running": 1, "failed": 1}, "running"),
+        ({"failed": 1, "cancelled": 1, "succeeded": 5}, "failed"),
+        ({"succeeded": 5}, "succeeded"),
+    ],
+)
+def test_an_array_is_what_its_furthest_unfinished_member_is_or_its_worst_end(counts, state):
+    assert ps._state(counts) == state

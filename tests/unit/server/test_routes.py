@@ -108,6 +108,15 @@ def test_a_wrong_filter_is_refused_not_ignored(served, query, code):
     assert (refused.value.code, refused.value.exit_code) == (code, 2)
 
 
+def test_a_list_counts_all_members_of_an_array_also_those_that_the_filter_leaves_out(served):
+    job = served.submit(ECHO + b"array: 3\n")
+    served.client.post(f"/v1/jobs/{job}.1/cancel")
+    found = served.client.get("/v1/jobs", state="preparing")
+    assert [row["id"] for row in found["jobs"]] == [f"{job}.2", f"{job}.0"]
+    assert found["arrays"] == {job: {"preparing": 2, "cancelled": 1}}
+    assert served.client.get("/v1/jobs", state="failed")["arrays"] == {}
+
+
 def test_ids_are_numbers_members_or_the_last_job(served):
     served.submit(ECHO + b"array: 3\n")
     assert served.client.get("/v1/jobs/-")["array"] is True
