@@ -32,7 +32,11 @@ class Cause(NamedTuple):
 
 
 class Attempt:
-    """Current directory: that of the attempt on this node."""
+    """Current directory: that of the attempt on this node.
+
+    saved: step of the checkpoint that an order to stop waited for; -1: it has not come; None: there
+    was no such order.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Attempt:
         self.secrets = secrets
         self.cause: Cause | None = None
         self.disk_full = False
+        self.saved: int | None = None
         self.directory = os.getcwd()
         self._orders = 0
         self._unwritten = 0
@@ -58,7 +63,10 @@ class Attempt:
 
     def open(self) -> None:
         """Folders that ranks and readers expect."""
-        for name in (names.METRICS_SUBDIR, names.OUTPUTS_DIR, names.TMP_DIR):
+        folders = [names.METRICS_SUBDIR, names.OUTPUTS_DIR, names.TMP_DIR]
+        if self.document.checkpoint is not None:
+            folders += [names.CHECKPOINTS_DIR, names.MARKERS_DIR]
+        for name in folders:
             os.makedirs(name, mode=0o700, exist_ok=True)
 
     def blame(self, cause: Cause) -> None:
@@ -122,4 +130,6 @@ class Attempt:
         fields = cause._replace(detail=cause.detail[:MAX_DETAIL])._asdict()
         fields["cause_us"] = fields.pop("at_us")
         fields["by_rank"] = self.cause is not None and self.cause.rank >= 0
+        if self.saved is not None:
+            fields["saved"] = self.saved
         self.report(records.EXITED, sync=sync, **fields)

@@ -40,6 +40,10 @@ class Ranks:
         self.running = True
         return cause
 
+    def pids(self) -> dict[int, int]:
+        """Process by rank, of those that live here."""
+        return {rank: pid for pid, rank in self._alive.items()}
+
     def _start(self, rank: int, command: tuple[str, ...], env: dict[str, str]) -> Cause | None:
         attempt = self._attempt
         argv = (*attempt.document.prefix, *command)

@@ -19,12 +19,14 @@ import time
 
 from zenkei.agent import cleaner, diary, groups, kernel, processes, staging
 from zenkei.agent.attempt import Attempt, Cause
+from zenkei.agent.checkpoints import CheckpointWatch, Stop
 from zenkei.agent.control import ControlSocket
 from zenkei.agent.memory import MemoryWatch
 from zenkei.agent.mpi_ranks import MpiRanks
 from zenkei.agent.pipes import Pipes
 from zenkei.agent.ranks import Ranks
 from zenkei.agent.stop import Stopper
+from zenkei.agent.watching import Watch
 from zenkei.protocol import launch, names, records
 
 DRAIN_BYTES = 4 << 20
@@ -105,6 +107,8 @@ class Supervisor:
         else:
             self.ranks = Ranks(attempt, self.pipes)
         self.memory: MemoryWatch | None = None
+        self.checkpoints: CheckpointWatch | None = None
+        self.watches: list[Watch] = []
         self.staging = 0
         self.time_limit_at = 0.0
         self.share_cpu_at = 0.0
@@ -156,6 +160,12 @@ class Supervisor:
             self.time_limit_at = time.monotonic() + document.time_limit_s
         if document.memory_bytes and not self.attempt.group.limits_memory:
             self.memory = MemoryWatch(document.memory_bytes)
+        if document.checkpoint is not None:
+            self.checkpoints = CheckpointWatch(self.attempt, self.ranks.pids, self._stop_for)
+            self.watches.append(self.checkpoints)
+
+    def _stop_for(self, stop: Stop) -> None:
+        self._end_with(Cause(stop.reason), stop.grace_s)
 
     # -- one round ---------------------------------------------------------------------------------
 
@@ -183,6 +193,8 @@ class Supervisor:
             self.stopper.kill_now()
         if self.attempt.disk_full and self.attempt.cause is None:
             self._end_with(Cause("disk_full", detail="the disk with the attempt's log is full"))
+        for watch in self.watches:
+            watch.work(now)
         if self.begun and not self.exited and self.ranks.over:
             self._ranks_ended()
         self.stopper.work(self._pids)
@@ -209,6 +221,7 @@ class Supervisor:
             due.append(self.share_cpu_at)
         if self.memory is not None:
             due.append(self.memory.next_at)
+        due += [watch.due_at(now) for watch in self.watches]
         output_us = self.pipes.deadline_us()
         if output_us:
             due.append(now + max(0.0, (output_us - now_us()) / 1e6))
@@ -231,12 +244,33 @@ class Supervisor:
     def _read_orders(self) -> None:
         for order in self.attempt.new_orders():
             if order["kind"] == records.STOP:
-                self._end_with(Cause(str(order["reason"])), float(order["grace_s"]))
+                self._order_to_stop(order)
+            elif order["kind"] == records.ASK and self.checkpoints is not None:
+                self.checkpoints.ask(float(order["deadline_s"]))
+
+    def _order_to_stop(self, order: records.Record) -> None:
+        """At once, or when the ranks have saved a checkpoint: from then on they end because of it,
+
+        whatever they do. Ranks that have all ended before they could know have not.
+        """
+        cause, grace_s = Cause(str(order["reason"])), float(order["grace_s"])
+        checkpoint_s = float(order.get("checkpoint_s", 0.0))
+        if checkpoint_s > 0 and self.checkpoints is not None and not self.stopper.begun:
+            self._reap()
+            if self.ranks.pids():
+                self.attempt.blame(cause)
+                self.checkpoints.ask(checkpoint_s, Stop(cause.reason, grace_s))
+                return
+            if self.ranks.over:
+                return
+        self._end_with(cause, grace_s)
 
     def _end_with(self, cause: Cause, grace_s: float | None = None) -> None:
         self.attempt.blame(cause)
         if self.staging:
             processes.send(self.staging, signal.SIGKILL)
+        if self.checkpoints is not None:
+            self.checkpoints.give_up()
         grace_s = self.attempt.document.grace_s if grace_s is None else grace_s
         self.stopper.begin(grace_s, self.ranks.to_terminate)
 
@@ -268,6 +302,8 @@ class Supervisor:
 
     def failed(self, cause: Cause | None) -> None:
         """A rank has ended; with a cause, the attempt does."""
+        for watch in self.watches:
+            watch.rank_ended()
         if cause is not None and self.attempt.cause is None:
             self._end_with(cause)
 
@@ -276,6 +312,8 @@ class Supervisor:
     def _ranks_ended(self) -> None:
         """All ranks have ended; what they left behind is stopped next."""
         self.exited = True
+        for watch in self.watches:
+            watch.finish()
         if not self.childless or self.attempt.group.members():
             self._report_exit(sync=True)
             self.stopper.begin(self.attempt.document.grace_s, self._pids)

@@ -23,7 +23,8 @@ class SecretSlot(NamedTuple):
 class Checkpointing(NamedTuple):
     """signal: its name without SIG, or empty. all_ranks: every rank says that it has saved.
 
-    resume_dir, resume_step: the checkpoint to go on from; an empty directory: there is none.
+    resume_dir, resume_step: the checkpoint to go on from; step -1: there is none. resume_path: what
+    the ranks saved, relative to the directory; empty: the directory itself.
     """
 
     signal: str = "TERM"
@@ -32,6 +33,7 @@ class Checkpointing(NamedTuple):
     failures_per_day: float = 0.0
     resume_dir: str = ""
     resume_step: int = -1
+    resume_path: str = ""
 
 
 class HangWatch(NamedTuple):

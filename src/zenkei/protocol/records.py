@@ -9,10 +9,14 @@ alone (a supervisor by flock on its spool, which also tells whether it lives).
 Spool, in order: `claimed` (pid, start, boot_id: from here on nobody else starts it), `started`
 (env: whether the environment is shown read-only), `exited` (reason, code, signal, rank, detail,
 cause_us: when that was decided, 0 if unknown, by_rank: whether a rank's end decided, symptom,
-matched: what its output tells, tail: its last lines), `released` (proof). In between, any number of
-`resumed` (rank, step), `saved` (rank, step, path: a rank's word about a checkpoint), `notice`
-(notice, rank, detail). Inbox: `stop` (reason, grace_s, checkpoint_s: first ask for a checkpoint and
-wait so long for it), `ask` (deadline_s: for a checkpoint), `dump` (the stacks of all ranks).
+matched: what its output tells, tail: its last lines, saved: step of the checkpoint that an order to
+stop waited for, -1: there was none in time, absent: none was waited for), `released` (proof). In
+between, any number of `resumed` (rank, step), `saved` (step, paths: all ranks of the node that must
+say so have saved it; stop, grace_s: reason and grace of an order to stop that waits for all nodes),
+`notice` (notice, rank, detail).
+
+Inbox: `stop` (reason, grace_s, checkpoint_s: first ask for a checkpoint and wait so long for it),
+`ask` (deadline_s: for a checkpoint), `dump` (the stacks of all ranks).
 """
 
 from __future__ import annotations
