@@ -24,7 +24,7 @@ from typing import Any, Callable, NamedTuple
 from zenkei.agent import processes
 from zenkei.agent.attempt import Attempt
 from zenkei.agent.watching import INFINITE, Watch
-from zenkei.protocol import checkpoint, launch, names, records
+from zenkei.protocol import checkpoint, names, records
 
 EVERY_S = 1.0
 ASKED_EVERY_S = 0.02
@@ -309,26 +309,6 @@ class _Marker:
             return b"", False
         finally:
             os.close(fd)
-
-
-def variables(document: launch.Launch, rank: int) -> dict[str, str]:
-    """What a rank must know. Relative to the current directory: the attempt's on this node."""
-    policy = document.checkpoint
-    if policy is None:
-        return {}
-    found = {
-        names.CHECKPOINT_DIR: os.path.abspath(names.CHECKPOINTS_DIR),
-        names.CHECKPOINT_MARKER: os.path.abspath(f"{names.MARKERS_DIR}/{rank}"),
-        names.CHECKPOINT_ASK: os.path.abspath(names.ASK_FILE),
-        names.FAILURES_PER_DAY: f"{policy.failures_per_day:g}",
-    }
-    if policy.every_s:
-        found[names.CHECKPOINT_EVERY_S] = f"{policy.every_s:g}"
-    if policy.resume_step >= 0:
-        found[names.RESUME_DIR] = policy.resume_dir
-        found[names.RESUME_STEP] = str(policy.resume_step)
-        found[names.RESUME_PATH] = os.path.join(policy.resume_dir, policy.resume_path)
-    return found
 
 
 def _problem(path: str) -> str:

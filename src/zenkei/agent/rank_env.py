@@ -32,6 +32,7 @@ def variables(
             names.TREE: document.tree,
         }
     )
+    found.update(_of_checkpoint(document, rank))
     if document.launcher == "mpi":
         found.update(mpi.variables(document, os.getcwd()))
     elif world > 1:
@@ -42,4 +43,24 @@ def variables(
             found[slot.variable] = os.path.join(secret_folder(document), slot.variable)
         else:
             found[slot.variable] = os.fsdecode(secrets[slot.variable])
+    return found
+
+
+def _of_checkpoint(document: launch.Launch, rank: int) -> dict[str, str]:
+    """Where checkpoints are saved, told and asked for, and the one to go on from."""
+    policy = document.checkpoint
+    if policy is None:
+        return {}
+    found = {
+        names.CHECKPOINT_DIR: os.path.abspath(names.CHECKPOINTS_DIR),
+        names.CHECKPOINT_MARKER: os.path.abspath(f"{names.MARKERS_DIR}/{rank}"),
+        names.CHECKPOINT_ASK: os.path.abspath(names.ASK_FILE),
+        names.FAILURES_PER_DAY: f"{policy.failures_per_day:g}",
+    }
+    if policy.every_s:
+        found[names.CHECKPOINT_EVERY_S] = f"{policy.every_s:g}"
+    if policy.resume_step >= 0:
+        found[names.RESUME_DIR] = policy.resume_dir
+        found[names.RESUME_STEP] = str(policy.resume_step)
+        found[names.RESUME_PATH] = os.path.join(policy.resume_dir, policy.resume_path)
     return found
