@@ -7,15 +7,25 @@ planner's policy written down by trying every node for every job: slow, and shor
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from zenkei.model.cluster import Node, NodePart, NodeState
 from zenkei.model.ids import JobId
 from zenkei.model.instants import is_ahead
-from zenkei.model.resources import Capacity, Device, Free, Misfit, Request
+from zenkei.model.resources import (
+    Capacity,
+    Device,
+    DeviceShare,
+    Free,
+    Misfit,
+    Request,
+    could_fit,
+    matches,
+)
 from zenkei.scheduler import (
     Delta,
     HeldPart,
@@ -69,6 +79,8 @@ def ask(
     gpus: float = 0,
     gpu_type: tuple[str, ...] = (),
     nodes: int = 1,
+    avoid: tuple[str, ...] = (),
+    prefer: tuple[str, ...] = (),
     **constraints: tuple[str, ...],
 ) -> JobClass:
     share = 0 < gpus < 1
@@ -82,6 +94,8 @@ def ask(
         ),
         nodes,
         constraints,
+        avoid=avoid,
+        prefer=prefer,
     )
 
 
@@ -229,8 +243,16 @@ def random_class(rng: Random) -> JobClass:
         gpus=gpus,
         gpu_type=_rarely(rng, ("B200",), ((), (), ("A100",), ("T4", "H100"))) if gpus else (),
         nodes=_rarely(rng, 9, (1, 1, 1, 1, 2, 3)),
+        avoid=_some_nodes(rng),
+        prefer=_some_nodes(rng),
         **constraints,
     )
+
+
+def _some_nodes(rng: Random) -> tuple[str, ...]:
+    if rng.random() < 0.7:
+        return ()
+    return tuple(rng.sample([f"n{i}" for i in range(12)], rng.choice((1, 1, 2, 3, 8))))
 
 
 def _rarely(rng: Random, rare: T, usual: tuple[T, ...]) -> T:
@@ -317,20 +339,45 @@ def free_now(world: World) -> dict[str, Free]:
     }
 
 
+def avoided(world: World, wanted: JobClass) -> tuple[str, ...]:
+    """Nodes that a class does not take: none of those it avoids if too few others could do."""
+    others = Counter(
+        one.cluster
+        for one in world.nodes.values()
+        if one.name not in wanted.avoid
+        and one.state in (NodeState.READY, NodeState.SUSPECT, NodeState.PROBING)
+        and matches(one.labels, dict(wanted.constraints))
+        and could_fit(one.capacity, wanted.request) is None
+    )
+    return wanted.avoid if max(others.values(), default=0) >= wanted.nodes else ()
+
+
 def _try(world: World, free: dict[str, Free], row: WaitingJob) -> Start | None:
     wanted = world.classes[row.job_class]
+    avoid = avoided(world, wanted)
     request = wanted.request
-    for cluster in sorted({one.cluster for one in world.nodes.values()}):
-        ranked = []
-        for name, one in world.nodes.items():
-            devices = check(one, free[name], request, dict(wanted.constraints))
-            if one.cluster == cluster and not isinstance(devices, Misfit):
-                ranked.append((_rank(one, free[name], devices), name, devices))
-        if len(ranked) >= wanted.nodes:
-            best = sorted(ranked)[: wanted.nodes]
-            parts = (NodePart(node=n, request=request, devices=d) for _, n, d in best)
-            return Start(job=JobId.from_key(row.job), cluster=cluster, parts=tuple(parts))
-    return None
+    where: dict[str, dict[str, tuple[Any, tuple[DeviceShare, ...]]]] = {}
+    for name, one in world.nodes.items():
+        devices = check(one, free[name], request, dict(wanted.constraints), avoid)
+        if not isinstance(devices, Misfit):
+            rank = (name in wanted.avoid, _rank(one, free[name], devices), name)
+            where.setdefault(one.cluster, {})[name] = (rank, devices)
+    found = []
+    for cluster, able in sorted(where.items()):
+        wished = wanted.prefer[: wanted.nodes]
+        kept = [n if n in able and n not in wanted.avoid else "" for n in wished]
+        kept += [""] * (wanted.nodes - len(kept))
+        others = sorted(able[name][0] for name in able if name not in kept)
+        if len(others) >= kept.count(""):
+            best = iter(others)
+            names = [name or next(best)[-1] for name in kept]
+            parts = tuple(NodePart(node=n, request=request, devices=able[n][1]) for n in names)
+            found.append((kept.count(""), cluster, parts))
+    if not found:
+        return None
+    _, cluster, parts = min(found, key=lambda one: one[:2])
+    forgives = bool(wanted.avoid) and not avoid
+    return Start(job=JobId.from_key(row.job), cluster=cluster, parts=parts, forgives=forgives)
 
 
 def _rank(one: Node, free: Free, devices: tuple[tuple[int, int], ...]) -> tuple[int, ...]:

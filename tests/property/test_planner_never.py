@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.planner_worlds import World, ask, brute_force, free_now, node, random_step, random_world
+from tests.planner_worlds import (
+    World,
+    ask,
+    avoided,
+    brute_force,
+    free_now,
+    node,
+    random_step,
+    random_world,
+)
 from zenkei.model.ids import JobId
 from zenkei.model.instants import MAX_BACKOFF_S, is_ahead
 from zenkei.model.resources import WHOLE_GPU_MILLI, Misfit
@@ -62,10 +71,11 @@ def test_a_gang_is_never_split(world: World) -> None:
 def test_every_start_passes_the_applier_in_the_order_of_the_plan(world: World) -> None:
     free = free_now(world)
     for start in starts_of(plan(world.snapshot(), now_us=NOW_US)):
-        constraints = dict(world.class_of(start.job).constraints)
+        wanted = world.class_of(start.job)
+        constraints, avoid = dict(wanted.constraints), () if start.forgives else wanted.avoid
         for part in start.parts:
             one = world.nodes[part.node]
-            assert check(one, free[part.node], part.request, constraints) == part.devices
+            assert check(one, free[part.node], part.request, constraints, avoid) == part.devices
             free[part.node].take(part.request, part.devices)
 
 
@@ -114,10 +124,11 @@ def test_what_is_called_impossible_does_not_fit_the_empty_cluster(world: World) 
     free = free_now(world)
     for failed in made.reasons:
         request, wanted = failed.job_class.request, dict(failed.job_class.constraints)
+        avoid = avoided(world, failed.job_class)
         able = Counter(
             one.cluster
             for name, one in world.nodes.items()
-            if not isinstance(check(one, free[name], request, wanted), Misfit)
+            if not isinstance(check(one, free[name], request, wanted, avoid), Misfit)
         )
         possible = any(number >= failed.job_class.nodes for number in able.values())
         assert possible == (failed.reason.severity is Severity.WAITING)

@@ -97,7 +97,8 @@ def _submit(world: World, raw: dict[str, Any]) -> JobId:
     constraints: dict[str, Any] = {
         key: tuple(value) for key, value in asked.pop("constraints", {}).items()
     }
-    asked["gpu_type"] = tuple(asked.get("gpu_type", ()))
+    for key in ("gpu_type", "avoid", "prefer"):
+        asked[key] = tuple(asked.get(key, ()))
     wanted = ask(**asked | constraints)
     return world.submit(wanted, priority=priority, not_before_us=not_before_us)
 

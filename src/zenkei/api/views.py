@@ -240,6 +240,8 @@ def explanation_view(found: Explanation | None) -> View | None:
         "fitting": found.fitting,
         "suitable": found.suitable,
         "excluded": {str(misfit): count for misfit, count in found.excluded},
+        "failed_on": list(found.failed_on),
+        "forgives": found.forgives,
         "free": {
             "gpu_milli": found.free_gpu_milli,
             "cpu_milli": found.free_cpu_milli,

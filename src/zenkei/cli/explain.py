@@ -22,6 +22,7 @@ MISFITS = {
     "gpu_capacity": "too few GPUs, free or not",
     "constraint": "other labels than the constraints ask for",
     "state": "a state other than ready",
+    "avoided": "failed it before",
 }
 HELD_BY = {
     "user": "a person holds it; `zenkei release {id}` lets it go on",
@@ -72,6 +73,9 @@ def _account(account: Json) -> list[str]:
         f"  {render.count(number, 'node has', 'nodes have')} {MISFITS.get(misfit, misfit)}"
         for misfit, number in account["excluded"].items()
     ]
+    if account["forgives"]:
+        names = ", ".join(account["failed_on"])
+        lines.append(f"  it failed on {names}, and may go there again: too few others could do")
     free = account["free"]
     things = [_units(free["cpu_milli"], "CPU"), _units(free["gpu_milli"], "GPU")]
     things.append(f"{render.size(free['memory_bytes'])} of memory")

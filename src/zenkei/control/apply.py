@@ -17,7 +17,8 @@ from zenkei.lifecycle import commands as c
 from zenkei.model.cluster import Node, NodePart
 from zenkei.model.errors import Conflict, NotFound
 from zenkei.model.ids import AttemptId
-from zenkei.model.resources import Free, Misfit
+from zenkei.model.job import Job, JobSpec, node_request
+from zenkei.model.resources import DeviceShare, Free, Misfit
 from zenkei.ports.store import Changes, Reads, Store, Unit, View
 from zenkei.scheduler import Start, check
 from zenkei.scheduler.free import free_of
@@ -72,7 +73,7 @@ def apply_starts(store: Store, cache: SpecCache, starts: tuple[Start, ...]) -> A
 def _start(draft: Draft, nodes: _Nodes, cache: SpecCache, start: Start) -> AttemptId | None:
     try:
         row = draft.job(start.job)
-        parts = _parts(nodes, cache.get(row.spec).constraints, start)
+        parts = _parts(nodes, row, cache.get(row.spec), start)
         if parts is None:
             return None
         row = draft.advance(start.job, c.Allocate(cluster=start.cluster, parts=parts))
@@ -86,18 +87,24 @@ def _start(draft: Draft, nodes: _Nodes, cache: SpecCache, start: Start) -> Attem
     return AttemptId(row.id, row.attempt)
 
 
-def _parts(
-    nodes: _Nodes, constraints: dict[str, tuple[str, ...]], start: Start
-) -> tuple[NodePart, ...] | None:
-    """The parts with the devices that are free now; None if one of them does not fit."""
+def _parts(nodes: _Nodes, row: Job, spec: JobSpec, start: Start) -> tuple[NodePart, ...] | None:
+    """The parts with the devices that are free now; None if one of them does not fit.
+
+    What each needs and whom it avoids is the row's word: the plan may be older. That it forgives is
+    the plan's: only the planner sees all nodes.
+    """
+    request = node_request(row, spec)
+    avoid = () if start.forgives else row.avoid
     if len({part.node for part in start.parts}) < len(start.parts):
         return None
     parts = []
     for part in start.parts:
         known = nodes.get(part.node)
-        found = Misfit.STATE if known is None else check(*known, part.request, constraints)
+        found: tuple[DeviceShare, ...] | Misfit = Misfit.STATE
+        if known is not None:
+            found = check(*known, request, spec.constraints, avoid)
         if isinstance(found, Misfit):
             log.info("start refused job=%s node=%s why=%s", start.job, part.node, found)
             return None
-        parts.append(NodePart(node=part.node, request=part.request, devices=found))
+        parts.append(NodePart(node=part.node, request=request, devices=found))
     return tuple(parts)

@@ -17,7 +17,7 @@ from zenkei.control.specs import SpecCache
 from zenkei.model.data import Digest
 from zenkei.model.errors import InternalError, InvalidInput
 from zenkei.model.ids import JobId
-from zenkei.model.job import Job, JobSpec, JobState
+from zenkei.model.job import Job, JobSpec, JobState, node_request
 from zenkei.ports.store import PlanningDelta, Store
 from zenkei.scheduler import (
     MOST_STARTS,
@@ -52,10 +52,15 @@ class _Tables:
     def queue(self, name: str) -> int:
         return self.queues.setdefault(name, len(self.queues))
 
-    def enter(self, digest: Digest, job_class: JobClass) -> int:
+    def enter(self, digest: Digest | None, job_class: JobClass) -> int:
+        """digest: of the spec, if it alone makes the class: nothing that happened to the job."""
         place = self.classes.setdefault(job_class, len(self.classes))
-        self.by_digest[digest] = place
+        if digest is not None:
+            self.by_digest[digest] = place
         return place
+
+    def __len__(self) -> int:
+        return max(len(self.by_digest), len(self.classes))
 
     def take(self) -> tuple[tuple[JobClass, ...], tuple[str, ...]]:
         """Classes and queues entered since the last call."""
@@ -113,7 +118,7 @@ class PlanKeeper:
 
     # -- taking in -------------------------------------------------------------------------------
     def _crowded(self) -> bool:
-        return len(self._tables.by_digest) > self._most_specs
+        return len(self._tables) > self._most_specs
 
     def _start_cold(self, news: PlanningDelta, paused: str) -> None:
         if news.since:
@@ -134,7 +139,7 @@ class PlanKeeper:
             )
         )
         self._paused = paused
-        self._most_specs = 2 * len(self._tables.by_digest) + SPARE_SPECS
+        self._most_specs = 2 * len(self._tables) + SPARE_SPECS
 
     def _follow(self, planner: Planner, news: PlanningDelta, paused: str) -> None:
         waiting = self._waiting(news)
@@ -178,7 +183,8 @@ class PlanKeeper:
 
     def _class_of(self, row: Job, news: PlanningDelta) -> int | None:
         """Interned by digest, then by what the planner must know of the spec."""
-        place = self._tables.by_digest.get(row.spec)
+        is_plain = not row.avoid and not row.nodes and row.memory_milli == 1000
+        place = self._tables.by_digest.get(row.spec) if is_plain else None
         if place is not None:
             return place
         try:
@@ -187,5 +193,11 @@ class PlanKeeper:
             # one unreadable row must not stop the cluster; it stays PENDING, and the log says why
             log.exception("job cannot be planned job=%s spec=%s", row.id, row.spec)
             return None
-        asks = spec.resources
-        return self._tables.enter(row.spec, JobClass.of(asks.node, asks.nodes, spec.constraints))
+        job_class = JobClass.of(
+            node_request(row, spec),
+            spec.resources.nodes,
+            spec.constraints,
+            avoid=row.avoid,
+            prefer=row.nodes,
+        )
+        return self._tables.enter(row.spec if is_plain else None, job_class)

@@ -129,6 +129,7 @@ def _allocated(job: Job, body: e.Allocated, event: Event) -> Job:
         event,
         state=JobState.STARTING,
         attempt=body.attempt,
+        nodes=tuple(part.node for part in body.parts) if len(body.parts) > 1 else (),
         started_us=0,
         stop=None,
         exit=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from zenkei.model.ids import AttemptId
 from zenkei.model.resources import Capacity, DeviceShare, Request
@@ -18,6 +19,14 @@ class NodeState(StrEnum):
     DRAINED = "drained"
     PROBING = "probing"
     DOWN = "down"
+
+    @property
+    def expected(self) -> bool:
+        """True if the node takes work, or may do so in a moment without anybody's doing."""
+        return self in _EXPECTED
+
+
+_EXPECTED: Final = frozenset({NodeState.READY, NodeState.SUSPECT, NodeState.PROBING})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

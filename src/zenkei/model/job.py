@@ -8,7 +8,7 @@ from typing import Final
 
 from zenkei.model.data import Digest
 from zenkei.model.ids import JobId
-from zenkei.model.resources import Request
+from zenkei.model.resources import Request, scaled
 
 
 class Launcher(StrEnum):
@@ -299,7 +299,8 @@ class Job:
     stop, exit: of the current or last attempt. message: why it failed or was rejected, for people.
     step: of the newest checkpoint that can be resumed from, -1 if there is none. saving: steps of
     checkpoints that are saved but not yet kept where the next attempt finds them. avoid: nodes that
-    failed it. memory_milli: what its memory request is multiplied by, in thousandths.
+    failed it. memory_milli: what its memory request is multiplied by, in thousandths. nodes: those
+    of a gang's current or last attempt, in rank order (none for a job on one node).
     """
 
     id: JobId
@@ -333,3 +334,9 @@ class Job:
     saving: tuple[int, ...] = ()
     avoid: tuple[str, ...] = ()
     memory_milli: int = 1000
+    nodes: tuple[str, ...] = ()
+
+
+def node_request(job: Job, spec: JobSpec) -> Request:
+    """What a node must give for `job` now: planner, applier and launch all take it from here."""
+    return scaled(spec.resources.node, job.memory_milli)

@@ -9,7 +9,7 @@ one or more takes that many whole devices of one node.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -57,6 +57,13 @@ class Request:
     gpu_count: int = 0
     gpu_milli: int = 0
     gpu_kinds: tuple[str, ...] = ()
+
+
+def scaled(request: Request, memory_milli: int) -> Request:
+    """`request` with its memory multiplied, in thousandths, rounded up."""
+    if memory_milli == 1000 or not request.memory_bytes:
+        return request
+    return replace(request, memory_bytes=-(-request.memory_bytes * memory_milli // 1000))
 
 
 @dataclass(slots=True)
@@ -112,6 +119,7 @@ class Misfit(StrEnum):
     GPU_CAPACITY = "gpu_capacity"
     CONSTRAINT = "constraint"
     STATE = "state"
+    AVOIDED = "avoided"
 
     @property
     def permanent(self) -> bool:

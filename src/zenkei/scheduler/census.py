@@ -7,7 +7,8 @@ of nodes, O(1) after that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias
 
 from zenkei.model.cluster import Node, NodeState
@@ -24,21 +25,22 @@ from zenkei.scheduler.free import left_of
 from zenkei.scheduler.reasons import Numbers, Reason, ReasonCode
 from zenkei.scheduler.snapshot import JobClass
 
-_Model: TypeAlias = tuple[str, Capacity, tuple[tuple[str, str], ...], tuple[int, ...], bool]
-"""Cluster, capacity, labels, blocked devices, whether it is READY."""
+_Model: TypeAlias = tuple[str, Capacity, tuple[tuple[str, str], ...], tuple[int, ...], bool, bool]
+"""Cluster, capacity, labels, blocked devices, whether it is READY, whether it is expected to be."""
 
 
 class Suits(NamedTuple):
     """Nodes of one cluster for one class. Each number counts those of the one before it.
 
     suitable: would fit if empty. usable: also without the devices that foreign processes use.
-    ready: also take work now.
+    ready: also take work now. expected: of the suitable ones, those that do so now or soon.
     """
 
     suitable: int = 0
     usable: int = 0
     ready: int = 0
     blocked_gpus: int = 0
+    expected: int = 0
 
 
 _DEPTH: Final = (
@@ -77,6 +79,7 @@ class Census:
             tuple(sorted(node.labels.items())),
             tuple(sorted(node.blocked)),
             node.state is NodeState.READY,
+            node.state.expected,
         )
         self._model_of[node.name] = model
         counted = self._models.get(model)
@@ -94,11 +97,23 @@ class Census:
                 del self._models[model]
 
     def suits(self, job_class: JobClass) -> dict[str, Suits]:
-        """By cluster: how many nodes suit a part of `job_class`."""
+        """By cluster: how many nodes suit a part of `job_class`, without those it avoids."""
         known = self._known.get(job_class)
         if known is None:
             known = self._known[job_class] = self._count(job_class)
         return known
+
+    def forgiving(self, job_class: JobClass) -> JobClass:
+        """`job_class`, avoiding nobody if it could have too few others in every cluster.
+
+        Nodes that are down or drained are no others: nobody knows when they come back.
+        """
+        if not job_class.avoid:
+            return job_class
+        suits = self.suits(job_class).values()
+        if any(s.expected >= job_class.nodes for s in suits):
+            return job_class
+        return replace(job_class, avoid=())
 
     def obstacle(self, job_class: JobClass) -> Reason | None:
         """Why waiting alone cannot help; None if jobs that end will make room. Any cluster will do.
@@ -116,6 +131,8 @@ class Census:
         if best.ready >= wanted:
             return None
         numbers: Numbers = {**asked(job_class), "suitable_nodes": best.suitable}
+        if job_class.avoid:
+            numbers["avoided"] = ", ".join(job_class.avoid)
         if all(s.usable < wanted for s in suits):
             numbers |= {"usable_nodes": best.usable, "blocked_gpus": best.blocked_gpus}
             return Reason(code=ReasonCode.DEVICES_IN_FOREIGN_USE, numbers=numbers)
@@ -125,8 +142,10 @@ class Census:
     def _count(self, job_class: JobClass) -> dict[str, Suits]:
         suits: dict[str, Suits] = {}
         request, wanted = job_class.request, dict(job_class.constraints)
-        for (cluster, capacity, _, _, ready), counted in self._models.items():
-            node, number = counted.node, counted.number
+        avoided = Counter(self._model_of.get(name) for name in job_class.avoid)
+        for model, counted in self._models.items():
+            cluster, capacity, _, _, ready, expected = model
+            node, number = counted.node, counted.number - avoided[model]
             known = suits.setdefault(cluster, Suits())
             if not matches(node.labels, wanted) or could_fit(capacity, request) is not None:
                 continue
@@ -136,6 +155,7 @@ class Census:
                 known.usable + number * usable,
                 known.ready + number * (usable and ready),
                 known.blocked_gpus + number * len(node.blocked),
+                known.expected + number * expected,
             )
         return suits
 

@@ -19,11 +19,15 @@ from zenkei.scheduler.snapshot import JobClass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """Start a job on these parts, in rank order, each on a different node of `cluster`."""
+    """Start a job on these parts, in rank order, each on a different node of `cluster`.
+
+    forgives: also nodes that failed it may be among them, because too few others could ever do.
+    """
 
     job: JobId
     cluster: str
     parts: tuple[NodePart, ...]
+    forgives: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -86,7 +86,7 @@ class Nearest:
                 request = replace(request, gpu_kinds=())
             case Lever.CONSTRAINTS:
                 constraints = ()
-        return JobClass(request=request, nodes=nodes, constraints=constraints)
+        return replace(job_class, request=request, nodes=nodes, constraints=constraints)
 
     @property
     def text(self) -> str:
@@ -120,6 +120,7 @@ class Explanation:
     fitting: nodes that could take a part now. excluded: the others by why, in the order tested.
     free_gpu_milli, free_cpu_milli, ...: in all on nodes that would suit (READY, matching, large
     enough). holders: largest first; more_holders: how many are not listed. nearest: by lever.
+    failed_on: nodes that failed it. forgives: it takes them all the same, having too few others.
     """
 
     job: JobId
@@ -138,18 +139,21 @@ class Explanation:
     holders: tuple[Holder, ...]
     more_holders: int
     nearest: tuple[Nearest, ...]
+    failed_on: tuple[str, ...] = ()
+    forgives: bool = False
 
 
 def explain(
     *,
     job: JobId,
     job_class: JobClass,
+    failed_on: tuple[str, ...],
     nodes: tuple[NodeNow, ...],
     ahead: int,
     reason: Reason | None,
 ) -> Explanation:
-    """The account of `job` of class `job_class` on `nodes`; see `Explanation`."""
-    request, wanted = job_class.request, dict(job_class.constraints)
+    """The account of `job` on `nodes`; see `Explanation`. job_class: avoids what it still must."""
+    request, wanted = job_class.request, _wanted(job_class)
     verdicts = [(now, _misfit(now, request, wanted)) for now in nodes]
     counts = dict.fromkeys(Misfit, 0)
     for _, misfit in verdicts:
@@ -174,11 +178,24 @@ def explain(
         holders=holders[:MOST_HOLDERS],
         more_holders=max(0, len(holders) - MOST_HOLDERS),
         nearest=nearest(job_class, nodes),
+        failed_on=failed_on,
+        forgives=bool(failed_on) and not job_class.avoid,
     )
 
 
-def _misfit(now: NodeNow, request: Request, wanted: dict[str, tuple[str, ...]]) -> Misfit | None:
-    found = check(now.node, now.free, request, wanted)
+class _Wanted(NamedTuple):
+    """What a node must be, beside what it must have."""
+
+    constraints: dict[str, tuple[str, ...]]
+    avoid: tuple[str, ...]
+
+
+def _wanted(job_class: JobClass) -> _Wanted:
+    return _Wanted(dict(job_class.constraints), job_class.avoid)
+
+
+def _misfit(now: NodeNow, request: Request, wanted: _Wanted) -> Misfit | None:
+    found = check(now.node, now.free, request, wanted.constraints, wanted.avoid)
     return found if isinstance(found, Misfit) else None
 
 
@@ -231,7 +248,7 @@ def nearest(job_class: JobClass, nodes: tuple[NodeNow, ...]) -> tuple[Nearest, .
     out of the request, then looking how much of it the nodes could give.
     """
     request, parts = job_class.request, job_class.nodes
-    wanted = dict(job_class.constraints)
+    wanted = _wanted(job_class)
     counts = _by_cluster(nodes, lambda now: _misfit(now, request, wanted) is None)
     best = max(map(len, counts), default=0)
     if best >= parts:
@@ -248,7 +265,8 @@ def nearest(job_class: JobClass, nodes: tuple[NodeNow, ...]) -> tuple[Nearest, .
         other = replace(request, gpu_kinds=())
         if _enough(nodes, other, wanted, parts):
             found.append(Nearest(lever=Lever.GPU_KIND, asked=0, would=0))
-    if wanted and _enough(nodes, request, {}, parts):
+    freely = wanted._replace(constraints={})
+    if wanted.constraints and _enough(nodes, request, freely, parts):
         found.append(Nearest(lever=Lever.CONSTRAINTS, asked=0, would=0))
     return tuple(found)
 
@@ -304,8 +322,6 @@ def _nth(group: list[NodeNow], parts: int, give: Callable[[NodeNow], int]) -> in
     return sorted(map(give, group), reverse=True)[parts - 1]
 
 
-def _enough(
-    nodes: tuple[NodeNow, ...], request: Request, wanted: dict[str, tuple[str, ...]], parts: int
-) -> bool:
+def _enough(nodes: tuple[NodeNow, ...], request: Request, wanted: _Wanted, parts: int) -> bool:
     groups = _by_cluster(nodes, lambda now: _misfit(now, request, wanted) is None)
     return any(len(group) >= parts for group in groups)

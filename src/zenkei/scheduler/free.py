@@ -7,7 +7,7 @@ never wrong. Pure. Cost: `free_of` O(parts on the node), `check` O(devices of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from zenkei.model.cluster import Allocation, Node, NodeState
@@ -71,11 +71,17 @@ def left_of(node: Node, parts: Iterable[HeldPart]) -> Free:
 
 
 def check(
-    node: Node, free: Free, request: Request, constraints: Mapping[str, tuple[str, ...]]
+    node: Node,
+    free: Free,
+    request: Request,
+    constraints: Mapping[str, tuple[str, ...]],
+    avoid: Collection[str] = (),
 ) -> tuple[DeviceShare, ...] | Misfit:
     """The devices that a part with `request` gets on `node` where `free` is left, or why none."""
     if node.state is not NodeState.READY:
         return Misfit.STATE
+    if node.name in avoid:
+        return Misfit.AVOIDED
     if not matches(node.labels, constraints):
         return Misfit.CONSTRAINT
     return fits(node.capacity, free, request)

@@ -12,6 +12,9 @@ overtaken for as long as small jobs keep coming; its reason says what it waits f
 priority does not reserve anything either. `Reserve` ends that when durations are known.
 A class that did not fit is not tried again in the same plan: resources only shrink within it.
 A gang stays within one cluster; clusters are tried in the order of their names.
+A job that failed on a node is not sent there again while enough others could do (`avoid`), and a
+gang that comes back takes the nodes that it had, as far as they fit, and others for the rest
+(`prefer`): what they hold ready stays of use.
 
 Cost: `apply` O(changed jobs · log) + O(parts on the nodes touched); `plan` O(segments) for the
 heads + O(log) per start + O(states) per class that fails; never O(waiting), never O(nodes).
@@ -193,7 +196,8 @@ class Planner:
         )
         return explain(
             job=job,
-            job_class=job_class,
+            job_class=self._census.forgiving(job_class),
+            failed_on=job_class.avoid,
             nodes=tuple(nodes),
             ahead=self._line.ahead_of(job.key),
             reason=last.reason(job) if last is not None else None,
@@ -216,12 +220,54 @@ class Planner:
     def place(self, job_class: int) -> tuple[str, list[NodeRow]] | None:
         """The nodes for one job of a class in the first cluster that has enough of them."""
         wanted = self._classes[job_class]
+        if wanted.avoid or wanted.prefer:
+            return self._place_again(job_class, forgives=self.forgives(wanted))
         for cluster in sorted(self._clusters):
             shape = self.shape(job_class, cluster)
             rows = self._index.select(shape, wanted.request, wanted.nodes)
             if len(rows) == wanted.nodes:
                 return cluster, rows
         return None
+
+    def forgives(self, wanted: JobClass) -> bool:
+        """Whether a class takes nodes that failed it too: too few others could ever do."""
+        return bool(wanted.avoid) and not self._census.forgiving(wanted).avoid
+
+    def _place_again(self, job_class: int, *, forgives: bool) -> tuple[str, list[NodeRow]] | None:
+        """`place` for a job that ran before: first where it was, where it failed last or never.
+
+        Nodes of the last attempt keep their ranks; whoever replaces one takes its place.
+        """
+        wanted = self._classes[job_class]
+        kept = {cluster: self._kept(cluster, wanted) for cluster in self._clusters}
+        for cluster in sorted(kept, key=lambda c: (-len(kept[c]), c)):
+            found = kept[cluster]
+            missing = wanted.nodes - len(found)
+            others: list[NodeRow] = []
+            if missing:
+                shape = self.shape(job_class, cluster)
+                without = {*wanted.avoid, *(row.node.name for row in found.values())}
+                others = self._index.select(shape, wanted.request, missing, without)
+                if forgives and len(others) < missing:
+                    without = {row.node.name for row in (*found.values(), *others)}
+                    left = missing - len(others)
+                    others += self._index.select(shape, wanted.request, left, without)
+            if len(others) == missing:
+                rest = iter(others)
+                return cluster, [found.get(rank) or next(rest) for rank in range(wanted.nodes)]
+        return None
+
+    def _kept(self, cluster: str, wanted: JobClass) -> dict[int, NodeRow]:
+        """By rank: nodes of the last attempt in `cluster` that fit again."""
+        constraints = dict(wanted.constraints)
+        kept = {}
+        for rank, name in enumerate(wanted.prefer[: wanted.nodes]):
+            row = self._index.rows.get(name)
+            if row is not None and row.node.cluster == cluster:
+                fits = check(row.node, row.free, wanted.request, constraints, wanted.avoid)
+                if not isinstance(fits, Misfit):
+                    kept[rank] = row
+        return kept
 
 
 class _Cycle:
@@ -278,7 +324,8 @@ class _Cycle:
         cluster, rows = placed
         constraints = self._of._wanted[job_class]
         parts = tuple(self._take(row, wanted.request, constraints) for row in rows)
-        self.starts.append(Start(job=job, cluster=cluster, parts=parts))
+        forgives = bool(wanted.avoid) and self._of.forgives(wanted)
+        self.starts.append(Start(job=job, cluster=cluster, parts=parts, forgives=forgives))
         return True
 
     def _take(
@@ -301,16 +348,32 @@ class _Cycle:
 
     def _reason(self, job_class: int) -> Reason:
         planner = self._of
-        wanted = planner._classes[job_class]
+        wanted = planner._census.forgiving(planner._classes[job_class])
         obstacle = planner._census.obstacle(wanted)
         if obstacle is not None:
             return obstacle
         best, ready = Tally(), 0
         for cluster, suits in sorted(planner._census.suits(wanted).items()):
-            tally = planner._index.tally(planner.shape(job_class, cluster), wanted.request)
+            shape = planner.shape(job_class, cluster)
+            tally = planner._index.tally(shape, wanted.request, wanted.avoid)
             if suits.ready >= wanted.nodes and (not ready or tally.fitting > best.fitting):
                 best, ready = tally, suits.ready
+        if wanted.avoid and planner._place_again(job_class, forgives=True) is not None:
+            return _avoided(wanted, best, ready)
         return _busy(wanted, best, ready)
+
+
+def _avoided(wanted: JobClass, tally: Tally, ready: int) -> Reason:
+    """It could start now, but only where it failed before; the others are busy."""
+    return Reason(
+        code=ReasonCode.NODES_AVOIDED,
+        numbers={
+            **asked(wanted),
+            "ready_nodes": ready,
+            "nodes_fitting": tally.fitting,
+            "avoided": ", ".join(wanted.avoid),
+        },
+    )
 
 
 def _busy(wanted: JobClass, tally: Tally, ready: int) -> Reason:

@@ -31,6 +31,7 @@ class ReasonCode(StrEnum):
     CPUS_BUSY = "cpus_busy"
     MEMORY_BUSY = "memory_busy"
     TMP_BUSY = "tmp_busy"
+    NODES_AVOIDED = "nodes_avoided"
     RETRY_DELAY = "retry_delay"
     NOT_YET_TRIED = "not_yet_tried"
     PAUSED = "paused"
@@ -51,6 +52,7 @@ _SEVERITY: Final = {
     ReasonCode.CPUS_BUSY: Severity.WAITING,
     ReasonCode.MEMORY_BUSY: Severity.WAITING,
     ReasonCode.TMP_BUSY: Severity.WAITING,
+    ReasonCode.NODES_AVOIDED: Severity.WAITING,
     ReasonCode.RETRY_DELAY: Severity.WAITING,
     ReasonCode.NOT_YET_TRIED: Severity.WAITING,
     ReasonCode.PAUSED: Severity.BLOCKED,
@@ -149,7 +151,14 @@ def _gpus_busy(n: Numbers) -> str:
 
 def _not_ready(n: Numbers) -> str:
     need = count(n["nodes"], "node")
-    return f"{need} needed, but {n['ready_nodes']} of {n['suitable_nodes']} suitable ones are ready"
+    said = f"{need} needed, but {n['ready_nodes']} of {n['suitable_nodes']} suitable ones are ready"
+    return f"{said}; it failed on {n['avoided']}" if "avoided" in n else said
+
+
+def _avoided(n: Numbers) -> str:
+    now = f"now {n['nodes_fitting']} of {n['ready_nodes']} that could"
+    where = "a node" if n["nodes"] == 1 else f"{n['nodes']} nodes"
+    return f"waits for {where} on which it has not failed: {now}; it failed on {n['avoided']}"
 
 
 _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
@@ -161,6 +170,7 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.TMP_BUSY: lambda n: _busy(
         n, f"{size(n['tmp_bytes'])} of scratch space", "nodes_fitting"
     ),
+    ReasonCode.NODES_AVOIDED: _avoided,
     ReasonCode.RETRY_DELAY: lambda n: (
         (f"attempt {n['attempt']} {n['ended']}; " if "ended" in n else "")
         + f"tries again in {int(n['left_us']) / 1e6:.1f} s"

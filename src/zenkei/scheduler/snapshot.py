@@ -25,18 +25,33 @@ IntArray: TypeAlias = NDArray[np.int64]
 class JobClass:
     """All that decides where a job can run. Jobs of one class are alike to the planner.
 
-    constraints: allowed values by label, sorted by label (a dict would not hash).
+    constraints: allowed values by label, sorted by label (a dict would not hash). avoid: nodes that
+    failed it, sorted. prefer: nodes where it ran before, in rank order: taken first where they fit.
     """
 
     request: Request
     nodes: int = 1
     constraints: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    avoid: tuple[str, ...] = ()
+    prefer: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, request: Request, nodes: int, constraints: Mapping[str, tuple[str, ...]]
+        cls,
+        request: Request,
+        nodes: int,
+        constraints: Mapping[str, tuple[str, ...]],
+        *,
+        avoid: Iterable[str] = (),
+        prefer: Iterable[str] = (),
     ) -> JobClass:
-        return cls(request=request, nodes=nodes, constraints=tuple(sorted(constraints.items())))
+        return cls(
+            request=request,
+            nodes=nodes,
+            constraints=tuple(sorted(constraints.items())),
+            avoid=tuple(sorted(set(avoid))),
+            prefer=tuple(prefer),
+        )
 
 
 class WaitingJob(NamedTuple):

@@ -19,7 +19,7 @@ are nearly as many states as nodes.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
@@ -212,24 +212,34 @@ class NodeIndex:
         return tuple(m for _, m in by_kind)
 
     # -- placement -------------------------------------------------------------------------------
-    def select(self, shape: Shape, request: Request, count: int) -> list[NodeRow]:
-        """The best `count` nodes of one cluster that each fit `request`; all there are if fewer."""
+    def select(
+        self, shape: Shape, request: Request, count: int, without: Collection[str] = ()
+    ) -> list[NodeRow]:
+        """The best `count` nodes of one cluster that each fit `request`; all there are if fewer.
+
+        without: nodes that are passed over.
+        """
         able = self._candidates(shape).able
-        if count == 1:
+        if count == 1 and not without:
             best = _first(able, request)
             return [] if best is None else [self.rows[best[3]]]
         found: list[NodeRow] = []
         for _, group in groupby(able, itemgetter(0)):
             left = count - len(found)
-            entries = [e for _, state in group for e in _fitting(state.bucket, request, left)]
+            entries = [
+                e for _, state in group for e in _fitting(state.bucket, request, left, without)
+            ]
             entries.sort()
             found.extend(self.rows[entry[3]] for entry in entries[:left])
             if len(found) == count:
                 break
         return found
 
-    def tally(self, shape: Shape, request: Request) -> Tally:
-        """How many nodes pass which test, for a reason. O(states + nodes with enough CPU)."""
+    def tally(self, shape: Shape, request: Request, without: Collection[str] = ()) -> Tally:
+        """How many nodes pass which test, for a reason. O(states + nodes with enough CPU).
+
+        Nodes that are passed over count with those that match, and pass no test.
+        """
         matching = with_gpus = with_cpus = with_memory = fitting = gpus_free = most = 0
         cpu_milli, memory_bytes, tmp_bytes = (
             request.cpu_milli,
@@ -247,8 +257,10 @@ class NodeIndex:
             bucket = state.bucket
             if not bucket:
                 continue
+            if without:
+                bucket = [entry for entry in bucket if entry[3] not in without]
             with_gpus += len(bucket)
-            if bucket[-1][0] < cpu_milli:
+            if not bucket or bucket[-1][0] < cpu_milli:
                 continue
             first = bisect_left(bucket, (cpu_milli,))
             with_cpus += len(bucket) - first
@@ -328,12 +340,14 @@ def _first(able: list[tuple[Score, _State]], request: Request) -> Entry | None:
     return best
 
 
-def _fitting(bucket: list[Entry], request: Request, count: int) -> Iterator[Entry]:
+def _fitting(
+    bucket: list[Entry], request: Request, count: int, without: Collection[str]
+) -> Iterator[Entry]:
     """The first `count` entries with enough CPU, memory and disk: the bucket is sorted by CPU."""
     memory_bytes, tmp_bytes = request.memory_bytes, request.tmp_bytes
     for i in range(bisect_left(bucket, (request.cpu_milli,)), len(bucket)):
         entry = bucket[i]
-        if entry[1] >= memory_bytes and entry[2] >= tmp_bytes:
+        if entry[1] >= memory_bytes and entry[2] >= tmp_bytes and entry[3] not in without:
             yield entry
             count -= 1
             if not count:

@@ -219,6 +219,7 @@ _CHANGES: Final = (
     "failure",
     "saving",
     "avoid",
+    "nodes",
 )
 
 

@@ -9,20 +9,22 @@ from typing import Any
 import pytest
 
 from tests.builders import do, exited, put, released
-from tests.planner_worlds import node
+from tests.planner_worlds import GIB, node
 from zenkei.control.apply import apply_starts
 from zenkei.control.commands import Commands
+from zenkei.control.draft import Draft
 from zenkei.control.planner import PlanKeeper
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
+from zenkei.model import event as e
 from zenkei.model.access import Principal
 from zenkei.model.cluster import Node, NodeState
 from zenkei.model.data import Digest
 from zenkei.model.errors import InternalError, Unavailable
 from zenkei.model.ids import JobId
-from zenkei.model.job import JobSpec, ResourceRequest
+from zenkei.model.job import FailureClass, JobSpec, JobState, ResourceRequest, StopReason
 from zenkei.model.resources import Request
-from zenkei.ports.store import Changes, PlanningDelta
+from zenkei.ports.store import Changes, PlanningDelta, Reads, Unit, View
 from zenkei.scheduler import Planner, ReasonCode, Start
 from zenkei.store.memory import MemoryStore, Tables
 
@@ -238,6 +240,88 @@ def test_specs_no_longer_in_use_are_forgotten(
         Commands(cluster.store, cluster.cache).cancel(ANN, job)
         keeper.refresh()
         assert len(keeper._tables.by_digest) <= 2 * 1 + 3 + 1
+
+
+def fails_on(cluster: Cluster, job: JobId, name: str, memory_milli: int = 1000) -> None:
+    """The attempt of a job ends because of a node, and the job comes back."""
+    lost = e.Released(
+        attempt=1,
+        next=JobState.PENDING,
+        failure=FailureClass.INFRASTRUCTURE,
+        avoid=(name,) if name else (),
+        memory_milli=memory_milli,
+    )
+
+    def decide(view: View) -> tuple[Changes, None]:
+        draft = Draft(view)
+        row = draft.advance(job, exited(reason=StopReason.NODE_LOST))
+        draft.record(row, job, lost)
+        return draft.finish(), None
+
+    cluster.store.submit(Unit(reads=Reads(jobs=(job,)), decide=decide)).result()
+
+
+def nodes_of(cluster: Cluster, job: JobId) -> list[str]:
+    (held,) = [a for a in cluster.store.allocations() if a.attempt.job == job]
+    return [part.node for part in held.parts]
+
+
+def test_a_job_is_not_sent_back_to_the_node_that_failed_it() -> None:
+    cluster = Cluster(node("n1"), node("n2"))
+    job = cluster.submit()
+    cluster.cycle()
+    fails_on(cluster, job, "n1")
+    assert cluster.cycle() == [job]
+    assert nodes_of(cluster, job) == ["n2"]
+
+
+def test_the_applier_refuses_a_start_on_a_node_that_failed_the_job_meanwhile() -> None:
+    cluster = Cluster(node("n1"), node("n2"))
+    job = cluster.submit()
+    (stale,) = cluster.starts()
+    cluster.cycle()
+    fails_on(cluster, job, "n1")
+    assert apply_starts(cluster.store, cluster.cache, (stale,)).refused == 1
+
+
+def test_a_job_goes_back_to_the_only_node_there_is_and_explain_says_so() -> None:
+    cluster = Cluster(node("n1"))
+    job = cluster.submit()
+    cluster.cycle()
+    fails_on(cluster, job, "n1")
+    cluster.keeper.refresh()
+    account = cluster.keeper.explain(job)
+    assert account is not None
+    assert (account.failed_on, account.forgives) == (("n1",), True)
+    assert cluster.cycle() == [job]
+
+
+def test_a_gang_that_lost_a_node_keeps_the_others_and_their_ranks() -> None:
+    cluster = Cluster(*(node(f"n{i}") for i in range(1, 6)))
+    others = [cluster.submit() for _ in range(2)]
+    cluster.cycle()
+    job = cluster.submit(nodes=3)
+    cluster.cycle()
+    assert nodes_of(cluster, job) == ["n3", "n4", "n5"]
+    for other in others:
+        cluster.end(other)
+    fails_on(cluster, job, "n4")
+    cluster.cycle()
+    assert nodes_of(cluster, job) == ["n3", "n1", "n5"]
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_a_job_that_ran_out_of_memory_is_planned_and_held_with_more(cold: bool) -> None:
+    cluster = Cluster(node("n1", memory_gib=8), node("n2", memory_gib=64))
+    job = cluster.submit(Request(memory_bytes=6 * GIB))
+    cluster.cycle()
+    assert nodes_of(cluster, job) == ["n1"]
+    fails_on(cluster, job, "", memory_milli=1500)
+    if cold:
+        cluster.keeper = PlanKeeper(cluster.store, cluster.cache)
+    cluster.cycle()
+    (held,) = cluster.store.allocations()
+    assert [(p.node, p.request.memory_bytes) for p in held.parts] == [("n2", 9 * GIB)]
 
 
 def test_a_plan_before_any_refresh_is_refused(cluster: Cluster) -> None:
