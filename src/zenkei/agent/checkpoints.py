@@ -118,7 +118,7 @@ class CheckpointWatch(Watch):
             stop, until = before.stop, min(until, before.until)
         self._ask = _Ask(until, stop)
         if stop is not None and self._attempt.saved is None:
-            self._attempt.saved = -1
+            self._attempt.saved = -1 if self._must else -2
         _write_ask(stop is not None, until - now)
         if self._policy.signal:
             number = getattr(signal, "SIG" + self._policy.signal)
@@ -246,9 +246,9 @@ class CheckpointWatch(Watch):
             step, paths = self._waiting.pop(0)
             self._tokens -= 1
             stop = self._ask.stop if self._ask is not None and step == self._attempt.saved else None
-            more: dict[str, Any] = {}
+            more: dict[str, Any] = {} if self._policy.all_ranks else {"first": True}
             if stop is not None:
-                more = {"stop": stop.reason, "grace_s": stop.grace_s}
+                more.update(stop=stop.reason, grace_s=stop.grace_s)
             self._attempt.report(records.SAVED, step=step, paths=paths, **more)
         if len(self._waiting) > 1:
             alone = self._attempt.document.nodes == 1

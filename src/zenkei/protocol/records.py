@@ -10,10 +10,10 @@ Spool, in order: `claimed` (pid, start, boot_id: from here on nobody else starts
 (env: whether the environment is shown read-only), `exited` (reason, code, signal, rank, detail,
 cause_us: when that was decided, 0 if unknown, by_rank: whether a rank's end decided, symptom,
 matched: what its output tells, tail: its last lines, saved: step of the checkpoint that an order to
-stop waited for, -1: there was none in time, absent: none was waited for), `released` (proof). In
-between, any number of `resumed` (rank, step), `saved` (step, paths: all ranks of the node that must
-say so have saved it; stop, grace_s: reason and grace of an order to stop that waits for all nodes),
-`notice` (notice, rank, detail).
+stop waited for, -1: there was none in time, -2: none was expected of this node, absent: there was
+no such order), `released` (proof). In between, any number of `resumed` (rank, step), `saved` (step,
+paths: all ranks of the node that must say so have saved it; first: only rank 0 must; stop, grace_s:
+reason and grace of an order to stop that waits for all nodes), `notice` (notice, rank, detail).
 
 Inbox: `stop` (reason, grace_s, checkpoint_s: first ask for a checkpoint and wait so long for it),
 `ask` (deadline_s: for a checkpoint), `dump` (the stacks of all ranks).

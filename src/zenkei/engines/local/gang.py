@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zenkei.engines.local import words
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, StopReason
 from zenkei.ports.engine import Exited, Released, Report, Started
@@ -24,25 +25,41 @@ class Gang:
     reports: tuple[Report, ...]
     stop: tuple[int, ...]
     why: StopReason = StopReason.COMPLETED
+    grace_s: float = 10.0
 
 
 def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Record]]) -> Gang:
     """names, spools: by node rank."""
-    last = [{r["kind"]: r for r in spool if r["attempt"] == str(attempt)} for spool in spools]
+    own = [[r for r in spool if r["attempt"] == str(attempt)] for spool in spools]
+    last = [{r["kind"]: r for r in spool} for spool in own]
     exits = {rank: kinds[records.EXITED] for rank, kinds in enumerate(last) if _ended(kinds)}
     failures = {rank: r for rank, r in exits.items() if r["reason"] != StopReason.COMPLETED}
-    stop = tuple(rank for rank in range(len(last)) if failures and rank not in exits)
+    is_over = any(_ends_all(record) for record in failures.values())
+    done = words.complete_stop(own)
+    running = tuple(rank for rank in range(len(last)) if rank not in exits)
+    stop = running if is_over or done is not None else ()
     root = min(failures, key=lambda rank: (*_standing(exits[rank]), rank), default=0)
     reports: list[Report] = []
     if all(records.STARTED in kinds for kinds in last):
         reports.append(Started(attempt=attempt))
+    reports += words.said(attempt, names, own)
     if len(exits) == len(last):
         reports.append(_exited(attempt, names[root], exits[root]))
     if all(records.RELEASED in kinds for kinds in last):
         proofs = sorted({str(kinds[records.RELEASED]["proof"]) for kinds in last})
         reports.append(Released(attempt=attempt, proof="+".join(proofs)))
+    if done is not None and not is_over:
+        return Gang(reports=tuple(reports), stop=stop, why=done.why, grace_s=done.grace_s)
     why = StopReason(failures[root]["reason"]) if failures else StopReason.COMPLETED
     return Gang(reports=tuple(reports), stop=stop, why=why)
+
+
+def _ends_all(record: Record) -> bool:
+    """False for a node that was ordered to stop with a checkpoint, and has saved what it must:
+
+    the others got the same order, and may still be saving.
+    """
+    return int(record.get("saved", -1)) == -1
 
 
 def _standing(record: Record) -> tuple[bool, int]:

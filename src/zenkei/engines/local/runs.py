@@ -20,10 +20,9 @@ from zenkei.engines.local.layout import ATTEMPT_FILE, Layout
 from zenkei.model.cluster import Node
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, StopReason
-from zenkei.ports.engine import Exited, NodeSeen, Released, Report
+from zenkei.ports.engine import Checkpointed, Exited, NodeSeen, Noticed, Released, Report
 from zenkei.protocol import names, records
 
-GRACE_S = 10.0
 CLAIM_PATIENCE_S = 2.0
 TOMBSTONE = "never-started"
 
@@ -157,15 +156,15 @@ class Runs:
             ]
             found = gang.read(attempt, live.run.nodes, spools)
         with self._lock:
-            have = {type(report) for _, report in live.reports}
-            fresh = [report for report in found.reports if type(report) not in have]
+            have = {_identity(report) for _, report in live.reports}
+            fresh = [report for report in found.reports if _identity(report) not in have]
             for report in fresh:
                 self._number += 1
                 live.reports.append((self._number, report))
             stop = [rank for rank in found.stop if rank not in live.stopped]
             live.stopped.update(stop)
         for rank in stop:
-            self._stop(attempt, rank, found.why, GRACE_S)
+            self._stop(attempt, rank, found.why, found.grace_s)
         return bool(fresh)
 
     def revive(self, attempt: AttemptId) -> None:
@@ -228,6 +227,15 @@ def is_supervised(spool: str) -> bool:
 
 def now() -> float:
     return time.monotonic()
+
+
+def _identity(report: Report) -> tuple[object, ...]:
+    """Equal for two that say the same, whenever they were derived."""
+    if isinstance(report, Checkpointed):
+        return (Checkpointed, report.step)
+    if isinstance(report, Noticed):
+        return (Noticed, report.notice, report.rank, report.node, report.detail)
+    return (type(report),)
 
 
 def _never_started(attempt: AttemptId) -> tuple[Report, ...]:
