@@ -19,11 +19,10 @@ from zenkei.control.specs import SpecCache
 from zenkei.model.data import Digest, Result, ResultState
 from zenkei.model.errors import EngineError, TemporaryEngineError, Unavailable, ZenkeiError
 from zenkei.model.event import Effect
-from zenkei.model.ids import AttemptId, JobId
-from zenkei.model.job import Job
+from zenkei.model.ids import AttemptId
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.engine import Engine
-from zenkei.ports.store import Changes, Reads, Store, Unit, View
+from zenkei.ports.store import Changes, Store, Unit, View
 from zenkei.ports.trees import Trees
 
 log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ class Sealer:
         nodes = {node.name: node for node in self._store.nodes()}
         written = Records(nodes, self._version)
         histories = self._store.histories(jobs)
-        rows = self._rows(jobs)
+        rows = self._store.rows_of(jobs)
         origins = Origins(self._blobs)
         sealed: dict[AttemptId, tuple[Effect, Result]] = {}
         records: dict[AttemptId, bytes] = {}
@@ -90,14 +89,6 @@ class Sealer:
         for attempt, (effect, _) in sealed.items():
             engine_of(effect).retire(attempt)
         self._commit(Changes(done=[effect.id for effect, _ in sealed.values()]))
-
-    def _rows(self, jobs: tuple[JobId, ...]) -> dict[JobId, Job]:
-        """Read by the writer, which has most of them decoded."""
-
-        def decide(view: View) -> tuple[Changes, dict[JobId, Job]]:
-            return Changes(), {job: row for job in jobs if (row := view.job(job)) is not None}
-
-        return self._store.submit(Unit(reads=Reads(jobs=jobs), decide=decide)).result()
 
     def _commit(self, changes: Changes) -> None:
         def decide(view: View) -> tuple[Changes, None]:

@@ -2,20 +2,20 @@
 
 Called by the routes of `zenkei prune` and `zenkei env`. Every step is safe to repeat and to be
 killed in: rows go first, then what nothing in the store refers to; a second run finishes a first.
-Cost: O(jobs in the store) queries; meant for once a day, not once a minute.
+Cost: O(jobs in the store), a few queries for each PAGE of them; meant for once a day.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from zenkei.model.access import Principal, Target, Verb, can
-from zenkei.model.data import Digest, ResultState
+from zenkei.model.data import Digest, Result, ResultState
 from zenkei.model.errors import Denied, InvalidInput
-from zenkei.model.ids import AttemptId, JobId
+from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import TERMINAL, Job, JobState
 from zenkei.model.wording import count
 from zenkei.ports.store import JobFilter, Maintenance, Store
@@ -138,58 +138,68 @@ class Upkeep:
 
     def _old(self, older_than_s: float, keep: int) -> Iterator[JobId]:
         limit_us = self._clock.now_us() - int(older_than_s * 1e6)
-        groups: dict[int, list[Job]] = defaultdict(list)
-        for row in self._rows():
-            groups[row.id.number].append(row)
-        for number in sorted(groups, reverse=True)[keep:]:
-            rows = groups[number]
-            if all(self._is_old(row, limit_us) for row in rows) and not self._awaited(rows):
-                yield from (row.id for row in rows)
-
-    def _is_old(self, row: Job, limit_us: int) -> bool:
-        if not row.state.terminal or max(row.ended_us, row.changed_us) > limit_us:
-            return False
-        if not row.attempt:
-            return True
-        result = self._store.result(AttemptId(row.id, row.attempt))
-        return result is not None and result.state is not ResultState.SEALING
-
-    def _awaited(self, rows: list[Job]) -> bool:
-        """Whether a job that is not over waits for one of these."""
-        for waiting in self._store.dependents(row.id for row in rows):
-            other = self._store.job(waiting)
-            if other is not None and not other.state.terminal:
-                return True
-        return False
+        awaited = self._store.awaited()
+        submissions: dict[int, list[JobId]] = defaultdict(list)
+        stay: set[int] = {job.number for job in awaited if job.member == WHOLE}
+        for rows in self._pages():
+            old = [row for row in rows if _is_old(row, limit_us)]
+            results = self._store.results_of(row.id for row in old)
+            gone = {row.id for row in old if _is_kept(row, results)} - awaited
+            for row in rows:
+                submissions[row.id.number].append(row.id)
+                if row.id not in gone:
+                    stay.add(row.id.number)
+        for number in sorted(submissions, reverse=True)[keep:]:
+            if number not in stay:
+                yield from submissions[number]
 
     def _sweep_folders(self) -> int:
         """Folders of jobs that the store does not know: forgotten now, or by a run that died."""
-        known = {row.id for row in self._rows()}
-        gone = [job for job in self._folders.jobs() if job not in known]
-        return sum(self._folders.remove(job) for job in gone if self._store.job(job) is None)
+        there = list(self._folders.jobs())
+        freed = 0
+        for start in range(0, len(there), PAGE):
+            # asked after the folders were listed: who made one since then has a row
+            some = there[start : start + PAGE]
+            known = self._store.rows_of(some)
+            freed += sum(self._folders.remove(job) for job in some if job not in known)
+        return freed
 
     def _roots(self) -> tuple[set[Digest], set[Digest]]:
         """All content that the store refers to, and the code trees of unfinished jobs."""
         roots: set[Digest] = {row.lock for row in self._environments.list()}
         trees: set[Digest] = set()
-        for row in self._rows():
-            roots |= {row.code, row.source, row.env}
-            if not row.state.terminal:
-                trees.add(row.code)
-            for number in range(1, row.attempt + 1):
-                result = self._store.result(AttemptId(row.id, number))
-                if result is not None:
-                    roots |= {result.output, result.record}
+        for rows in self._pages():
+            for row in rows:
+                roots |= {row.code, row.source, row.env}
+                if not row.state.terminal:
+                    trees.add(row.code)
+            for result in self._store.results_of(row.id for row in rows).values():
+                roots |= {result.output, result.record}
         return _named(roots), _named(trees)
 
     def _rows(self, states: frozenset[JobState] = frozenset()) -> Iterator[Job]:
+        for rows in self._pages(states):
+            yield from rows
+
+    def _pages(self, states: frozenset[JobState] = frozenset()) -> Iterator[tuple[Job, ...]]:
+        """All jobs, PAGE of them a query."""
         cursor = ""
         while True:
             page = self._store.jobs(JobFilter(states=states), cursor=cursor, limit=PAGE)
-            yield from page.items
+            yield page.items
             cursor = page.next
             if not cursor:
                 return
+
+
+def _is_old(row: Job, limit_us: int) -> bool:
+    return row.state.terminal and max(row.ended_us, row.changed_us) <= limit_us
+
+
+def _is_kept(row: Job, results: Mapping[AttemptId, Result]) -> bool:
+    """Whether the sealing of its last attempt is over, if it has had one."""
+    result = results.get(AttemptId(row.id, row.attempt))
+    return not row.attempt or (result is not None and result.state is not ResultState.SEALING)
 
 
 def _named(digests: Iterable[Digest]) -> set[Digest]:

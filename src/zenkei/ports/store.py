@@ -211,6 +211,9 @@ class Store(Protocol):
     # -- queries -----------------------------------------------------------------------------
     def job(self, job: JobId) -> Job | None: ...
 
+    def rows_of(self, jobs: Iterable[JobId]) -> Mapping[JobId, Job]:
+        """Those of `jobs` that there are; one query."""
+
     def jobs(self, where: JobFilter, *, cursor: str = "", limit: int = 100) -> Page[Job]:
         """Newest first by id."""
 
@@ -234,6 +237,9 @@ class Store(Protocol):
 
     def dependencies(self, job: JobId) -> tuple[Dependency, ...]: ...
 
+    def awaited(self) -> frozenset[JobId]:
+        """Jobs, and whole submissions, that a job which is not over waits for; one query."""
+
     def nodes(self) -> tuple[Node, ...]: ...
 
     def allocations(self) -> tuple[Allocation, ...]: ...
@@ -242,6 +248,9 @@ class Store(Protocol):
         """Those of `attempts` that hold one now; one query."""
 
     def result(self, attempt: AttemptId) -> Result | None: ...
+
+    def results_of(self, jobs: Iterable[JobId]) -> Mapping[AttemptId, Result]:
+        """Of all attempts of `jobs`; one query."""
 
     def checkpoints(self, job: JobId) -> tuple[Checkpoint, ...]:
         """All of a job, in the order of attempts and steps."""

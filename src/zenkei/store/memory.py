@@ -89,6 +89,10 @@ class MemoryStore:
     def job(self, job: JobId) -> Job | None:
         return self.tables.jobs.get(job)
 
+    def rows_of(self, jobs: Iterable[JobId]) -> Mapping[JobId, Job]:
+        with self.tables.lock:
+            return {row.id: row for row in TableRows(self.tables).jobs(set(jobs))}
+
     def jobs(self, where: JobFilter, *, cursor: str = "", limit: int = 100) -> Page[Job]:
         limit = limited(limit)
         before = JobId.parse(cursor) if cursor else None
@@ -134,6 +138,12 @@ class MemoryStore:
         with self.tables.lock:
             return tuple(sorted(self.tables.dependencies.get(job, ()), key=lambda d: d.job))
 
+    def awaited(self) -> frozenset[JobId]:
+        with self.tables.lock:
+            rows, waits = self.tables.jobs, self.tables.dependencies
+            waiting = [w for w in waits if w in rows and not rows[w].state.terminal]
+            return frozenset(d.job for w in waiting for d in waits[w])
+
     def nodes(self) -> tuple[Node, ...]:
         with self.tables.lock:
             nodes = [node for _, node in self.tables.nodes.values() if node is not None]
@@ -150,6 +160,11 @@ class MemoryStore:
 
     def result(self, attempt: AttemptId) -> Result | None:
         return self.tables.results.get(attempt)
+
+    def results_of(self, jobs: Iterable[JobId]) -> Mapping[AttemptId, Result]:
+        asked = set(jobs)
+        with self.tables.lock:
+            return {a: kept for a, kept in self.tables.results.items() if a.job in asked}
 
     def checkpoints(self, job: JobId) -> tuple[Checkpoint, ...]:
         with self.tables.lock:

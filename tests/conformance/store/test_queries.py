@@ -18,7 +18,7 @@ from tests.builders import (
 )
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.effects import wake_dependents
-from zenkei.model.data import Digest
+from zenkei.model.data import Digest, Result, ResultState
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import After, Dependency, HoldReason, JobState, StopReason
 from zenkei.ports.store import Changes, JobFilter, Reads, Unit
@@ -322,3 +322,36 @@ def test_histories_are_the_events_of_each_job_in_order(store):
         *store.events(job=first),
         *store.events(job=second),
     )
+
+
+def test_rows_and_results_of_jobs_are_those_of_each_and_of_no_other(world, store):
+    put(store, Changes(nodes=[node()]))
+    twice = start(store, part("n1", 0))
+    do(store, twice, exited(reason=StopReason.NODE_LOST), released())
+    world.clock.forward(10)
+    do(store, twice, allocate(part("n1", 0)), nodes=("n1",))
+    other, never = start(store, part("n1", 1)), submit(store)[0]
+    kept = [
+        Result(attempt=str(AttemptId(job, number)), state=ResultState.SEALED, reason=f"{number}")
+        for job, number in ((twice, 1), (twice, 2), (other, 1))
+    ]
+    put(store, Changes(results=kept))
+    asked = [twice, never, JobId(99), twice]
+    assert store.rows_of(asked) == {twice: store.job(twice), never: store.job(never)}
+    assert store.results_of(asked) == {AttemptId(twice, n): kept[n - 1] for n in (1, 2)}
+    assert store.rows_of([]) == {}
+    assert store.results_of([]) == {}
+
+
+def test_a_job_is_awaited_until_who_waits_for_it_is_over(store):
+    first, second = submit(store, members=2)
+    whole = JobId(first.number)
+    one, two = (submit(store, holds=(HoldReason.DEPENDENCY,))[0] for _ in range(2))
+    assert store.awaited() == frozenset()
+    for waiter, job in ((one, second), (two, second), (two, whole)):
+        put(store, Changes(dependencies=[(waiter, Dependency(job=job, after=After.OK))]))
+    assert store.awaited() == {second, whole}
+    do(store, two, c.Cancel())
+    assert store.awaited() == {second}
+    do(store, one, c.Reject(message="no"))
+    assert store.awaited() == frozenset()

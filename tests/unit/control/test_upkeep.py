@@ -4,12 +4,15 @@ from typing import cast
 
 import pytest
 
+from tests.builders import put
 from tests.keeping import CollectorDouble, EnvironmentsDouble, FoldersDouble, Row, digest
 from tests.plant import ALICE, ROOT, Plant, never_ends
 from zenkei.control.upkeep import Upkeep
+from zenkei.model.data import Result, ResultState
 from zenkei.model.errors import Conflict, Denied, InvalidInput, NotFound
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import After, CodeRequest, Dependency, EnvRequest, JobSpec
+from zenkei.ports.store import Changes, Store
 from zenkei.store.memory import MemoryStore
 
 DAY_S = 86400.0
@@ -145,6 +148,48 @@ def test_pruning_again_does_nothing(kept):
     kept.prune()
     again = kept.prune()
     assert (again.jobs, again.folder_bytes) == ((), 0)
+
+
+class CountingStore:
+    """Counts what it is asked."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> object:
+        self.asked += 1
+        return getattr(self._store, name)
+
+
+def test_pruning_many_jobs_asks_the_store_no_more_often_than_pruning_a_few():
+    asked = []
+    for jobs in (2, 40):
+        kept = Kept()
+        for _ in range(jobs):
+            kept.job(days=31)
+        counting = CountingStore(kept.plant.store)
+        kept.upkeep._store = cast(Store, counting)
+        assert len(kept.prune().jobs) == jobs
+        asked.append(counting.asked)
+    assert asked[0] == asked[1]
+
+
+def test_an_array_stays_while_a_job_waits_for_the_whole_of_it():
+    kept = Kept(program=lambda order: None if order.spec.name == "slow" else _ok(order))
+    array = JobSpec(name="array", command="true", array=3, code=CodeRequest(enabled=False))
+    members = kept.plant.commands.submit(ALICE, array)
+    slow = kept.job("slow")
+    after = tuple(Dependency(job=job, after=After.ANY) for job in (JobId(members[0].number), slow))
+    kept.job("waiting", days=60, after=after)
+    assert kept.prune().jobs == ()
+
+
+def test_a_job_stays_while_its_result_is_being_kept(kept):
+    job = kept.job(days=31)
+    sealing = Result(attempt=str(AttemptId(job, 1)), state=ResultState.SEALING)
+    put(kept.plant.store, Changes(results=[sealing]))
+    assert kept.prune().jobs == ()
 
 
 def test_only_an_operator_prunes_and_removes(kept):

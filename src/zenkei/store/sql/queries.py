@@ -16,7 +16,7 @@ from zenkei.model.cluster import Allocation, Node
 from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.event import Event
 from zenkei.model.ids import WHOLE, AttemptId, JobId
-from zenkei.model.job import After, Dependency, Job, JobState
+from zenkei.model.job import TERMINAL, After, Dependency, Job, JobState
 from zenkei.ports.store import JobFilter, Page, PlanningDelta, Usage
 from zenkei.store.codec import (
     column,
@@ -44,6 +44,8 @@ def _word(name: str) -> Any:
 
 EVENT_COLUMNS: Final = tuple(t.events.columns)
 _JOB = Statement(select(*JOB_COLUMNS).where(t.jobs.c.key == _number("key")))
+_keys = rows(key=NUMBER)
+_ROWS = Statement(select(*JOB_COLUMNS).where(t.jobs.c.key == _keys.c.key))
 _MEMBERS = Statement(
     select(*JOB_COLUMNS)
     .where(t.jobs.c.key >= _number("first"), t.jobs.c.key <= _number("last"))
@@ -73,7 +75,6 @@ _digests = rows(digest=TEXT)
 _SPECS = Statement(
     select(t.specs.c.digest, t.specs.c.body).where(t.specs.c.digest == _digests.c.digest)
 )
-_keys = rows(key=NUMBER)
 _HISTORIES = Statement(
     select(*EVENT_COLUMNS).where(t.events.c.job == _keys.c.key).order_by(t.events.c.seq)
 )
@@ -88,6 +89,12 @@ _DEPENDENCIES = Statement(
     .where(t.dependencies.c.job == _number("job"))
     .order_by(t.dependencies.c.target)
 )
+_AWAITED = Statement(
+    select(t.dependencies.c.target)
+    .join(t.jobs, t.jobs.c.key == t.dependencies.c.job)
+    .where(t.jobs.c.state.not_in([literal_column(f"'{state}'") for state in sorted(TERMINAL)]))
+    .distinct()
+)
 _NODES = Statement(select(t.nodes.c.body).where(t.nodes.c.removed == 0).order_by(t.nodes.c.name))
 _ALLOCATIONS = Statement(select(*PART_COLUMNS).order_by(*PART_ORDER))
 _attempts = rows(job=NUMBER, attempt=NUMBER)
@@ -99,6 +106,11 @@ _SOME_ALLOCATIONS = Statement(
 _RESULT = Statement(
     select(t.results.c.body).where(
         t.results.c.job == _number("job"), t.results.c.attempt == _number("attempt")
+    )
+)
+_RESULTS = Statement(
+    select(t.results.c.job, t.results.c.attempt, t.results.c.body).where(
+        t.results.c.job == _keys.c.key
     )
 )
 _CHECKPOINTS = Statement(
@@ -152,6 +164,10 @@ class SqlQueries:
         found = self._decoded(self._rows(_JOB, key=job.key))
         return found[0] if found else None
 
+    def rows_of(self, jobs: Iterable[JobId]) -> Mapping[JobId, Job]:
+        found = self._rows(_ROWS, j=pack({(job.key,) for job in jobs}))
+        return {row.id: row for row in self._decoded(found)}
+
     def jobs(self, where: JobFilter, *, cursor: str = "", limit: int = 100) -> Page[Job]:
         limit = limited(limit)
         query = select(*JOB_COLUMNS).where(*_conditions(where, cursor))
@@ -203,6 +219,9 @@ class SqlQueries:
             for target, after in self._rows(_DEPENDENCIES, job=job.key)
         )
 
+    def awaited(self) -> frozenset[JobId]:
+        return frozenset(JobId.from_key(key) for (key,) in self._rows(_AWAITED))
+
     def nodes(self) -> tuple[Node, ...]:
         return tuple(decode_node(loads(body)) for (body,) in self._rows(_NODES))
 
@@ -216,6 +235,13 @@ class SqlQueries:
     def result(self, attempt: AttemptId) -> Result | None:
         found = self._rows(_RESULT, job=attempt.job.key, attempt=attempt.number)
         return decode_result(loads(found[0][0])) if found else None
+
+    def results_of(self, jobs: Iterable[JobId]) -> Mapping[AttemptId, Result]:
+        found = self._rows(_RESULTS, j=pack({(job.key,) for job in jobs}))
+        return {
+            AttemptId(JobId.from_key(key), attempt): decode_result(loads(body))
+            for key, attempt, body in found
+        }
 
     def checkpoints(self, job: JobId) -> tuple[Checkpoint, ...]:
         rows = self._rows(_CHECKPOINTS, job=job.key)
