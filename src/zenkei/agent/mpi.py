@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
 import stat
 import sys
 import time
 
 from zenkei.agent import processes
-from zenkei.protocol import launch, names
+from zenkei.protocol import launch, launchers, names
 
-OPEN_MPI = "openmpi"
-MPICH = "mpich"
 HOSTS_FILE = "hosts"
 RSH_FILE = "rsh"
 MPICH_SHM = "/dev/shm/mpich_shm_*"  # noqa: S108 - MPICH's choice
@@ -33,16 +30,9 @@ class NoMpi(Exception):
 
 def find(path: str) -> tuple[str, str]:
     """Kind of MPI and its `mpiexec`, by looking along PATH. Raises NoMpi."""
-    program = shutil.which("mpiexec", path=path)
-    folder = os.path.dirname(program) if program else ""
-    has = {
-        name: os.access(os.path.join(folder, name), os.X_OK)
-        for name in ("prted", "prterun", "hydra_pmi_proxy")
-    }
-    if program and has["prted"] and has["prterun"]:
-        return OPEN_MPI, program
-    if program and has["hydra_pmi_proxy"]:
-        return MPICH, program
+    kind, program = launchers.find_mpi(path)
+    if kind:
+        return kind, program
     raise NoMpi(
         "the job's environment has neither Open MPI 5 nor MPICH:"
         " add `openmpi` or `mpich` to env.packages"
@@ -59,7 +49,7 @@ def command(document: launch.Launch, archive: str) -> tuple[tuple[str, ...], dic
     _write_hosts(document, kind)
     total = str(document.nodes * document.ranks)
     rsh, hosts = os.path.abspath(RSH_FILE), os.path.abspath(HOSTS_FILE)
-    if kind == OPEN_MPI:
+    if kind == launchers.OPEN_MPI:
         head = _open_mpi(document, program, rsh, hosts, total)
         extra = {}
     else:
@@ -87,7 +77,7 @@ def needs_host_name(document: launch.Launch) -> bool:
     if not document.virtual or document.node_rank == 0:
         return False
     try:
-        return find(document.env.get("PATH", os.defpath))[0] == OPEN_MPI
+        return find(document.env.get("PATH", os.defpath))[0] == launchers.OPEN_MPI
     except NoMpi:
         return False
 
@@ -105,7 +95,7 @@ def _write_rsh(archive: str) -> None:
 
 
 def _write_hosts(document: launch.Launch, kind: str) -> None:
-    slots = " slots=" if kind == OPEN_MPI else ":"
+    slots = " slots=" if kind == launchers.OPEN_MPI else ":"
     with open(HOSTS_FILE, "w", encoding="utf-8") as file:
         file.writelines(f"{address}{slots}{document.ranks}\n" for address in document.addresses)
 

@@ -13,7 +13,12 @@ from zenkei.control.draft import Draft
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
 from zenkei.model.data import Digest
-from zenkei.model.errors import TemporaryEngineError, Unavailable, ZenkeiError
+from zenkei.model.errors import (
+    PermanentEngineError,
+    TemporaryEngineError,
+    Unavailable,
+    ZenkeiError,
+)
 from zenkei.model.event import Effect
 from zenkei.model.job import FailureClass, Job, JobState
 from zenkei.ports.builder import Builder
@@ -66,7 +71,7 @@ class Preparer:
                 return growing_s if is_full else getattr(error, "delay_s", growing_s)
             failed = c.FailPreparation(message=_say(error), failure=FailureClass.INFRASTRUCTURE)
             self._commit(effect, lambda row: failed)
-        except ZenkeiError as error:
+        except (ZenkeiError, PermanentEngineError) as error:
             refused = c.FailPreparation(message=_say(error), failure=FailureClass.USER_ERROR)
             self._commit(effect, lambda row: refused)
         else:
@@ -85,6 +90,7 @@ class Preparer:
                 engine.prepare(Artefact(kind=ArtefactKind.ENV, digest=env), say)
             if row.code:
                 engine.prepare(Artefact(kind=ArtefactKind.CODE, digest=row.code), say)
+            engine.check(spec, row.params, env)
         return env
 
     def _commit(self, effect: Effect, command: Callable[[Job], c.Command | None]) -> None:
@@ -110,5 +116,5 @@ def _is_full(error: Exception) -> bool:
 
 
 def _say(error: Exception) -> str:
-    hint = getattr(error, "hint", "")
+    hint = getattr(error, "hint", "") or getattr(error.__cause__, "hint", "")
     return f"{error}\nhint: {hint}" if hint else str(error)

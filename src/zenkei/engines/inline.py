@@ -8,15 +8,15 @@ runs until it is told to stop or `finish` is called.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
 from zenkei.model.cluster import Node
-from zenkei.model.data import CheckpointPart
+from zenkei.model.data import CheckpointPart, Digest
 from zenkei.model.errors import PermanentEngineError
 from zenkei.model.ids import AttemptId
-from zenkei.model.job import Exit, StopReason
+from zenkei.model.job import Exit, JobSpec, StopReason
 from zenkei.ports.engine import (
     Artefact,
     Capabilities,
@@ -76,6 +76,9 @@ class InlineEngine:
 
     def prepare(self, artefact: Artefact, progress: Callable[[str], None]) -> None:
         """Programs are callables: there is nothing to lay out."""
+
+    def check(self, spec: JobSpec, params: Mapping[str, str], env: Digest) -> None:
+        """Nothing is started here: every launcher will do."""
 
     def launch(self, order: LaunchOrder) -> None:
         with self._lock:

@@ -16,7 +16,7 @@ One controller may hold several engines, by cluster name. Promises (conformance 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias
@@ -200,6 +200,13 @@ class Engine(Protocol):
         """Realise an artefact where launches will find it. Idempotent, may take minutes.
 
         progress: told in short lines, for people, what is being done.
+        """
+
+    def check(self, spec: JobSpec, params: Mapping[str, str], env: Digest) -> None:
+        """Refuse a job that could never start here: what its launcher starts is not there.
+
+        Called after `prepare`, before anything is allocated. params: of one member. Raises
+        PermanentEngineError; its cause has the hint.
         """
 
     def launch(self, order: LaunchOrder) -> None: ...

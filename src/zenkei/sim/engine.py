@@ -6,15 +6,15 @@ the checkers can compare the two. It outlives every controller.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 
 from zenkei.model.cluster import Node
-from zenkei.model.data import CheckpointPart
+from zenkei.model.data import CheckpointPart, Digest
 from zenkei.model.errors import PermanentEngineError, TemporaryEngineError
 from zenkei.model.ids import AttemptId
-from zenkei.model.job import Exit, StopReason
+from zenkei.model.job import Exit, JobSpec, StopReason
 from zenkei.ports.engine import (
     Artefact,
     Capabilities,
@@ -74,6 +74,9 @@ class EngineDouble:
 
     def prepare(self, artefact: Artefact, progress: Callable[[str], None]) -> None:
         self._stumble("prepare")
+
+    def check(self, spec: JobSpec, params: Mapping[str, str], env: Digest) -> None:
+        """Nothing is started here: every launcher will do."""
 
     def launch(self, order: LaunchOrder) -> None:
         self._stumble("launch")

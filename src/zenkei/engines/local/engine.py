@@ -17,7 +17,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from threading import Lock, RLock
 from zenkei.engines.local import checkpoints, orders
 from zenkei.engines.local import nodes as node_room
 from zenkei.engines.local.devices import DeviceWatch
+from zenkei.engines.local.launchers import refuse_missing
 from zenkei.engines.local.layout import WAKE_FROM_NODE, Layout
 from zenkei.engines.local.link import AgentLink
 from zenkei.engines.local.nodes import NodesConfig
@@ -160,6 +161,12 @@ class LocalEngine:
         with self._stripes[hash(artefact.digest) % len(self._stripes)], _engine_errors():
             if not target.exists():
                 self._trees.checkout(artefact.digest, target)
+
+    def check(self, spec: JobSpec, params: Mapping[str, str], env: Digest) -> None:
+        env_dir = self._env_dir(env) if env else ""
+        path = orders.search_path(env_dir, str(self._layout.agent / "bin"))
+        with _engine_errors():
+            refuse_missing(spec, params, env_dir=env_dir, search_path=path)
 
     def _env_dir(
         self,

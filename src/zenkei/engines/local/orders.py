@@ -98,6 +98,11 @@ def _document(
     )
 
 
+def search_path(env_dir: str, bin_dir: str) -> str:
+    """PATH of ranks that set none: the environment's programs first, or else bin_dir's."""
+    return f"{env_dir}/bin:{BASE_PATH}" if env_dir else f"{bin_dir}:{BASE_PATH}"
+
+
 def tree_mark(place: Place, order: LaunchOrder, rank: int) -> str:
     """Unique on this machine: two homes may have the same job numbers."""
     text = f"{place.home}\0{order.attempt}\0{rank}\0{place.boot_id}"
@@ -113,7 +118,7 @@ def _common(order: LaunchOrder, place: Place, env_dir: str) -> dict[str, str]:
     own = place.own_env
     env = {k: v for k, v in own.items() if k in ALLOWED or k.startswith(ALLOWED_PREFIX)}
     env.setdefault("LANG", "C.UTF-8")
-    env["PATH"] = f"{env_dir}/bin:{BASE_PATH}" if env_dir else f"{place.bin_dir}:{BASE_PATH}"
+    env["PATH"] = search_path(env_dir, place.bin_dir)
     if env_dir:
         env["VIRTUAL_ENV"] = env_dir
         # bytecode is compiled when it is built; a program that adds some would change it
