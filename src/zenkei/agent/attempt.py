@@ -21,7 +21,10 @@ RETRY_S = 1.0
 
 
 class Cause(NamedTuple):
-    """Why the attempt ends: a stop reason, and how and when the rank that decided it ended."""
+    """Why the attempt ends: a stop reason, and how and when the rank that decided it ended.
+
+    symptom, matched, tail: as `diagnosis` finds them when all ranks have ended.
+    """
 
     reason: str
     code: int | None = None
@@ -29,6 +32,9 @@ class Cause(NamedTuple):
     rank: int = -1
     detail: str = ""
     at_us: int = 0
+    symptom: str = ""
+    matched: tuple[int, ...] = ()
+    tail: tuple[str, ...] = ()
 
 
 class Attempt:
@@ -130,6 +136,7 @@ class Attempt:
         fields = cause._replace(detail=cause.detail[:MAX_DETAIL])._asdict()
         fields["cause_us"] = fields.pop("at_us")
         fields["by_rank"] = self.cause is not None and self.cause.rank >= 0
+        fields["ranks"] = self.document.nodes * self.document.ranks
         if self.saved is not None:
             fields["saved"] = self.saved
         self.report(records.EXITED, sync=sync, **fields)

@@ -7,6 +7,7 @@ with a NUL in it is data, not a progress bar, and is kept as it is.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Callable
 
 from zenkei.agent.masking import Masker
@@ -15,16 +16,68 @@ from zenkei.protocol import logs
 PATIENCE_US = 100_000
 PROGRESS_EVERY_US = 1_000_000
 MAX_DETAIL = 500
+TAIL_BYTES = 64 << 10
+
+
+class Tail:
+    """The last output of one rank, its streams in the order in which they came; secrets masked.
+
+    Nothing is copied until `text` is asked for: a chunk costs an append. Holds TAIL_BYTES and at
+    most one chunk more.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: deque[tuple[int, bytes]] = deque()
+        self._held = 0
+        self._gone = 0
+        self._mark = -1
+
+    def add(self, stream: int, data: bytes) -> None:
+        chunks = self._chunks
+        chunks.append((stream, data))
+        self._held += len(data)
+        while self._held - len(chunks[0][1]) >= TAIL_BYTES:
+            dropped = len(chunks.popleft()[1])
+            self._held -= dropped
+            self._gone += dropped
+
+    def mark(self) -> None:
+        """What comes from here on may be due to the rank's being stopped. The first mark stays."""
+        if self._mark < 0:
+            self._mark = self._gone + self._held
+
+    def text(self, *, marked: bool = False) -> bytes:
+        """The last TAIL_BYTES at most. marked: only what came before the mark."""
+        left = self._mark - self._gone if marked and self._mark >= 0 else self._held
+        parts = []
+        before = b""
+        of = -1
+        for stream, data in self._chunks:
+            if left <= 0:
+                break
+            if before and stream != of and not before.endswith(b"\n"):
+                # a line of the other stream begins in the middle of this one's
+                parts.append(b"\n")
+            before, of = data[:left], stream
+            parts.append(before)
+            left -= len(data)
+        return b"".join(parts)[-TAIL_BYTES:]
 
 
 class Output:
     """sink gets every chunk. Times are microseconds of the wall clock, given by the caller."""
 
     def __init__(
-        self, rank: int, stream: int, secrets: list[bytes], sink: Callable[[logs.Chunk], None]
+        self,
+        rank: int,
+        stream: int,
+        secrets: list[bytes],
+        sink: Callable[[logs.Chunk], None],
+        tail: Tail | None = None,
     ) -> None:
         self.rank = rank
         self.stream = stream
+        self._tail = tail
         self.last_line = b""
         self.deadline_us = 0
         self._sink = sink
@@ -95,6 +148,8 @@ class Output:
             if line.strip():
                 self.last_line = line[-MAX_DETAIL:]
                 break
+        if self._tail is not None and not flags & logs.PROGRESS:
+            self._tail.add(self.stream, data)
         self._sink(logs.Chunk(now_us, self.rank, self.stream, flags, data))
 
 

@@ -7,22 +7,25 @@ import selectors
 import time
 
 from zenkei.agent.attempt import Attempt
-from zenkei.agent.output import Output
+from zenkei.agent.output import Output, Tail
 
 READ_BYTES = 65536
 
 
 class Pipes:
-    """One `Output` per pipe that is open."""
+    """One `Output` per pipe that is open. tails: the last output of every rank."""
 
     def __init__(self, attempt: Attempt, selector: selectors.BaseSelector) -> None:
         self._attempt = attempt
         self._selector = selector
         self._outputs: dict[int, Output] = {}
+        self.tails: dict[int, Tail] = {}
 
     def attach(self, rank: int, stream: int, fd: int) -> Output:
         """Read a pipe into the log from now on."""
-        output = Output(rank, stream, list(self._attempt.secrets.values()), self._attempt.write)
+        tail = self.tails.setdefault(rank, Tail())
+        secrets = list(self._attempt.secrets.values())
+        output = Output(rank, stream, secrets, self._attempt.write, tail)
         os.set_blocking(fd, False)
         self._outputs[fd] = output
         self._selector.register(fd, selectors.EVENT_READ, self._read)
@@ -67,6 +70,13 @@ class Pipes:
                 if not got:
                     break
                 left -= got
+
+    def mark(self) -> None:
+        """The ranks are about to be stopped: what they write from here on may be due to that."""
+        for fd in list(self._outputs):
+            self._read(fd)
+        for tail in self.tails.values():
+            tail.mark()
 
     def close(self) -> None:
         """No process is left that could write."""

@@ -15,7 +15,10 @@ from zenkei.protocol import logs, names
 
 
 class Ranks:
-    """`running`: all ranks of this node have been started. `over`: and all have ended."""
+    """`running`: all ranks of this node have been started. `over`: and all have ended.
+
+    ends: how those that have ended did.
+    """
 
     def __init__(self, attempt: Attempt, pipes: Pipes) -> None:
         self.running = False
@@ -24,6 +27,7 @@ class Ranks:
         self._alive: dict[int, int] = {}
         self._stderr: dict[int, Output] = {}
         self._first_end: Cause | None = None
+        self.ends: dict[int, Cause] = {}
 
     @property
     def over(self) -> bool:
@@ -72,6 +76,7 @@ class Ranks:
         number = os.WTERMSIG(status) if code is None else 0
         end = Cause("nonzero_exit", code=code, signal=number, rank=rank)
         self._first_end = self._first_end or end
+        self.ends[rank] = end
         if code == 0:
             return None
         killed = self._attempt.group.out_of_memory()

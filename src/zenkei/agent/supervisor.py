@@ -17,7 +17,7 @@ import selectors
 import signal
 import time
 
-from zenkei.agent import cleaner, diary, groups, kernel, processes, staging
+from zenkei.agent import cleaner, diagnosis, diary, groups, kernel, processes, staging
 from zenkei.agent.attempt import Attempt, Cause
 from zenkei.agent.checkpoints import CheckpointWatch, Stop
 from zenkei.agent.control import ControlSocket
@@ -36,6 +36,8 @@ SHARE_CPU_S = 0.2
 LOCK_TRIES = 5
 LOCK_AGAIN_S = 0.02
 NEVER_STARTED = "never-started"
+PEERS_GRACE_S = 0.5
+"""For the other ranks of a gang when one has failed: what they do cannot be finished any more."""
 
 
 def main(
@@ -272,6 +274,8 @@ class Supervisor:
         if self.checkpoints is not None:
             self.checkpoints.give_up()
         grace_s = self.attempt.document.grace_s if grace_s is None else grace_s
+        if not self.stopper.begun:
+            self.pipes.mark()
         self.stopper.begin(grace_s, self.ranks.to_terminate)
 
     def _reap(self) -> None:
@@ -304,8 +308,14 @@ class Supervisor:
         """A rank has ended; with a cause, the attempt does."""
         for watch in self.watches:
             watch.rank_ended()
-        if cause is not None and self.attempt.cause is None:
-            self._end_with(cause)
+        if cause is None or self.attempt.cause is not None:
+            return
+        document = self.attempt.document
+        alone = document.nodes * document.ranks == 1
+        self._end_with(cause, None if alone else min(document.grace_s, PEERS_GRACE_S))
+        if document.nodes > 1:
+            # the other nodes are not to wait until everything here has ended
+            self.attempt.report(records.FAILED, sync=False, reason=cause.reason, rank=cause.rank)
 
     # -- ending ------------------------------------------------------------------------------------
 
@@ -320,14 +330,16 @@ class Supervisor:
 
     def _report_exit(self, *, sync: bool) -> None:
         self.pipes.drain(DRAIN_BYTES)
-        self.attempt.report_exit(self.ranks.last_words(self.attempt.cause), sync=sync)
+        said = self.ranks.last_words(self.attempt.cause)
+        said = diagnosis.explain(self.attempt, said, self.pipes.tails, self.ranks.ends)
+        self.attempt.report_exit(said, sync=sync)
 
     def _finish(self) -> None:
         """Nothing is left: say so, last of all."""
         self.pipes.drain(DRAIN_BYTES)
         self.pipes.close()
         if not self.attempt.journal.last(records.EXITED):
-            self.attempt.report_exit(self.ranks.last_words(self.attempt.cause), sync=False)
+            self._report_exit(sync=False)
         self.attempt.close()
         proof = self.attempt.group.proof if self.begun else NEVER_STARTED
         self.attempt.group.remove()

@@ -268,7 +268,7 @@ class Exit:
 
     code: its exit status, None if a signal (`signal`) ended it or it never started. symptom: what
     its output tells of the cause (`lifecycle.symptoms`), empty if nothing. matched: places of the
-    job's own rules whose pattern was found. tail: its last lines.
+    job's own rules whose pattern was found. tail: its last lines. ranks: how many there were.
     """
 
     code: int | None = None
@@ -279,6 +279,7 @@ class Exit:
     symptom: str = ""
     matched: tuple[int, ...] = ()
     tail: tuple[str, ...] = ()
+    ranks: int = 1
 
 
 class Notice(StrEnum):

@@ -8,10 +8,11 @@ alone (a supervisor by flock on its spool, which also tells whether it lives).
 
 Spool, in order: `claimed` (pid, start, boot_id: from here on nobody else starts it), `started`
 (env: whether the environment is shown read-only), `exited` (reason, code, signal, rank, detail,
-cause_us: when that was decided, 0 if unknown, by_rank: whether a rank's end decided, symptom,
-matched: what its output tells, tail: its last lines, saved: step of the checkpoint that an order to
+cause_us: when that was decided, 0 if unknown, by_rank: whether a rank's end decided, ranks: of
+the whole attempt, symptom, matched: what its output tells, tail: its last lines, saved: step of the checkpoint that an order to
 stop waited for, -1: there was none in time, -2: none was expected of this node, absent: there was
-no such order), `released` (proof). In between, any number of `resumed` (rank, step), `saved` (step,
+no such order), `released` (proof). In between `failed` (reason, rank: the first of this node to fail, told before the others are stopped),
+any number of `resumed` (rank, step), `saved` (step,
 paths: all ranks of the node that must say so have saved it; first: only rank 0 must; stop, grace_s:
 reason and grace of an order to stop that waits for all nodes), `notice` (notice, rank, detail).
 
@@ -30,6 +31,7 @@ from zenkei.protocol import VERSION
 
 CLAIMED = "claimed"
 STARTED = "started"
+FAILED = "failed"
 EXITED = "exited"
 RELEASED = "released"
 RESUMED = "resumed"

@@ -1,8 +1,8 @@
 """Records of an attempt's nodes become reports about the attempt. Pure.
 
 Called by `runs` whenever a node's records have grown. Started: all nodes have started. Exited: all
-nodes have; when one fails the others are told to stop, and the first failure by time is the root
-cause. Released: all nodes are.
+nodes have; when one fails the others are told to stop; which is the root cause, `rootcause` says.
+Released: all nodes are.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zenkei.engines.local import words
+from zenkei.engines.local import rootcause, words
 from zenkei.model.ids import AttemptId
-from zenkei.model.job import Exit, StopReason
+from zenkei.model.job import StopReason
 from zenkei.ports.engine import Exited, Released, Report, Started
 from zenkei.protocol import records
 from zenkei.protocol.records import Record
+
+GRACE_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +27,7 @@ class Gang:
     reports: tuple[Report, ...]
     stop: tuple[int, ...]
     why: StopReason = StopReason.COMPLETED
-    grace_s: float = 10.0
+    grace_s: float = GRACE_S
 
 
 def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Record]]) -> Gang:
@@ -37,21 +39,25 @@ def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Rec
     is_over = any(_ends_all(record) for record in failures.values())
     done = words.complete_stop(own)
     running = tuple(rank for rank in range(len(last)) if rank not in exits)
-    stop = running if is_over or done is not None else ()
-    root = min(failures, key=lambda rank: (*_standing(exits[rank]), rank), default=0)
+    failing = {rank: k[records.FAILED] for rank, k in enumerate(last) if records.FAILED in k}
+    stop = running if is_over or done is not None or failing else ()
+    # a node that has told of its failure ends by itself
+    stop = tuple(rank for rank in stop if rank not in failing)
     reports: list[Report] = []
     if all(records.STARTED in kinds for kinds in last):
         reports.append(Started(attempt=attempt))
     reports += words.said(attempt, names, own)
     if len(exits) == len(last):
-        reports.append(_exited(attempt, names[root], exits[root]))
+        reports.append(_exited(attempt, names, exits, failures))
     if all(records.RELEASED in kinds for kinds in last):
         proofs = sorted({str(kinds[records.RELEASED]["proof"]) for kinds in last})
         reports.append(Released(attempt=attempt, proof="+".join(proofs)))
-    if done is not None and not is_over:
+    if done is not None and not is_over and not failing:
         return Gang(reports=tuple(reports), stop=stop, why=done.why, grace_s=done.grace_s)
-    why = StopReason(failures[root]["reason"]) if failures else StopReason.COMPLETED
-    return Gang(reports=tuple(reports), stop=stop, why=why)
+    ending = failures or failing
+    why = StopReason(ending[rootcause.first(ending)]["reason"]) if ending else StopReason.COMPLETED
+    grace_s = rootcause.grace_s(why, GRACE_S)
+    return Gang(reports=tuple(reports), stop=stop, why=why, grace_s=grace_s)
 
 
 def _ends_all(record: Record) -> bool:
@@ -77,13 +83,15 @@ def _ended(kinds: dict[str, Record]) -> bool:
     return records.EXITED in kinds
 
 
-def _exited(attempt: AttemptId, node: str, record: Record) -> Exited:
-    code = record.get("code")
-    ended = Exit(
-        code=None if code is None else int(code),
-        signal=int(record.get("signal", 0)),
-        rank=int(record.get("rank", -1)),
-        node=node,
-        detail=str(record.get("detail", "")),
-    )
-    return Exited(attempt=attempt, reason=StopReason(record["reason"]), exit=ended)
+def _exited(
+    attempt: AttemptId,
+    names: Sequence[str],
+    exits: dict[int, Record],
+    failures: dict[int, Record],
+) -> Exited:
+    """exits, failures: of all nodes, and of those that did not end well."""
+    if not failures:
+        ended = rootcause.as_exit(exits[0], names[0])
+        return Exited(attempt=attempt, reason=StopReason.COMPLETED, exit=ended)
+    reason, ended = rootcause.exit_of(names, failures)
+    return Exited(attempt=attempt, reason=reason, exit=ended)

@@ -95,6 +95,7 @@ def _document(
         log_tail_bytes=place.tail_bytes,
         wake=place.wake,
         secrets=tuple(launch.SecretSlot(s.variable, s.as_file) for s in spec.secrets),
+        patterns=tuple(rule.pattern for rule in spec.retry.rules),
     )
 
 
