@@ -2,7 +2,8 @@
 
 Both are started by engines and read frames (`protocol.wire`) from standard input; words after the
 verb name control groups to do without (`unified freezer memory cpu`), for tests of the others.
-`mpi-rsh` and `mpi-rank` are started by mpiexec.
+`rank` is started by mpiexec or torchrun for every rank, `mpi-rsh` by mpiexec in place of ssh,
+`network` by a supervisor inside a node that is entered by a prefix.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ def main() -> None:
         from zenkei.agent import mpi_rsh
 
         sys.exit(mpi_rsh.main(sys.argv[2:]))
-    elif verb == "mpi-rank":
-        from zenkei.agent import mpi_rank
+    elif verb == "rank":
+        from zenkei.agent import rank_wrapper
 
-        sys.exit(mpi_rank.main(sys.argv[2:]))
+        sys.exit(rank_wrapper.main(sys.argv[2:]))
+    elif verb == "network":
+        from zenkei.agent import network
+
+        sys.exit(network.main(sys.argv[2:]))
     else:
         sys.exit("usage: agent.pyz serve|supervise (started by zenkei, not by hand)")
 

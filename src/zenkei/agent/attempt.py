@@ -41,7 +41,8 @@ class Attempt:
     """Current directory: that of the attempt on this node.
 
     saved: step of the checkpoint that an order to stop waited for; -1: it has not come; None: there
-    was no such order.
+    was no such order. interface: the one that leads to the gang's other nodes; empty: there are
+    none, or not known.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Attempt:
         self.group = group
         self.secrets = secrets
         self.cause: Cause | None = None
+        self.interface = ""
         self.disk_full = False
         self.saved: int | None = None
         self.directory = os.getcwd()

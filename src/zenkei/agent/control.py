@@ -15,6 +15,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from zenkei.agent import mpi, processes, rank_env, spawn
+from zenkei.agent.launched_ranks import LaunchedRanks
 from zenkei.agent.mpi_ranks import MpiRanks
 from zenkei.protocol import names, wire
 
@@ -138,9 +139,9 @@ class Connection:
             self._signal(struct.unpack(">I", payload)[0])
 
     def _on_rank(self, kind: bytes, payload: bytes) -> None:
-        """From `mpi_rank`."""
+        """From `rank_wrapper`."""
         ranks = self._supervisor.ranks
-        if not isinstance(ranks, MpiRanks):
+        if not isinstance(ranks, LaunchedRanks):
             return
         try:
             if kind == wire.RANK:
@@ -156,7 +157,7 @@ class Connection:
     def _start(self, command: str) -> None:
         attempt = self._supervisor.attempt
         document = attempt.document
-        env = rank_env.variables(document, document.node_rank * document.ranks, 0, attempt.secrets)
+        env = rank_env.variables(attempt, document.node_rank * document.ranks, 0)
         name = document.node if self._is_link and mpi.needs_host_name(document) else ""
         argv = (*document.prefix, "/bin/sh", "-c", command)
         program = spawn.Program(argv, names.WORK_DIR, env, name)
@@ -290,7 +291,7 @@ class Connection:
         for fd in self._rights:
             os.close(fd)
         ranks = self._supervisor.ranks
-        if self._rank is not None and isinstance(ranks, MpiRanks):
+        if self._rank is not None and isinstance(ranks, LaunchedRanks):
             self._supervisor.failed(ranks.rank_lost(self._rank))
         if self._child is not None and self._status is None:
             for pid in [*processes.below(self._child.pid), self._child.pid]:

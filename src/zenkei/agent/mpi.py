@@ -3,8 +3,8 @@
 Called by the head node's supervisor. Measured facts behind it: both fork ranks of the head locally
 and start the others with a remote-start program of our choice (`mpi_rsh`); neither can be trusted
 about how ranks ended (Open MPI hangs if one exits without finalizing, and returns 0 if its link is
-killed), so each rank runs under `mpi_rank`, which tells the supervisor of its node. Open MPI takes
-nodes with equal host names for one: virtual nodes get names of their own (UTS namespace).
+killed), so each rank runs under `rank_wrapper`, which tells the supervisor of its node. Open MPI
+takes nodes with equal host names for one: virtual nodes get names of their own (UTS namespace).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def command(document: launch.Launch, archive: str) -> tuple[tuple[str, ...], dic
         head = (program, "-f", hosts, "-launcher", "ssh", "-launcher-exec", rsh)
         head += ("-localhost", "127.0.0.1", "-bind-to", "none", "-genvnone", "-n", total)
         extra = {"HYDRA_LAUNCHER_AUTOFORK": "0"}
-    return (*head, *_agent(archive), "mpi-rank", "--", *document.argv), extra
+    return (*head, *_agent(archive), "rank", "--", *document.argv), extra
 
 
 def _open_mpi(
@@ -68,7 +68,6 @@ def _open_mpi(
     head += ("--mca", "mpi_yield_when_idle", "1")
     if document.virtual:
         head += ("--mca", "pml", "ob1", "--mca", "btl", "tcp,self,sm")
-        head += ("--mca", "btl_tcp_if_include", "lo")
     return (*head, "--allow-run-as-root") if os.geteuid() == 0 else head
 
 
@@ -137,14 +136,3 @@ def _maps(pid: int) -> bytes:
             return file.read()
     except OSError:
         return b""
-
-
-def variables(document: launch.Launch, directory: str) -> dict[str, str]:
-    """What `mpi_rsh` and `mpi_rank` need on this node. directory: the attempt's on this node."""
-    found = {
-        names.MPI_DIR: os.path.dirname(directory),
-        names.NODE_ADDRESSES: ",".join(document.addresses),
-    }
-    if document.virtual:
-        found["PMIX_MCA_gds"] = "hash"
-    return found

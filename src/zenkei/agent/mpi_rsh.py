@@ -30,7 +30,7 @@ def main(words: list[str]) -> int:
         return LOST
     rank = addresses.index(words[0])
     try:
-        sock = wire.connect(f"{os.environ[names.MPI_DIR]}/node-{rank}", names.CONTROL_SOCKET)
+        sock = wire.connect(f"{os.environ[names.ATTEMPT_DIR]}/node-{rank}", names.CONTROL_SOCKET)
     except OSError as error:
         sys.stderr.write(f"zenkei: no supervisor on {words[0]}: {error}\n")
         return LOST

@@ -1,6 +1,7 @@
 """The ranks of one attempt on one node, launcher `none`: started here, reaped here.
 
-Called by the supervisor. `mpi_ranks` has the same methods for ranks that mpiexec starts.
+Called by the supervisor. `launched_ranks` has the same methods for ranks that mpiexec or torchrun
+starts.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Ranks:
         cause = None
         for local in range(document.ranks):
             rank = document.node_rank * document.ranks + local
-            env = rank_env.variables(document, rank, local, self._attempt.secrets)
+            env = rank_env.variables(self._attempt, rank, local)
             cause = cause or self._start(rank, document.argv, env)
         self.running = True
         return cause

@@ -21,11 +21,13 @@ from zenkei.agent import cleaner, diagnosis, diary, groups, kernel, processes, s
 from zenkei.agent.attempt import Attempt, Cause
 from zenkei.agent.checkpoints import CheckpointWatch, Stop
 from zenkei.agent.control import ControlSocket
+from zenkei.agent.meeting import Meeting
 from zenkei.agent.memory import MemoryWatch
 from zenkei.agent.mpi_ranks import MpiRanks
 from zenkei.agent.pipes import Pipes
 from zenkei.agent.ranks import Ranks
 from zenkei.agent.stop import Stopper
+from zenkei.agent.torchrun_ranks import TorchrunRanks
 from zenkei.agent.watching import Watch
 from zenkei.protocol import launch, names, records
 
@@ -104,10 +106,10 @@ class Supervisor:
         self.pipes = Pipes(attempt, self.selector)
         self.stopper = Stopper(attempt)
         self.control = ControlSocket(self)
-        if attempt.document.launcher == "mpi":
-            self.ranks: Ranks = MpiRanks(attempt, self.pipes)
-        else:
-            self.ranks = Ranks(attempt, self.pipes)
+        self.meeting = Meeting(attempt)
+        kinds = {"mpi": MpiRanks, "torchrun": TorchrunRanks}
+        kind: type[Ranks] = kinds.get(attempt.document.launcher, Ranks)
+        self.ranks = kind(attempt, self.pipes)
         self.memory: MemoryWatch | None = None
         self.checkpoints: CheckpointWatch | None = None
         self.watches: list[Watch] = []
@@ -154,6 +156,10 @@ class Supervisor:
 
     def _start_ranks(self) -> None:
         document = self.attempt.document
+        cause = self.meeting.arrange()
+        if cause is not None:
+            self.attempt.blame(cause)
+            return
         self.begun = True
         self.failed(self.ranks.start())
         if self.attempt.group.cpu_is_due:

@@ -43,8 +43,10 @@ not set if there is none. Below the directory everything has the name that it wa
 """
 TREE = "ZENKEI_TREE"
 """Marks every process of one attempt on one node; how its processes are found after the fact."""
-MPI_DIR = "ZENKEI_MPI_DIR"
-"""Where the remote-start script of `mpiexec` finds the supervisors of the other nodes."""
+ATTEMPT_DIR = "ZENKEI_ATTEMPT_DIR"
+"""Where what a foreign launcher starts finds the supervisors of all nodes."""
+INTERFACE = "ZENKEI_INTERFACE"
+"""The network interface that leads to the other nodes."""
 
 LAUNCH_FILE = "launch.json"
 SPOOL_FILE = "spool"

@@ -100,8 +100,13 @@ def test_secrets_are_named_never_carried():
     assert document.secrets == (launch.SecretSlot("TOKEN", True),)
 
 
-def test_another_user_and_unknown_launchers_are_refused():
+def test_another_user_is_refused():
     with pytest.raises(PermanentEngineError):
         documents(replace(order(), run_as=RunAs(uid=0)))
-    with pytest.raises(PermanentEngineError, match="torchrun"):
-        documents(order(launcher=Launcher.TORCHRUN))
+
+
+@pytest.mark.parametrize("launcher", [Launcher.TORCHRUN, Launcher.JAX])
+def test_a_launcher_that_needs_a_port_gets_one_for_a_single_rank_too(launcher: Launcher):
+    [document] = documents(order(launcher=launcher))
+    assert (document.port, document.env["MASTER_PORT"]) == (4242, "4242")
+    assert "MASTER_PORT" not in documents(order())[0].env

@@ -208,6 +208,7 @@ class LocalEngine:
                 boot_id=self._boot_id,
                 project=order.project,
                 secrets=tuple((s.name, s.variable) for s in order.spec.secrets),
+                port=place.port,
             )
             self._lay_out(order.attempt, documents)
             self._runs.commit(run)
@@ -311,8 +312,11 @@ class LocalEngine:
         return {use.variable: self._secrets.get(project, use.name) for use in spec.secrets}
 
     def _place(self, order: LaunchOrder) -> orders.Place:
-        first = order.nodes[0][0].address
-        many = len(order.nodes) * order.spec.resources.ranks > 1
+        prefixes = self._config.prefixes if self._config else {}
+        port = 0
+        if orders.meets(order):
+            look = not prefixes.get(order.nodes[0][0].name)
+            port = self._runs.ports.lease(order.attempt, look=look)
         return orders.Place(
             home=str(self._layout.home),
             boot_id=self._boot_id,
@@ -323,8 +327,8 @@ class LocalEngine:
             wake=WAKE_FROM_NODE,
             head_bytes=self._limits.log_head_bytes,
             tail_bytes=self._limits.log_tail_bytes,
-            prefixes=self._config.prefixes if self._config else {},
-            port=_free_port(first) if many else 0,
+            prefixes=prefixes,
+            port=port,
         )
 
     def _own_python(self) -> None:
@@ -367,16 +371,6 @@ def _slice(path: Path, offset: int, limit: int) -> bytes:
             return file.read(limit)
     except OSError:
         return b""
-
-
-def _free_port(address: str) -> int:
-    """A port nobody listens on now, for the ranks' rendezvous; another may still take it."""
-    with socket.socket() as sock:
-        try:
-            sock.bind((address, 0))
-        except OSError:
-            sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @contextmanager

@@ -48,8 +48,6 @@ def documents(
     """One per node, in rank order. Raises PermanentEngineError for what this engine cannot do."""
     if order.run_as.uid != -1:
         raise PermanentEngineError("the local engine runs jobs as its own user only")
-    if order.spec.launcher not in (Launcher.NONE, Launcher.MPI):
-        raise PermanentEngineError(f"launcher `{order.spec.launcher}` is not available yet")
     common = _common(order, place, env_dir)
     return tuple(
         _document(order, place, rank, {**common, **_of_node(node, part)}, env_dir, code_dir)
@@ -96,6 +94,8 @@ def _document(
         wake=place.wake,
         secrets=tuple(launch.SecretSlot(s.variable, s.as_file) for s in spec.secrets),
         patterns=tuple(rule.pattern for rule in spec.retry.rules),
+        rdma=spec.rdma,
+        port=place.port,
     )
 
 
@@ -108,6 +108,12 @@ def tree_mark(place: Place, order: LaunchOrder, rank: int) -> str:
     """Unique on this machine: two homes may have the same job numbers."""
     text = f"{place.home}\0{order.attempt}\0{rank}\0{place.boot_id}"
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+def meets(order: LaunchOrder) -> bool:
+    """True if its ranks need a port to find each other, or a launcher that asks for one."""
+    asks = order.spec.launcher in (Launcher.TORCHRUN, Launcher.JAX)
+    return asks or len(order.nodes) * _ranks(order) > 1
 
 
 def _ranks(order: LaunchOrder) -> int:
@@ -138,7 +144,7 @@ def _common(order: LaunchOrder, place: Place, env_dir: str) -> dict[str, str]:
             names.DETERMINISTIC: "1" if order.spec.deterministic else "0",
         }
     )
-    if len(addresses) * _ranks(order) > 1:
+    if meets(order):
         env.update({names.MASTER_ADDR: addresses[0], names.MASTER_PORT: str(place.port)})
         env.update({"MASTER_ADDR": addresses[0], "MASTER_PORT": str(place.port)})
     variables = dict(specs.variables(order.spec, order.params))

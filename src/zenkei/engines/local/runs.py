@@ -17,6 +17,7 @@ from typing import Any
 
 from zenkei.engines.local import gang
 from zenkei.engines.local.layout import ATTEMPT_FILE, Layout
+from zenkei.engines.local.ports import Ports
 from zenkei.model.cluster import Node
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, StopReason
@@ -31,7 +32,7 @@ TOMBSTONE = "never-started"
 class Run:
     """What is committed about an attempt. nodes: by rank; none: a tombstone, it must never start.
 
-    secrets: (name in the project, variable).
+    secrets: (name in the project, variable). port: where its ranks meet; 0: they do not.
     """
 
     attempt: AttemptId
@@ -39,6 +40,7 @@ class Run:
     boot_id: str
     project: str = ""
     secrets: tuple[tuple[str, str], ...] = ()
+    port: int = 0
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class Runs:
         self._boot_id = boot_id
         self._resume = resume
         self._stop = stop
+        self.ports = Ports(layout.home)
         self._lock = Lock()
         self._live: dict[AttemptId, _Live] = {}
         self._number = 0
@@ -114,6 +117,7 @@ class Runs:
         self._layout.active_mark(attempt).unlink(missing_ok=True)
         with self._lock:
             self._live.pop(attempt, None)
+        self.ports.end(attempt)
 
     def fence(self, node: str) -> None:
         """Reports of attempts on this node are refused until the machine is started anew."""
@@ -132,6 +136,7 @@ class Runs:
             run = self.known(attempt)
             if run is None:
                 continue
+            self.ports.keep(attempt, run.port)
             with self._lock:
                 self._live.setdefault(attempt, _Live(run))
 
@@ -253,6 +258,7 @@ def _dump(run: Run) -> dict[str, Any]:
         "boot_id": run.boot_id,
         "project": run.project,
         "secrets": [list(pair) for pair in run.secrets],
+        "port": run.port,
     }
 
 
@@ -263,6 +269,7 @@ def _load(fields: dict[str, Any]) -> Run:
         boot_id=fields["boot_id"],
         project=fields.get("project", ""),
         secrets=tuple((name, variable) for name, variable in fields.get("secrets", ())),
+        port=int(fields.get("port", 0)),
     )
 
 

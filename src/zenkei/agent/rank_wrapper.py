@@ -1,7 +1,9 @@
-"""`mpi-rank -- COMMAND...`: runs one rank below mpiexec and tells the node's supervisor about it.
+"""`rank -- COMMAND...`: runs one rank below a foreign launcher (mpiexec, torchrun).
 
-The rank's output goes to the supervisor through pipes of its own, not through mpiexec: so each line
-is known to be its rank's. The supervisor hears of the rank's end first-hand.
+The rank's output goes to the node's supervisor through pipes of its own, not through the launcher:
+so each line is known to be its rank's. The supervisor hears of the rank's end first-hand. The rank
+is a session of its own: signals that a launcher sends to what it has started reach this process,
+which ignores them, and never the rank. Who stops a rank is the supervisor.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import socket
 import sys
 import time
 
+from zenkei.agent import rank_env
 from zenkei.protocol import names, wire
 
-_RANK = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
-_LOCAL = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
+_RANK = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "RANK")
+_LOCAL = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "LOCAL_RANK")
 NOT_STARTED = 126
 
 
@@ -26,20 +29,20 @@ def main(words: list[str]) -> int:
     command = words[1:] if words[:1] == ["--"] else words
     rank = _number(_RANK)
     if rank is None or not command:
-        sys.stderr.write("zenkei: mpi-rank is started by mpiexec only\n")
+        sys.stderr.write("zenkei: a rank is started by mpiexec or torchrun only\n")
         return NOT_STARTED
-    directory = f"{os.environ[names.MPI_DIR]}/node-{os.environ[names.NODE_RANK]}"
+    directory = f"{os.environ[names.ATTEMPT_DIR]}/node-{os.environ[names.NODE_RANK]}"
     sock = wire.connect(directory, names.CONTROL_SOCKET)
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     pid = os.fork()
     if pid == 0:
         os.dup2(out_write, 1)
         os.dup2(err_write, 2)
         sock.close()
         _become(command, rank)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     _register(sock, rank, pid, (out_read, err_read))
     for fd in (out_read, out_write, err_read, err_write):
         os.close(fd)
@@ -60,11 +63,11 @@ def _register(sock: socket.socket, rank: int, pid: int, pipes: tuple[int, int]) 
 
 def _become(command: list[str], rank: int) -> None:
     """In the child; never returns."""
-    os.environ[names.RANK] = str(rank)
-    local = _number(_LOCAL)
-    if local is not None:
-        os.environ[names.LOCAL_RANK] = str(local)
     try:
+        os.setsid()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        rank_env.place(os.environ, rank, _number(_LOCAL))
         os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
     except OSError as error:
         sys.stderr.write(f"zenkei: cannot start `{command[0]}`: {error.strerror}\n")
