@@ -21,20 +21,21 @@ def boot_id() -> str:
 
 def start_ticks(pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 if there is none."""
-    fields = _stat(pid)
+    fields = stat(pid)
     return int(fields[19]) if fields else 0
 
 
 def is_zombie(pid: int) -> bool:
     """True if it has ended and waits for its parent; also if it is not there at all."""
-    fields = _stat(pid)
+    fields = stat(pid)
     return not fields or fields[0] in (b"Z", b"X")
 
 
-def _stat(pid: int) -> list[bytes]:
-    """Fields of /proc/PID/stat after the name."""
+def stat(pid: int, tid: int = 0) -> list[bytes]:
+    """Fields of /proc/PID/stat after the name, or of one thread; none if it is not there."""
+    thread = f"/task/{tid}" if tid else ""
     try:
-        with open(f"{_PROC}/{pid}/stat", "rb") as file:
+        with open(f"{_PROC}/{pid}{thread}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()
     except OSError:
         return []
