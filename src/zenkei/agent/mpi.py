@@ -16,7 +16,7 @@ import sys
 import time
 
 from zenkei.agent import processes
-from zenkei.protocol import launch, launchers, names
+from zenkei.protocol import launch, launchers
 
 HOSTS_FILE = "hosts"
 RSH_FILE = "rsh"
