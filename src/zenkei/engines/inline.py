@@ -140,7 +140,9 @@ class InlineEngine:
     def outputs(self, attempt: AttemptId) -> tuple[str, ...]:
         return ()
 
-    def saved(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> tuple[str, ...]:
+    def saved(
+        self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]
+    ) -> tuple[str, ...]:
         return ()
 
     def discard(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> None:

@@ -129,3 +129,7 @@ class TemporaryEngineError(EngineError):
 
 class PermanentEngineError(EngineError):
     """Trying the same again cannot help."""
+
+
+class CheckpointDamaged(PermanentEngineError):
+    """The checkpoint to go on from is not what was kept; nothing was started."""

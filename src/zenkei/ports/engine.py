@@ -11,7 +11,10 @@ One controller may hold several engines, by cluster name. Promises (conformance 
   every process of the attempt is gone on every node (or the node's boot id has changed) and its
   output lies on storage that outlives the allocation.
 - Running attempts go on when the caller dies; a new caller on the same place sees their reports.
-- Errors: TemporaryEngineError (try again) or PermanentEngineError, nothing else.
+- Errors: TemporaryEngineError (try again) or PermanentEngineError, nothing else; `launch` raises
+  CheckpointDamaged, and has started nothing, if what is to be resumed from is not what was kept.
+- A stop with time for a checkpoint lets the ranks save one and reports it before the exit; ranks
+  that end by themselves meanwhile are reported as stopped for that reason, never as completed.
 """
 
 from __future__ import annotations
@@ -38,11 +41,15 @@ class RunAs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResumePoint:
-    """The checkpoint that an attempt goes on from. attempt: the one that saved it."""
+    """The checkpoint that an attempt goes on from. attempt: the one that saved it.
+
+    path: what its ranks saved, relative to their checkpoint directory; empty: several things.
+    """
 
     attempt: AttemptId
     step: int
     manifest: Digest
+    path: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +58,8 @@ class LaunchOrder:
 
     nodes: in rank order, beside the parts that hold them. params: values of array and matrix.
     env, code: artefacts that `prepare` has realised at the place; empty if none.
-    seed: given to the ranks, chosen by the spec or derived from the job's id.
+    seed: given to the ranks, chosen by the spec or derived from the job's id. failures_per_day: how
+    often an attempt of this size fails, for the interval between checkpoints.
     """
 
     attempt: AttemptId
@@ -64,6 +72,7 @@ class LaunchOrder:
     project: str = "default"
     run_as: RunAs = RunAs()
     resume: ResumePoint | None = None
+    failures_per_day: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,10 +240,13 @@ class Engine(Protocol):
     def outputs(self, attempt: AttemptId) -> tuple[str, ...]:
         """Directories, by node rank, in which the ranks left their output; read when released."""
 
-    def saved(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> tuple[str, ...]:
+    def saved(
+        self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]
+    ) -> tuple[str, ...]:
         """Directories or files of a checkpoint, one per part; read while the attempt runs.
 
-        Raises PermanentEngineError for a part that is gone, or leads out of the attempt's folder.
+        Raises PermanentEngineError for a part that is gone, leads out of the attempt's folder, or
+        was changed since it was said to be saved.
         """
 
     def discard(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> None:

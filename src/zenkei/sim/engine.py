@@ -127,7 +127,9 @@ class EngineDouble:
     def outputs(self, attempt: AttemptId) -> tuple[str, ...]:
         return ("/outputs",) if self.runs[attempt].order is not None else ()
 
-    def saved(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> tuple[str, ...]:
+    def saved(
+        self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]
+    ) -> tuple[str, ...]:
         return ("/checkpoint",) * len(parts)
 
     def discard(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> None:

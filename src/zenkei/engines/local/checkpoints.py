@@ -1,30 +1,48 @@
-"""Checkpoints as the ranks of this machine left them: where they lie, and how they are removed.
+"""Checkpoints on this machine: where the ranks left them, how one is laid out to go on from.
 
 Called by `engine`. A path in a marker is a stranger's word: it must lead to something below the
-attempt's own checkpoint directory, through no link.
+attempt's own checkpoint directory, through no link; nothing else is read or removed. What a program
+changes after it has said that a step is saved is no checkpoint of that step any more.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from zenkei.engines.local.layout import Layout
 from zenkei.model.data import CheckpointPart
-from zenkei.model.errors import PermanentEngineError
+from zenkei.model.errors import CheckpointDamaged, PermanentEngineError, ZenkeiError
 from zenkei.model.ids import AttemptId
-from zenkei.protocol import names
+from zenkei.ports.engine import ResumePoint
+from zenkei.ports.trees import Trees
+from zenkei.protocol import names, records
 
 
 def place(layout: Layout, attempt: AttemptId, part: CheckpointPart) -> Path:
     """Raises PermanentEngineError if nothing is there, or the path leads elsewhere."""
     root = layout.node(attempt, part.node_rank) / names.CHECKPOINTS_DIR
     path = root / part.path
-    if not path.exists():
+    if not os.path.lexists(path):
         raise PermanentEngineError(f"`{part.path}` is not there (any more)")
     if os.path.realpath(path) != os.path.join(os.path.realpath(root), part.path):
         raise PermanentEngineError(f"`{part.path}` leads out of the checkpoint directory")
+    return path
+
+
+def unchanged(layout: Layout, attempt: AttemptId, step: int, part: CheckpointPart) -> Path:
+    """Its place, if nothing in it was written after the step was said to be saved."""
+    path = place(layout, attempt, part)
+    told_us = _told_us(layout, attempt, part.node_rank, step)
+    for name in _files(path):
+        if told_us and os.lstat(name).st_mtime_ns // 1000 > told_us:
+            raise PermanentEngineError(
+                f"`{part.path}` was changed after step {step} was said to be saved there;"
+                " a checkpoint needs a path of its own"
+            )
     return path
 
 
@@ -38,3 +56,46 @@ def remove(layout: Layout, attempt: AttemptId, part: CheckpointPart) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def lay_out(layout: Layout, trees: Trees, attempt: AttemptId, resume: ResumePoint) -> Path:
+    """The files of a kept checkpoint for all ranks of this machine; safe to repeat.
+
+    Raises CheckpointDamaged if what is stored is not what was kept; Unavailable (disk full).
+    """
+    target = layout.resume(attempt)
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        trees.checkout(resume.manifest, target)
+    except ZenkeiError as error:
+        if error.status == 503:
+            raise
+        raise CheckpointDamaged(
+            f"the checkpoint of step {resume.step} by attempt {resume.attempt} is damaged:"
+            f" {error.message}"
+        ) from error
+    return target
+
+
+def forget_resume(layout: Layout, attempt: AttemptId) -> None:
+    """The attempt is over: its own copy of what it went on from is not needed any more."""
+    target = layout.resume(attempt)
+    shutil.rmtree(target, ignore_errors=True)
+    (target.parent / f".{target.name}.made").unlink(missing_ok=True)
+
+
+def _told_us(layout: Layout, attempt: AttemptId, node: int, step: int) -> int:
+    """When the node's ranks had said so; 0 if that is not known."""
+    for record in records.read(str(layout.node(attempt, node) / names.SPOOL_FILE)):
+        if record["kind"] == records.SAVED and record["step"] == step:
+            return int(record["at_us"])
+    return 0
+
+
+def _files(path: Path) -> Iterator[str]:
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        yield str(path)
+        return
+    for where, _folders, files in os.walk(path):
+        for name in files:
+            yield os.path.join(where, name)

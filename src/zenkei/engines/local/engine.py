@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, RLock
+from typing import Any
 
 from zenkei.engines.local import checkpoints, orders
 from zenkei.engines.local import nodes as node_room
@@ -47,6 +48,7 @@ from zenkei.ports.builder import Builder
 from zenkei.ports.engine import (
     Artefact,
     ArtefactKind,
+    AskCheckpoint,
     Capabilities,
     LaunchOrder,
     Message,
@@ -196,12 +198,16 @@ class LocalEngine:
         if order.code:
             self.prepare(Artefact(kind=ArtefactKind.CODE, digest=order.code), lambda _line: None)
             code_dir = str(self._layout.code_tree(order.code))
+        # not under the lock: an order to stop need not wait until a large checkpoint is copied
+        resume_dir = "" if self._runs.known(order.attempt) else self._lay_out_resume(order)
         with self._locked(order.attempt), _engine_errors():
             if self._runs.known(order.attempt) is not None:
                 return
             secrets = self._secret_values(order.project, order.spec)
             place = self._place(order)
-            documents = orders.documents(order, place, env_dir=env_dir, code_dir=code_dir)
+            documents = orders.documents(
+                order, place, env_dir=env_dir, code_dir=code_dir, resume_dir=resume_dir
+            )
             run = Run(
                 attempt=order.attempt,
                 nodes=tuple(node.name for node, _ in order.nodes),
@@ -216,6 +222,13 @@ class LocalEngine:
                 node = self._layout.node(order.attempt, document.node_rank)
                 tree = "" if document.memory_bytes else document.tree
                 self._link.supervise(node, secrets, tree)
+
+    def _lay_out_resume(self, order: LaunchOrder) -> str:
+        """The checkpoint to go on from, complete and verified; empty if there is none."""
+        if order.resume is None:
+            return ""
+        with _engine_errors():
+            return str(checkpoints.lay_out(self._layout, self._trees, order.attempt, order.resume))
 
     def _lay_out(self, attempt: AttemptId, documents: tuple[Launch, ...]) -> None:
         """Folders of a launch that is not committed yet; an earlier, cut-off try is removed."""
@@ -235,25 +248,43 @@ class LocalEngine:
         self._link.supervise(self._layout.node(run.attempt, rank), values)
 
     def tell(self, attempt: AttemptId, message: Message) -> None:
-        if not isinstance(message, StopAttempt):
+        if not isinstance(message, StopAttempt | AskCheckpoint):
             raise PermanentEngineError(f"{type(message).__name__} is not available yet")
         self._watch.start()
         with self._locked(attempt), _engine_errors():
             run = self._runs.known(attempt)
+            if run is None and not isinstance(message, StopAttempt):
+                raise PermanentEngineError(f"attempt {attempt} does not run here")
             if run is None:
                 self._runs.commit(Run(attempt=attempt, nodes=(), boot_id=self._boot_id))
                 self._watch.poke(attempt)
                 return
             for rank in range(len(run.nodes)):
-                self._stop_node(attempt, rank, message.reason, message.grace_s)
+                if isinstance(message, AskCheckpoint):
+                    self._order(attempt, rank, records.ASK, deadline_s=message.deadline_s)
+                else:
+                    self._stop_node(
+                        attempt, rank, message.reason, message.grace_s, message.checkpoint_s
+                    )
 
-    def _stop_node(self, attempt: AttemptId, rank: int, reason: StopReason, grace_s: float) -> None:
+    def _stop_node(
+        self,
+        attempt: AttemptId,
+        rank: int,
+        reason: StopReason,
+        grace_s: float,
+        checkpoint_s: float = 0.0,
+    ) -> None:
+        fields = {"grace_s": grace_s, "checkpoint_s": checkpoint_s}
+        self._order(attempt, rank, records.STOP, reason=str(reason), **fields)
+
+    def _order(self, attempt: AttemptId, rank: int, kind: str, **fields: Any) -> None:
         """Write the order, then wake the supervisor. Safe to repeat."""
         with self._locked(attempt):
             node = self._layout.node(attempt, rank)
             inbox = records.Journal(str(node / names.INBOX_FILE), attempt=str(attempt), node=rank)
             try:
-                inbox.append(records.STOP, at_us=_now_us(), reason=str(reason), grace_s=grace_s)
+                inbox.append(kind, at_us=_now_us(), **fields)
             finally:
                 inbox.close()
             wake_supervisor(node)
@@ -274,6 +305,7 @@ class LocalEngine:
     def retire(self, attempt: AttemptId) -> None:
         with self._locked(attempt):
             self._runs.retire(attempt)
+        checkpoints.forget_resume(self._layout, attempt)
 
     # -- streams -----------------------------------------------------------------------------------
 
@@ -299,8 +331,11 @@ class LocalEngine:
         folders = [self._layout.node(attempt, rank) / names.OUTPUTS_DIR for rank in ranks]
         return tuple(str(folder) for folder in folders if folder.is_dir())
 
-    def saved(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> tuple[str, ...]:
-        return tuple(str(checkpoints.place(self._layout, attempt, part)) for part in parts)
+    def saved(
+        self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]
+    ) -> tuple[str, ...]:
+        found = (checkpoints.unchanged(self._layout, attempt, step, part) for part in parts)
+        return tuple(map(str, found))
 
     def discard(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> None:
         for part in parts:

@@ -37,6 +37,10 @@ class Layout:
     def node(self, attempt: AttemptId, rank: int) -> Path:
         return self.attempt(attempt) / f"node-{rank}"
 
+    def resume(self, attempt: AttemptId) -> Path:
+        """The checkpoint that an attempt goes on from, laid out before its ranks start."""
+        return self.attempts / str(attempt.job) / f"{names.RESUME_SUBDIR}-{attempt.number}"
+
     def active_mark(self, attempt: AttemptId) -> Path:
         return self.active / f"{attempt.job}_{attempt.number}"
 

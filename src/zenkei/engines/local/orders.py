@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from zenkei import spec as specs
 from zenkei.model.cluster import Node, NodePart
 from zenkei.model.errors import PermanentEngineError
-from zenkei.model.job import Launcher
+from zenkei.model.job import CheckpointRanks, Launcher
 from zenkei.ports.engine import LaunchOrder
 from zenkei.protocol import launch, names
 
@@ -43,16 +43,18 @@ class Place:
 
 
 def documents(
-    order: LaunchOrder, place: Place, *, env_dir: str, code_dir: str
+    order: LaunchOrder, place: Place, *, env_dir: str, code_dir: str, resume_dir: str = ""
 ) -> tuple[launch.Launch, ...]:
     """One per node, in rank order. Raises PermanentEngineError for what this engine cannot do."""
     if order.run_as.uid != -1:
         raise PermanentEngineError("the local engine runs jobs as its own user only")
     common = _common(order, place, env_dir)
-    return tuple(
+    made = (
         _document(order, place, rank, {**common, **_of_node(node, part)}, env_dir, code_dir)
         for rank, (node, part) in enumerate(order.nodes)
     )
+    checkpoint = checkpointing(order, resume_dir)
+    return tuple(document._replace(checkpoint=checkpoint) for document in made)
 
 
 def _document(
@@ -102,6 +104,22 @@ def _document(
 def search_path(env_dir: str, bin_dir: str) -> str:
     """PATH of ranks that set none: the environment's programs first, or else bin_dir's."""
     return f"{env_dir}/bin:{BASE_PATH}" if env_dir else f"{bin_dir}:{BASE_PATH}"
+
+
+def checkpointing(order: LaunchOrder, resume_dir: str) -> launch.Checkpointing | None:
+    """What supervisors and ranks must know of them. resume_dir: where `order.resume` lies."""
+    policy, resume = order.spec.checkpoint, order.resume
+    if policy is None:
+        return None
+    return launch.Checkpointing(
+        signal=policy.signal,
+        all_ranks=policy.ranks is CheckpointRanks.ALL,
+        every_s=policy.every_s,
+        failures_per_day=order.failures_per_day,
+        resume_dir=resume_dir,
+        resume_step=resume.step if resume is not None else -1,
+        resume_path=resume.path if resume is not None else "",
+    )
 
 
 def tree_mark(place: Place, order: LaunchOrder, rank: int) -> str:
