@@ -110,6 +110,7 @@ TEXTS = {
     "run-hello": ("run", "--name", "hello", "--", "echo", "hello again"),
     "run-array": ("run", "--name", "many", "--array", "2", "--", "echo", "hi"),
     "run-array-counts": ("run", "-q", "--name", "many", "--array", "2", "--", "echo", "hi"),
+    "run-no-mpi": ("run", "--launcher", "mpi", "-e", "PATH=/nowhere", "--", "true"),
     # errors
     "bad-flag": ("ps", "--al"),
     "bad-id": ("show", "x1"),

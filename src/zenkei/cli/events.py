@@ -82,7 +82,7 @@ def detail(kind: str, body: dict[str, Any]) -> str:
         text = f"by {body['owner']}, name {body['name']}"
     else:
         text = body.get("message") or _by(body).strip()
-    return render.clean(str(text))
+    return render.clean("; ".join(str(text).splitlines()))
 
 
 def _exit(ended: dict[str, Any]) -> str:

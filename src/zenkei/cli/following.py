@@ -136,7 +136,9 @@ class Follower:
             self._line(str(data["message"]))
         self._result(data.get("result"))
         if data.get("array") and exit_["code"]:
-            self._line(f"array {data['id']}: {render.members(data['members'])}")
+            counts = render.members(data["members"])
+            if self._live or not self._counts.endswith(f": {counts}"):
+                self._line(f"array {data['id']}: {counts}")
         whose = "the job's own" if exit_["by"] == "job" else "zenkei's"
         code = f" (exit code {exit_['code']} is {whose})" if exit_["code"] else ""
         subject = "array" if data.get("array") else "job"

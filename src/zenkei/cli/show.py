@@ -141,7 +141,10 @@ def _attempt(attempt: Json) -> None:
 
 
 def _pair(name: str, value: str) -> None:
-    print(f"  {name:15} {clean(value)}")
+    first, *more = value.splitlines() or [""]
+    print(f"  {name:15} {clean(first)}")
+    for line in more:
+        print(f"  {'':15} {clean(line)}")
 
 
 def _end(row: Json) -> str:

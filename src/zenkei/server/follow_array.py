@@ -45,8 +45,14 @@ def array_view(rows: tuple[Job, ...]) -> dict[str, Any]:
         "state": summary(Counter(row.state for row in rows)),
         "members": dict(Counter(row.state for row in rows)),
         "exit": views.array_exit(rows),
-        "message": "",
+        "message": _message(rows),
     }
+
+
+def _message(rows: tuple[Job, ...]) -> str:
+    """What is said of all members alike: why none of them ever started."""
+    said = {row.message for row in rows}
+    return said.pop() if len(said) == 1 else ""
 
 
 def summary(counts: Counter[JobState]) -> JobState:

@@ -203,3 +203,11 @@ def test_an_array_that_failed_ends_with_its_counts_and_whose_code_it_is(capsys):
         "zenkei: array 4: 3/3 done (1 failed)",
         "zenkei: array 4 exited with code 3 (exit code 3 is the job's own)",
     ]
+
+
+def test_counts_that_were_told_are_not_told_again_at_the_end(capsys):
+    follower = Follower()
+    say(follower, "job", ARRAY)
+    say(follower, "members", {"members": {"failed": 3}})
+    say(follower, "end", {**END, "array": True, "members": {"failed": 3}})
+    assert capsys.readouterr().err.count("3/3 done (3 failed)") == 1

@@ -41,6 +41,7 @@ from zenkei.client.failure import Failure
         ("held", {"reasons": ["user"], "by": "ann"}, "user by ann"),
         ("cancelled", {"by": "ann"}, "by ann"),
         ("rejected", {"message": "never\x1b[31m"}, "never\\x1b[31m"),
+        ("prepare_failed", {"message": "no mpi\nhint: add it"}, "no mpi; hint: add it"),
         ("of-a-newer-version", {}, ""),
     ],
 )

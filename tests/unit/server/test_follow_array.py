@@ -9,6 +9,7 @@ from tests.plant import Plant, never_ends
 from tests.served import ECHO, Served, chunk, data_of
 from zenkei.client.failure import Failure
 from zenkei.client.sse import Message
+from zenkei.model.errors import PermanentEngineError
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Exit
 from zenkei.server.loglines import BATCH_CHUNKS
@@ -69,6 +70,18 @@ def test_an_array_is_followed_as_counts_to_its_end(served):
     assert last["members"] == {"succeeded": 1, "failed": 2}
     assert last["exit"]["code"] == 1
     assert texts(seen) == {}
+
+
+def test_what_kept_all_members_from_starting_is_told_of_the_array(served, monkeypatch):
+    def refuse(*_args: object) -> None:
+        raise PermanentEngineError("no launcher here")
+
+    monkeypatch.setattr(served.plant.engine, "check", refuse)
+    job = served.submit(THREE)
+    served.plant.settle()
+    last = data_of(list(served.follow(job))[-1])
+    assert last["message"] == "no launcher here"
+    assert served.client.get(f"/v1/jobs/{job}")["message"] == "no launcher here"
 
 
 def test_output_of_all_members_is_merged_as_it_is_written(served, array):
