@@ -22,8 +22,8 @@ from zenkei.model.errors import InvalidInput, NotFound
 from zenkei.model.event import Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import TERMINAL, Job, JobState
-from zenkei.protocol import logs
-from zenkei.server.loglines import LogTail, Texts, last_lines, wanted
+from zenkei.protocol.logs import Chunk
+from zenkei.server.loglines import LogTail, Texts, attempt_logs, wanted
 from zenkei.server.services import Services, in_thread
 from zenkei.server.sse import KEEP_ALIVE, Sse
 
@@ -76,6 +76,9 @@ class Wish:
     since_us: int = 0
     tail: int = -1
     stay: bool = True
+
+    def takes(self, chunk: Chunk) -> bool:
+        return wanted(chunk, self.ranks, self.since_us)
 
 
 class Wakes:
@@ -206,32 +209,25 @@ class JobFollower:
         if not wish.logs or skipped:
             return
         offsets = self._resumed.offsets if attempt == before else ()
-        self._tail = LogTail(self._reader(attempt), nodes, offsets)
-
-    def _reader(self, attempt: int) -> Callable[[int, int, int], bytes]:
         name = AttemptId(self._job, attempt)
-
-        def read(node: int, offset: int, limit: int) -> bytes:
-            read_stream = self._services.queries.read
-            return read_stream(self._principal, name, f"log/{node}", offset, limit)
-
-        return read
+        read, index = attempt_logs(self._services.queries, self._principal, name)
+        self._tail = LogTail(read, nodes, offsets, index=index)
 
     async def _output(self) -> AsyncIterator[Sse]:
         if self._tail is None:
             return
         tail, wish = self._tail, self._wish
         if wish.tail >= 0 and not any(tail.offsets) and not self._resumed.attempt:
-            chunks = await in_thread(last_lines, tail.rest(), wish.tail)
+            chunks = await in_thread(tail.last, wish.tail, wish.takes)
             if chunks:
                 yield self._log_message(chunks)
         while chunks := await in_thread(tail.batch):
             self._pause_s = SOONEST_S
             yield self._log_message(chunks)
 
-    def _log_message(self, chunks: list[logs.Chunk]) -> Sse:
+    def _log_message(self, chunks: list[Chunk]) -> Sse:
         wish = self._wish
-        lines = [list(self._texts.line(c)) for c in chunks if wanted(c, wish.ranks, wish.since_us)]
+        lines = [list(self._texts.line(c)) for c in chunks if wish.takes(c)]
         return Sse("log", {"attempt": self._attempt, "chunks": lines}, self._id())
 
     def _progress(self) -> list[str]:

@@ -1,17 +1,23 @@
 """Output of an attempt, joined from the logs of its nodes in the order of time.
 
 Called by `follow` on worker threads. Reads records of `protocol.logs` through `Queries.read`, keeps
-a buffer of one read for each node, and hands out whole batches. Never reads a byte twice; `offsets`
-is where to resume. Cost: a k-way merge, O(log nodes) a chunk.
+a buffer of one read for each node, and hands out whole batches; `offsets` is where to resume. The
+last lines are looked for from the end, through the index of each log. Cost: a k-way merge,
+O(log nodes) a chunk.
 """
 
 from __future__ import annotations
 
 import codecs
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
+from zenkei.control.queries import Queries
+from zenkei.model.access import Principal
+from zenkei.model.ids import AttemptId
 from zenkei.model.wording import count
 from zenkei.protocol import logs
 
@@ -21,6 +27,28 @@ BATCH_CHUNKS = 500
 
 Read = Callable[[int, int, int], bytes]
 """(node, offset, limit) to bytes of that node's log."""
+Index = Callable[[int], list[logs.Entry]]
+"""Entries of a node's log, in order; none where an engine keeps no index."""
+Keep = Callable[[logs.Chunk], bool]
+
+
+def attempt_logs(queries: Queries, who: Principal, attempt: AttemptId) -> tuple[Read, Index]:
+    """The logs of an attempt, for one who may see them."""
+
+    def read(node: int, offset: int, limit: int) -> bytes:
+        return queries.read(who, attempt, f"log/{node}", offset, limit)
+
+    def index(node: int) -> list[logs.Entry]:
+        found = b""
+        while data := queries.read(who, attempt, f"log/{node}/index", len(found), READ_BYTES):
+            found += data
+        return logs.parse_index(found)
+
+    return read, index
+
+
+def _no_index(_node: int) -> list[logs.Entry]:
+    return []
 
 
 class Line(NamedTuple):
@@ -36,8 +64,11 @@ class Line(NamedTuple):
 class LogTail:
     """One attempt's output from `offsets` on."""
 
-    def __init__(self, read: Read, nodes: int, offsets: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, read: Read, nodes: int, offsets: tuple[int, ...] = (), *, index: Index = _no_index
+    ) -> None:
         self._read = read
+        self._index = index
         self.offsets = list(offsets) if len(offsets) == nodes else [0] * nodes
         self._reach = list(self.offsets)
         self._buffers: list[deque[tuple[logs.Chunk, int]]] = [deque() for _ in range(nodes)]
@@ -64,6 +95,18 @@ class LogTail:
         """Batches until nothing more is there."""
         while batch := self.batch():
             yield batch
+
+    def last(self, count: int, keep: Keep) -> list[logs.Chunk]:
+        """Before anything is read: chunks with the last `count` of the lines that `keep` takes.
+
+        O(these lines), not O(log): of each node only its own last lines can be among them.
+        """
+        for node in range(len(self._buffers)):
+            read = partial(self._read, node)
+            start = _start_of_last(read, self._index(node), count, keep)
+            self.offsets[node] = self._reach[node] = start
+        kept = ([chunk for chunk in batch if keep(chunk)] for batch in self.rest())
+        return last_lines(kept, count)
 
     def _fill(self, node: int) -> None:
         if self._buffers[node]:
@@ -126,9 +169,9 @@ def last_lines(batches: Iterator[list[logs.Chunk]], count: int) -> list[logs.Chu
     for batch in batches:
         for chunk in batch:
             kept.append(chunk)
-            lines += chunk.data.count(b"\n")
-            while kept and lines - kept[0].data.count(b"\n") >= count:
-                lines -= kept.popleft().data.count(b"\n")
+            lines += _lines_in(chunk)
+            while kept and lines - _lines_in(kept[0]) >= count:
+                lines -= _lines_in(kept.popleft())
     if kept and lines > count:
         kept[0] = kept[0]._replace(data=_after_lines(kept[0].data, lines - count))
     return list(kept) if count else []
@@ -138,3 +181,45 @@ def _after_lines(data: bytes, drop: int) -> bytes:
     for _ in range(drop):
         data = data.partition(b"\n")[2]
     return data
+
+
+def _lines_in(chunk: logs.Chunk) -> int:
+    """Line ends; the body of a gap is numbers, not text."""
+    return 0 if chunk.stream == logs.GAP else chunk.data.count(b"\n")
+
+
+def _start_of_last(
+    read: Callable[[int, int], bytes], entries: list[logs.Entry], count: int, keep: Keep
+) -> int:
+    """Offset of a record of one log after which `count` lines that `keep` takes follow; else 0.
+
+    Goes back from the end in stretches that double, so what is read is at most twice what is
+    needed. Never starts in a gap, whose size could then not be told.
+    """
+    places = sorted({0, *(entry.offset for entry in entries)})
+    found, until = 0, math.inf
+    at, stretch = len(places), 1
+    while (at := max(0, at - stretch)) > 0:
+        stretch *= 2
+        try:
+            lines, in_gap = _lines_between(read, places[at], until, keep)
+        except ValueError:
+            return 0  # damaged: what can be read of it is told on the way from the start
+        found, until = found + lines, places[at]
+        if found >= count and not in_gap:
+            return places[at]
+    return 0
+
+
+def _lines_between(
+    read: Callable[[int, int], bytes], start: int, until: float, keep: Keep
+) -> tuple[int, bool]:
+    """Lines that `keep` takes from `start` to `until`, and whether there is a gap at `start`."""
+    lines, in_gap, here = 0, False, start
+    for chunk, after in logs.walk(read, start, READ_BYTES):
+        if here >= until:
+            break
+        in_gap = in_gap or (chunk.stream == logs.GAP and here == start)
+        lines += _lines_in(chunk) if keep(chunk) else 0
+        here = after
+    return lines, in_gap

@@ -20,7 +20,7 @@ from zenkei.model.event import Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.protocol import logs
 from zenkei.server.follow import Wish
-from zenkei.server.loglines import LogTail, Read, Texts, last_lines, wanted
+from zenkei.server.loglines import LogTail, Texts, attempt_logs
 from zenkei.server.services import Services, in_thread
 from zenkei.server.sse import Sse
 
@@ -151,17 +151,11 @@ class MemberOutput:
             return
         offsets = self._resumed.offsets.get(attempt, ())
         was_there = event.seq <= self._begun and not self._resumed.seq
+        read, index = attempt_logs(self._services.queries, self._principal, attempt)
         self._open[attempt] = _Open(
-            tail=LogTail(self._reader(attempt), len(body.parts), offsets),
+            tail=LogTail(read, len(body.parts), offsets, index=index),
             last=wish.tail if was_there else -1,
         )
-
-    def _reader(self, attempt: AttemptId) -> Read:
-        def read(node: int, offset: int, limit: int) -> bytes:
-            read_stream = self._services.queries.read
-            return read_stream(self._principal, attempt, f"log/{node}", offset, limit)
-
-        return read
 
     def _round(self) -> list[_Said]:
         turn = list(self._open)[:MOST_OPEN]
@@ -175,7 +169,7 @@ class MemberOutput:
     def _batches(self, attempt: AttemptId, most: int) -> list[_Said]:
         one = self._open[attempt]
         if one.last >= 0:
-            chunks, one.last = last_lines(one.tail.rest(), one.last), -1
+            chunks, one.last = one.tail.last(one.last, self._wish.takes), -1
             return [_Said(attempt, chunks, self.position())] if chunks else []
         found: list[_Said] = []
         while len(found) < most and (chunks := one.tail.batch()):
@@ -184,10 +178,6 @@ class MemberOutput:
 
     def _message(self, said: _Said) -> Sse:
         wish, texts = self._wish, self._open[said.attempt].texts
-        lines = [
-            list(texts.line(chunk))
-            for chunk in said.chunks
-            if wanted(chunk, wish.ranks, wish.since_us)
-        ]
+        lines = [list(texts.line(chunk)) for chunk in said.chunks if wish.takes(chunk)]
         data = {"job": str(said.attempt.job), "attempt": said.attempt.number, "chunks": lines}
         return Sse("log", data, said.position)

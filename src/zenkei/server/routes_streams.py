@@ -20,7 +20,7 @@ from zenkei.server.asking import JobText, Svc, Who, job_id
 from zenkei.server.errors import Json
 from zenkei.server.follow import KEEP_ALIVE_S, JobFollower, Position, Wakes, Wish
 from zenkei.server.follow_array import ArrayFollower, ArrayLogs
-from zenkei.server.loglines import LogTail, wanted
+from zenkei.server.loglines import LogTail, attempt_logs, wanted
 from zenkei.server.services import Services, in_thread
 from zenkei.server.sse import KEEP_ALIVE, Sse, stream
 
@@ -157,9 +157,7 @@ def _raw(svc: Services, who: Principal, attempt: AttemptId, query: LogQuery) -> 
     """Exact bytes, joined from all nodes in the order of time; run on a worker thread."""
     nodes = _nodes(svc, who, attempt)
 
-    def read(node: int, offset: int, limit: int) -> bytes:
-        return svc.queries.read(who, attempt, f"log/{node}", offset, limit)
-
+    read, _index = attempt_logs(svc.queries, who, attempt)
     for batch in LogTail(read, nodes).rest():
         yield b"".join(
             chunk.data

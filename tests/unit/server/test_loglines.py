@@ -1,6 +1,12 @@
 """Output of several nodes in the order of time, resumed anywhere, shown whatever it is."""
 
+from pathlib import Path
+from random import Random
+
+import pytest
+
 from tests.served import chunk
+from zenkei.agent.logfile import LogFile
 from zenkei.protocol import logs
 from zenkei.server.loglines import LogTail, Texts, last_lines, wanted
 
@@ -124,3 +130,70 @@ def test_ranks_and_times_are_chosen_remarks_of_zenkei_stay():
     assert not wanted(own, frozenset([2]), 0)
     assert not wanted(own, frozenset([3]), 11)
     assert wanted(remark, frozenset([2]), 0)
+
+
+class Written:
+    """Logs of two nodes as a supervisor writes them; counts the bytes that are read."""
+
+    def __init__(self, folder: Path, chunks: int, *, tail_bytes: int = 1 << 30) -> None:
+        self.folder = folder
+        self.bytes = 0
+        dice = Random(7)
+        for node in range(2):
+            log = LogFile(str(folder / str(node)), head_bytes=64 << 10, tail_bytes=tail_bytes)
+            for i in range(chunks):
+                text = "".join(dice.choice(("word ", "line\n")) for _ in range(dice.randrange(9)))
+                flags = 0 if text.endswith("\n") else logs.PARTIAL
+                data = f"{node}.{i} {text}".encode()
+                log.append(logs.Chunk(10 * i + node, i % 3, logs.STDOUT, flags, data))
+            log.close(sync=False)
+
+    def read(self, node: int, offset: int, limit: int) -> bytes:
+        data = logs.read(str(self.folder / str(node)), offset, limit)
+        self.bytes += len(data)
+        return data
+
+    def index(self, node: int) -> list[logs.Entry]:
+        return logs.index(str(self.folder / str(node)))
+
+    def tail(self) -> LogTail:
+        return LogTail(self.read, 2, index=self.index)
+
+
+def everything(_chunk: logs.Chunk) -> bool:
+    return True
+
+
+def of_rank_1(chunk: logs.Chunk) -> bool:
+    return wanted(chunk, frozenset({1}), 0)
+
+
+@pytest.mark.parametrize("keep", [everything, of_rank_1])
+@pytest.mark.parametrize("tail_bytes", [1 << 30, 64 << 10], ids=["whole", "with-a-gap"])
+def test_the_last_lines_found_from_the_end_are_those_found_from_the_start(
+    tmp_path, monkeypatch, keep, tail_bytes
+):
+    monkeypatch.setattr(logs, "INDEX_EVERY", 2000)
+    written = Written(tmp_path, 6000, tail_bytes=tail_bytes)
+    for count in (0, 1, 2, 7, 50, 1000, 4000, 20_000, 10**6):
+        batches = ([c for c in batch if keep(c)] for batch in written.tail().rest())
+        from_the_start = last_lines(batches, count)
+        tail = written.tail()
+        assert tail.last(count, keep) == from_the_start, count
+        assert tail.batch() == [], "what follows is what is written later"
+
+
+def test_the_last_lines_of_a_long_log_are_found_without_reading_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "INDEX_EVERY", 4000)
+    written = Written(tmp_path, 40_000)
+    list(written.tail().rest())
+    whole, written.bytes = written.bytes, 0
+    assert len(written.tail().last(10, everything)) > 1
+    assert written.bytes < whole / 20
+
+
+def test_the_numbers_in_a_gap_are_not_counted_as_lines():
+    body = logs.GAP_BODY.pack(0x0A0A0A, 0x0A0A, 0x0A)
+    gap = logs.Chunk(5, logs.NO_RANK, logs.GAP, 0, body)
+    line = logs.Chunk(4, 0, logs.STDOUT, 0, b"before\n")
+    assert last_lines(iter([[line, gap]]), 2) == [line, gap]
