@@ -9,7 +9,6 @@ O(log nodes) a chunk.
 from __future__ import annotations
 
 import codecs
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,6 +23,8 @@ from zenkei.protocol import logs
 READ_BYTES = 256 << 10
 BATCH_BYTES = 128 << 10
 BATCH_CHUNKS = 500
+END = 1 << 63
+"""An offset behind every log."""
 
 Read = Callable[[int, int, int], bytes]
 """(node, offset, limit) to bytes of that node's log."""
@@ -194,32 +195,29 @@ def _start_of_last(
     """Offset of a record of one log after which `count` lines that `keep` takes follow; else 0.
 
     Goes back from the end in stretches that double, so what is read is at most twice what is
-    needed. Never starts in a gap, whose size could then not be told.
+    needed. A start in a gap does no harm: the lines are behind it, and it is not shown.
     """
     places = sorted({0, *(entry.offset for entry in entries)})
-    found, until = 0, math.inf
+    found, until = 0, END
     at, stretch = len(places), 1
     while (at := max(0, at - stretch)) > 0:
         stretch *= 2
         try:
-            lines, in_gap = _lines_between(read, places[at], until, keep)
+            found += _lines_between(read, places[at], until, keep)
         except ValueError:
             return 0  # damaged: what can be read of it is told on the way from the start
-        found, until = found + lines, places[at]
-        if found >= count and not in_gap:
-            return places[at]
+        until = places[at]
+        if found >= count:
+            return until
     return 0
 
 
-def _lines_between(
-    read: Callable[[int, int], bytes], start: int, until: float, keep: Keep
-) -> tuple[int, bool]:
-    """Lines that `keep` takes from `start` to `until`, and whether there is a gap at `start`."""
-    lines, in_gap, here = 0, False, start
+def _lines_between(read: Callable[[int, int], bytes], start: int, until: int, keep: Keep) -> int:
+    """How many lines that `keep` takes are written from offset `start` to `until`."""
+    lines, here = 0, start
     for chunk, after in logs.walk(read, start, READ_BYTES):
         if here >= until:
             break
-        in_gap = in_gap or (chunk.stream == logs.GAP and here == start)
         lines += _lines_in(chunk) if keep(chunk) else 0
         here = after
-    return lines, in_gap
+    return lines
