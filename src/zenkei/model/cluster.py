@@ -30,11 +30,56 @@ _EXPECTED: Final = frozenset({NodeState.READY, NodeState.SUSPECT, NodeState.PROB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Drain:
+    """An operator's wish that nothing new runs there. empty: nothing runs there any more."""
+
+    by: str
+    reason: str
+    since_us: int
+    empty: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fence:
+    """Attempts of which nobody can show that they are gone from the node, since the boot `boot_id`.
+
+    Their reports and paths are refused. Each goes when its agent has confirmed an empty tree, all
+    when the machine was started anew.
+    """
+
+    attempts: tuple[str, ...]
+    reason: str
+    since_us: int
+    boot_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeHealth:
+    """What failures and checks say of a node: ready, suspect, probing or down, and why.
+
+    failures_milli: failures in thousandths, as of counted_us; they decay (`lifecycle.nodes`).
+    failed_checks: in a row. next_check_us: when it is checked again; 0: when it is suspect, or
+    never. silent: attempts whose supervisor there gives no sign of life.
+    """
+
+    state: NodeState = NodeState.READY
+    reason: str = ""
+    failures_milli: int = 0
+    counted_us: int = 0
+    failed_checks: int = 0
+    next_check_us: int = 0
+    silent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
     """One machine, or a declared part of one (`virtual`): sizes are then declared, not measured.
 
     topology: path from the site to the node, widest first, such as ("tokyo", "row-1", "leaf-3").
     blocked: indices of devices that foreign processes use; they are seen and not handed out.
+    state, reason, since_us: follow from what its engine says (reported), from what an operator
+    wants (drain), and from health and fence; made by `lifecycle.nodes` only. labels: the engine's,
+    with the operator's (own_labels) over them.
     """
 
     name: str
@@ -49,6 +94,49 @@ class Node:
     boot_id: str = ""
     virtual: bool = False
     blocked: tuple[int, ...] = ()
+    reported: NodeState = NodeState.READY
+    reported_reason: str = ""
+    own_labels: dict[str, str] = field(default_factory=dict)
+    drain: Drain | None = None
+    health: NodeHealth = NodeHealth()
+    fence: Fence | None = None
+
+
+class NodeEventKind(StrEnum):
+    """What happened to a node."""
+
+    ENTERED = "entered"
+    REMOVED = "removed"
+    REPORTED = "reported"
+    RESTARTED = "restarted"
+    DRAIN = "drain"
+    EMPTIED = "emptied"
+    RESUME = "resume"
+    LABELED = "labeled"
+    FAILURE = "failure"
+    SILENT = "silent"
+    HEARD = "heard"
+    CHECK = "check"
+    CHECKED = "checked"
+    FENCED = "fenced"
+    CLEARED = "cleared"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeEvent:
+    """One fact about a node, for people: nothing is rebuilt from it. by: who wanted it, if anybody.
+
+    before, after: its state. seq is given by the store, in commit order; 0 before.
+    """
+
+    node: str
+    at_us: int
+    kind: NodeEventKind
+    before: NodeState
+    after: NodeState
+    reason: str = ""
+    by: str = ""
+    seq: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -31,13 +31,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from zenkei.model.cluster import Allocation, Node
+from zenkei.model.cluster import Allocation, Node, NodeEvent
 from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Dependency, Job, JobState
 
 T = TypeVar("T")
+MOST_NODE_EVENTS = 10_000
+"""Lines that the log of nodes keeps: the newest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +91,7 @@ class Changes:
     done: ids of outbox rows whose effect has happened. later: ids to be tried again after seconds.
     allocated: the attempt's job is among the jobs read or written here (usage names its queue).
     cursors: observe position by cluster.
+    node_events: what happened to the nodes; the newest MOST_NODE_EVENTS are kept.
     """
 
     jobs: list[tuple[int, Job]] = field(default_factory=list)
@@ -100,6 +103,7 @@ class Changes:
     released: list[AttemptId] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     removed_nodes: list[str] = field(default_factory=list)
+    node_events: list[NodeEvent] = field(default_factory=list)
     specs: dict[Digest, str] = field(default_factory=dict)
     dependencies: list[tuple[JobId, Dependency]] = field(default_factory=list)
     request: tuple[str, str, int, str] | None = None
@@ -241,6 +245,9 @@ class Store(Protocol):
         """Jobs, and whole submissions, that a job which is not over waits for; one query."""
 
     def nodes(self) -> tuple[Node, ...]: ...
+
+    def node_events(self, node: str = "", *, limit: int = 1000) -> tuple[NodeEvent, ...]:
+        """The newest `limit` of one node, or of all, oldest first."""
 
     def allocations(self) -> tuple[Allocation, ...]: ...
 

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin, get_t
 
 import orjson
 
-from zenkei.model.cluster import Allocation, Node, NodePart
+from zenkei.model.cluster import Allocation, Node, NodeEvent, NodePart
 from zenkei.model.data import Checkpoint, Result
 from zenkei.model.event import (
     BODY_TYPES,
@@ -140,6 +140,7 @@ _KINDS: Final = {str(kind): kind for kind in EventKind}
 _STATES: Final = {str(state): state for state in JobState}
 _EFFECT_KINDS: Final = {str(kind): kind for kind in EffectKind}
 decode_node: Final = _object(Node)
+decode_node_event: Final = _object(NodeEvent)
 _decode_part: Final = _object(NodePart)
 decode_result: Final = _object(Result)
 decode_checkpoint: Final = _object(Checkpoint)

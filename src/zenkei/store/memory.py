@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
-from zenkei.model.cluster import Allocation, Node
+from zenkei.model.cluster import Allocation, Node, NodeEvent
 from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.errors import NotAvailable, Unavailable
 from zenkei.model.event import Effect, Event
@@ -148,6 +148,11 @@ class MemoryStore:
         with self.tables.lock:
             nodes = [node for _, node in self.tables.nodes.values() if node is not None]
         return tuple(sorted(nodes, key=lambda node: node.name))
+
+    def node_events(self, node: str = "", *, limit: int = 1000) -> tuple[NodeEvent, ...]:
+        with self.tables.lock:
+            found = [event for event in self.tables.node_log if node in ("", event.node)]
+        return tuple(found[-limited(limit) :])
 
     def allocations(self) -> tuple[Allocation, ...]:
         with self.tables.lock:

@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from zenkei.model.cluster import Allocation, Node
+from zenkei.model.cluster import Allocation, Node, NodeEvent
 from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import Dependency, Job
-from zenkei.ports.store import Usage
+from zenkei.ports.store import MOST_NODE_EVENTS, Usage
 from zenkei.store.units import Counters, LostRace, RequestKey, WriteSet
 
 
@@ -46,6 +46,7 @@ class Tables:
     held_on: dict[str, dict[AttemptId, Allocation]] = field(default_factory=dict)
     usage: dict[JobId, list[Usage]] = field(default_factory=dict)
     nodes: dict[str, tuple[int, Node | None]] = field(default_factory=dict)
+    node_log: list[NodeEvent] = field(default_factory=list)
     specs: dict[Digest, str] = field(default_factory=dict)
     dependencies: dict[JobId, list[Dependency]] = field(default_factory=dict)
     requests: dict[RequestKey, tuple[int, str]] = field(default_factory=dict)
@@ -99,6 +100,8 @@ def write(tables: Tables, writes: WriteSet, *, owner: str, lease_us: int) -> lis
     inserted = _write_outbox(tables, writes, owner, lease_us)
     for name, node in writes.nodes.items():
         tables.nodes[name] = (writes.node_seq, node)
+    tables.node_log.extend(writes.node_events)
+    del tables.node_log[:-MOST_NODE_EVENTS]
     for digest, text in writes.specs.items():
         tables.specs.setdefault(digest, text)
     for job, dependency in writes.dependencies:

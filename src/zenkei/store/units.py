@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from zenkei.model.cluster import Allocation, Node
+from zenkei.model.cluster import Allocation, Node, NodeEvent
 from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.errors import Conflict, InternalError, Unavailable
 from zenkei.model.event import Effect, Event
@@ -99,6 +99,7 @@ class WriteSet:
     released: dict[AttemptId, None] = field(default_factory=dict)
     nodes: dict[str, Node | None] = field(default_factory=dict)
     node_seq: int = 0
+    node_events: list[NodeEvent] = field(default_factory=list)
     specs: dict[Digest, str] = field(default_factory=dict)
     dependencies: list[tuple[JobId, Dependency]] = field(default_factory=list)
     requests: dict[RequestKey, tuple[int, str]] = field(default_factory=dict)
@@ -285,7 +286,7 @@ class Batch:
         for attempt in changes.released:
             self._let_go(attempt)
             writes.released[attempt] = None
-        if changes.nodes or changes.removed_nodes:
+        if changes.nodes or changes.removed_nodes or changes.node_events:
             self._absorb_nodes(changes)
         writes.specs.update(changes.specs)
         writes.dependencies.extend(changes.dependencies)
@@ -317,6 +318,9 @@ class Batch:
     def _absorb_nodes(self, changes: Changes) -> None:
         if not self.writes.node_seq:
             self.writes.after.seq += 1
+        for event in changes.node_events:
+            self.writes.after.seq += 1
+            self.writes.node_events.append(replace(event, seq=self.writes.after.seq))
         # the last seq of the batch, so that nobody who saw an earlier one misses it
         self.writes.node_seq = self.writes.after.seq
         for node in changes.nodes:

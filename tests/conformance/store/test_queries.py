@@ -1,5 +1,7 @@
 """Queries: pages, events, dependencies, usage, planning deltas, forget, check."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.builders import (
@@ -18,6 +20,7 @@ from tests.builders import (
 )
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.effects import wake_dependents
+from zenkei.model.cluster import Drain, Fence, NodeEvent, NodeEventKind, NodeHealth, NodeState
 from zenkei.model.data import Digest, Result, ResultState
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import After, Dependency, HoldReason, JobState, StopReason
@@ -355,3 +358,33 @@ def test_a_job_is_awaited_until_who_waits_for_it_is_over(store):
     assert store.awaited() == {second}
     do(store, one, c.Reject(message="no"))
     assert store.awaited() == frozenset()
+
+
+def _line(name, reason):
+    ready = NodeState.READY
+    kind = NodeEventKind.DRAIN
+    return NodeEvent(node=name, at_us=7, kind=kind, before=ready, after=ready, reason=reason)
+
+
+def test_the_log_of_nodes_comes_in_order_of_one_node_or_of_all_and_the_newest_first_to_be_kept(
+    store,
+):
+    for number in range(3):
+        put(store, Changes(node_events=[_line("n1", f"{number}"), _line("n2", f"{number}")]))
+    assert [line.reason for line in store.node_events("n1")] == ["0", "1", "2"]
+    newest = store.node_events(limit=3)
+    assert [(line.node, line.reason) for line in newest] == [("n2", "1"), ("n1", "2"), ("n2", "2")]
+    assert [line.seq for line in newest] == sorted({line.seq for line in newest})
+    assert store.node_events("n3") == ()
+
+
+def test_a_node_keeps_what_an_operator_and_its_checks_say_of_it(store):
+    said = replace(
+        node("n1"),
+        drain=Drain(by="ann", reason="new disk", since_us=5),
+        own_labels={"rack": "r1"},
+        health=NodeHealth(state=NodeState.DOWN, failures_milli=1500, silent=("1/1",)),
+        fence=Fence(attempts=("1/1",), reason="silent", since_us=6, boot_id="b"),
+    )
+    put(store, Changes(nodes=[said]))
+    assert store.nodes() == (said,)

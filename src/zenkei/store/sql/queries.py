@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Text, bindparam, func, literal_column, select
 from sqlalchemy.sql import ColumnElement
 
-from zenkei.model.cluster import Allocation, Node
+from zenkei.model.cluster import Allocation, Node, NodeEvent
 from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.event import Event
 from zenkei.model.ids import WHOLE, AttemptId, JobId
@@ -24,6 +24,7 @@ from zenkei.store.codec import (
     decode_checkpoint,
     decode_event,
     decode_node,
+    decode_node_event,
     decode_result,
     loads,
 )
@@ -96,6 +97,15 @@ _AWAITED = Statement(
     .distinct()
 )
 _NODES = Statement(select(t.nodes.c.body).where(t.nodes.c.removed == 0).order_by(t.nodes.c.name))
+_NODE_LOG = Statement(
+    select(t.node_log.c.body).order_by(t.node_log.c.seq.desc()).limit(_number("most"))
+)
+_NODE_LOG_OF = Statement(
+    select(t.node_log.c.body)
+    .where(t.node_log.c.node == _word("node"))
+    .order_by(t.node_log.c.seq.desc())
+    .limit(_number("most"))
+)
 _ALLOCATIONS = Statement(select(*PART_COLUMNS).order_by(*PART_ORDER))
 _attempts = rows(job=NUMBER, attempt=NUMBER)
 _SOME_ALLOCATIONS = Statement(
@@ -224,6 +234,14 @@ class SqlQueries:
 
     def nodes(self) -> tuple[Node, ...]:
         return tuple(decode_node(loads(body)) for (body,) in self._rows(_NODES))
+
+    def node_events(self, node: str = "", *, limit: int = 1000) -> tuple[NodeEvent, ...]:
+        most = limited(limit)
+        if node:
+            found = self._rows(_NODE_LOG_OF, node=column(node), most=most)
+        else:
+            found = self._rows(_NODE_LOG, most=most)
+        return tuple(decode_node_event(loads(body)) for (body,) in reversed(found))
 
     def allocations(self) -> tuple[Allocation, ...]:
         return decode_allocations(self._rows(_ALLOCATIONS))

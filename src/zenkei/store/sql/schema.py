@@ -119,6 +119,9 @@ nodes = Table(
     _text("body"),
 )
 
+node_log = Table("node_log", metadata, _key("seq"), _text("node"), _text("body"))
+Index("node_log_by_node", node_log.c.node, node_log.c.seq)
+
 specs = Table("specs", metadata, _text("digest", primary_key=True), _text("body"))
 
 dependencies = Table(

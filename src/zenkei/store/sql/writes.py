@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from zenkei.model.event import TYPE_VERSION, Effect
 from zenkei.model.ids import AttemptId, JobId
+from zenkei.ports.store import MOST_NODE_EVENTS
 from zenkei.store.codec import column, dumps, encode_birth, encode_effect, encode_standing
 from zenkei.store.sql import schema as t
 from zenkei.store.sql.jsonrows import NUMBER, TEXT, Statement, pack, rows
@@ -79,6 +80,11 @@ _UNUSED = Statement(
     .values(to_us=bindparam("now_us", type_=NUMBER))
 )
 _NODES = _insert(t.nodes, replace=True)
+_NODE_LOG = _insert(t.node_log)
+_oldest = select(t.node_log.c.seq).order_by(t.node_log.c.seq.desc()).limit(1)
+_CUT_NODE_LOG = Statement(
+    delete(t.node_log).where(t.node_log.c.seq <= _oldest.offset(MOST_NODE_EVENTS).scalar_subquery())
+)
 _SPECS = _insert(t.specs)
 _DEPENDENCIES = _insert(t.dependencies)
 _REQUESTS = _insert(t.requests, returning=t.requests.c.number)
@@ -213,6 +219,10 @@ def _write_rest(connection: Connection, writes: WriteSet) -> None:
             for name, node in writes.nodes.items()
         ]
         _NODES.run(connection, j=pack(nodes))
+    if writes.node_events:
+        lines = [(event.seq, column(event.node), dumps(event)) for event in writes.node_events]
+        _NODE_LOG.run(connection, j=pack(lines))
+        _CUT_NODE_LOG.run(connection)
     if writes.specs:
         specs = [(column(digest), dumps(text)) for digest, text in writes.specs.items()]
         _SPECS.run(connection, j=pack(specs))
