@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.cli_runs import Place, a_place
+from tests.testbeds.shells import STARTS, Shell, installed, started
 
 # of these the first costs 15 ms, others more; a TAB may cost five times `import argparse, json`
 HEAVY = ("dataclasses", "pathlib", "zenkei.model", "zenkei.settings", "yaml", "pydantic", "fastapi")
@@ -62,6 +63,43 @@ def test_bash_offers_verbs_actions_flags_and_jobs(place):
     assert tab(place, "release", "2") == ["2.1", "2.0"]
     assert tab(place, "result", "fetch", "1") == ["1"]
     assert tab(place, "run", "--", "py") == []
+
+
+@pytest.fixture(scope="module", params=sorted(STARTS))
+def shell(request, place) -> Iterator[Shell]:
+    """One of each kind, at a terminal, in a folder with files; one begins like `zsh`."""
+    if not installed(request.param):
+        pytest.skip(f"{request.param} is not here and cannot be installed")
+    folder = place.home.parent / request.param
+    folder.mkdir(exist_ok=True)
+    for name in ("a-file.yaml", "zoo.yaml"):
+        (folder / name).write_text("")
+    path = f"{Path(sys.executable).parent}:{place.environ['PATH']}"
+    with started(request.param, folder, {**place.environ, "PATH": path}) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("zenkei exp", "zenkei explain "),
+        ("zenkei secret l", "zenkei secret ls "),
+        ("zenkei logs --ta", "zenkei logs --tail "),
+        ("zenkei logs --tail 3 1", "zenkei logs --tail 3 1 "),
+        ("zenkei release 2.1", "zenkei release 2.1 "),
+        ("zenkei result fetch 1", "zenkei result fetch 1 "),
+        ("zenkei run a-f", "zenkei run a-file.yaml "),
+        ("zenkei completion z", "zenkei completion zsh "),
+    ],
+)
+def test_a_tab_in_a_real_shell_completes_verbs_actions_flags_jobs_and_files(shell, typed, line):
+    assert shell.typed(typed) == line
+
+
+@pytest.mark.parametrize("shell", ["zsh"], indirect=True)
+def test_several_tabs_in_zsh_go_through_the_jobs_newest_first(shell):
+    lines = [shell.typed("zenkei show ", tabs=n) for n in (1, 2, 3, 4)]
+    assert [line.split()[2] for line in lines] == ["2.1", "2.0", "1", "-"]
 
 
 @pytest.mark.parametrize("argv", [("_complete", "show", ""), ("_complete", "p"), ("help",)])

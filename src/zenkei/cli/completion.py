@@ -27,9 +27,14 @@ FISH = """\
 # zenkei completion for fish; in ~/.config/fish/config.fish:  zenkei completion fish | source
 function __zenkei_complete
     set -l words (commandline -opc) (commandline -ct)
-    zenkei _complete $words[2..-1] 2>/dev/null
+    set -l offered (zenkei _complete $words[2..-1] 2>/dev/null)
+    if set -q offered[1]
+        printf '%s\\n' $offered
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c zenkei -k -a '(__zenkei_complete)'
+complete -c zenkei -f -k -a '(__zenkei_complete)'
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
