@@ -120,11 +120,14 @@ class Observer:
             return c.ReportStarted(attempt=number)
         if isinstance(report, Exited):
             return c.ReportExited(attempt=number, reason=report.reason, exit=report.exit)
-        policy = self._policy(draft, report)
-        return c.ReportReleased(attempt=number, policy=policy, proof=report.proof)
-
-    def _policy(self, draft: Draft, report: Released) -> RetryPolicy:
-        return self._specs.get(draft.job(report.attempt.job).spec).retry
+        spec = self._specs.get(draft.job(report.attempt.job).spec)
+        return c.ReportReleased(
+            attempt=number,
+            policy=spec.retry,
+            proof=report.proof,
+            hang=spec.hang.action,
+            asks_memory=spec.resources.node.memory_bytes > 0,
+        )
 
 
 def _merge(known: Node | None, seen: Node, now_us: int) -> Node | None:

@@ -7,7 +7,15 @@ from typing import TypeAlias
 
 from zenkei.model.cluster import NodePart
 from zenkei.model.data import CheckpointPart, Digest
-from zenkei.model.job import Exit, FailureClass, HoldReason, Notice, RetryPolicy, StopReason
+from zenkei.model.job import (
+    Exit,
+    FailureClass,
+    HangAction,
+    HoldReason,
+    Notice,
+    RetryPolicy,
+    StopReason,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,11 +105,16 @@ class Stop:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportReleased:
-    """The engine says: all processes are proved gone. The policy comes from the job's spec."""
+    """The engine says: all processes are proved gone.
+
+    policy, hang, asks_memory (it has a memory request) come from the job's spec.
+    """
 
     attempt: int
     policy: RetryPolicy
     proof: str = ""
+    hang: HangAction = HangAction.RETRY
+    asks_memory: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zenkei.lifecycle import commands as c
-from zenkei.lifecycle.outcome import outcome
+from zenkei.lifecycle.outcome import Standing, outcome
 from zenkei.model import event as e
 from zenkei.model.errors import Conflict
 from zenkei.model.event import EventBody
@@ -190,7 +190,15 @@ def _released(job: Job, command: c.ReportReleased, now_us: int) -> tuple[EventBo
         )
         events.append(e.Exited(attempt=job.attempt, reason=reason, exit=ended))
     assert reason is not None, "STOPPING always has a reason"
-    then = outcome(reason, ended, command.policy, counted=job.counted, requeues=job.requeues)
+    standing = Standing(
+        counted=job.counted,
+        requeues=job.requeues,
+        avoid=job.avoid,
+        memory_milli=job.memory_milli,
+        asks_memory=command.asks_memory,
+        hang=command.hang,
+    )
+    then = outcome(reason, ended, command.policy, standing)
     events.append(
         e.Released(
             attempt=job.attempt,
@@ -200,6 +208,8 @@ def _released(job: Job, command: c.ReportReleased, now_us: int) -> tuple[EventBo
             not_before_us=now_us + int(then.delay_s * 1e6) if then.delay_s else 0,
             message=then.message,
             proof=command.proof,
+            avoid=then.avoid,
+            memory_milli=then.memory_milli,
         )
     )
     return tuple(events)

@@ -1,6 +1,6 @@
 """Which node's record tells why a gang failed. Pure; called by `gang`.
 
-The root cause is the first failure by time. But a node that only saw the consequence of another's (a
+The root cause is the first failure by time. But a node that only saw a consequence of another (a
 connection that closed, a collective that timed out) gives way to one that shows a cause, if that
 came within WINDOW_US: reports of several nodes come in any order, and their clocks differ.
 """
