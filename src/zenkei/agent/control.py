@@ -174,8 +174,7 @@ class Connection:
             self._selector.register(fd, selectors.EVENT_READ, self._on_pipe)
 
     def _not_started(self, child: spawn.Child) -> None:
-        for fd in (child.stdin, child.stdout, child.stderr):
-            os.close(fd)
+        spawn.close(child)
         code = spawn.exit_code(child.error)
         self._status = code << 8
         self._send(wire.ERR, f"zenkei: cannot start it: {os.strerror(child.error)}\n".encode())

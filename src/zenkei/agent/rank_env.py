@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FOREIGN = ("mpi", "torchrun")
 """Launchers that start the ranks themselves: what zenkei starts is no rank yet."""
+_OPEN_MPI = "OMPI_COMM_WORLD_RANK"
+STACKS_FILE = f"{names.STACKS_SUBDIR}/{names.STACKS_RAW}"
 
 
 def secret_folder(document: launch.Launch) -> str:
@@ -39,6 +41,7 @@ def variables(attempt: Attempt, rank: int, local: int) -> dict[str, str]:
             names.TMPDIR: os.path.abspath(names.TMP_DIR),
             "TMPDIR": os.path.abspath(names.TMP_DIR),
             names.TREE: document.tree,
+            names.STACKS: f"{names.STACKS_SIGNAL}:{os.path.abspath(STACKS_FILE)}",
         }
     )
     found.update(_of_checkpoint(document, rank))
@@ -80,9 +83,19 @@ def place(env: MutableMapping[str, str], rank: int, local: int | None) -> None:
         ("NODE_RANK", names.NODE_RANK),
     ):
         env[theirs] = env[ours]
-    if names.INTERFACE in env:
+    if names.INTERFACE in env and _OPEN_MPI in env:
         # not earlier: mpiexec would give that of its own node on to the others
         env.setdefault("OMPI_MCA_btl_tcp_if_include", env[names.INTERFACE])
+
+
+def host_name(document: launch.Launch) -> str:
+    """A host name that the ranks see instead of the machine's; empty: they see that.
+
+    JAX's collectives on CPUs listen where the host's own name leads, and that is the loopback on
+    many machines: a name that is the address needs no resolver.
+    """
+    on_cpus = document.launcher == "jax" and document.env.get(names.GPUS, "0") == "0"
+    return document.addresses[document.node_rank] if on_cpus and document.nodes > 1 else ""
 
 
 def _of_interface(interface: str, *, rdma: bool) -> dict[str, str]:
@@ -93,7 +106,6 @@ def _of_interface(interface: str, *, rdma: bool) -> dict[str, str]:
         "TP_SOCKET_IFNAME": interface,
         "FI_TCP_IFACE": interface,
         "FI_SOCKETS_IFACE": interface,
-        "HYDRA_IFACE": interface,
     }
     if not rdma:
         found["UCX_NET_DEVICES"] = interface

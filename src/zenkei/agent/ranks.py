@@ -6,6 +6,7 @@ starts.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from zenkei.agent import processes, rank_env, spawn
@@ -52,7 +53,12 @@ class Ranks:
     def _start(self, rank: int, command: tuple[str, ...], env: dict[str, str]) -> Cause | None:
         attempt = self._attempt
         argv = (*attempt.document.prefix, *command)
-        child = spawn.spawn(spawn.Program(argv, names.WORK_DIR, env), attempt.group)
+        program = spawn.Program(argv, names.WORK_DIR, env, rank_env.host_name(attempt.document))
+        child = spawn.spawn(program, attempt.group)
+        if child.error == errno.EPERM and program.host_name:
+            spawn.close(child)
+            attempt.remark("this machine allows no host name of its own: names must resolve")
+            child = spawn.spawn(program._replace(host_name=""), attempt.group)
         self.attach(rank, child.stdout, child.stderr)
         if not child.error:
             self._alive[child.pid] = rank

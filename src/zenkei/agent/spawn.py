@@ -61,6 +61,13 @@ def spawn(program: Program, group: Group, *, with_input: bool = False) -> Child:
     return Child(pid, in_write, out_read, err_read, error)
 
 
+def close(child: Child) -> None:
+    """The pipes of one that never ran."""
+    for fd in (child.stdin, child.stdout, child.stderr):
+        if fd >= 0:
+            os.close(fd)
+
+
 def exit_code(error: int) -> int:
     """As a shell says it."""
     return NOT_FOUND if error in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
