@@ -13,16 +13,19 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from zenkei.control.checkpoints import CheckpointKeeper
 from zenkei.control.dependencies import wake_dependents_of
 from zenkei.control.draft import Draft
-from zenkei.control.lanes import Lanes
+from zenkei.control.lanes import RESUMING, Lanes
 from zenkei.control.orders import launch_orders
 from zenkei.control.prepare import Preparer
 from zenkei.control.sealing import Sealer
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.decide import Stale
+from zenkei.lifecycle.history import attempts
 from zenkei.model.errors import (
+    CheckpointDamaged,
     Conflict,
     NotFound,
     PermanentEngineError,
@@ -65,6 +68,7 @@ class Dispatcher:
         engines: Mapping[str, Engine],
         preparer: Preparer,
         sealer: Sealer,
+        checkpoints: CheckpointKeeper,
         workers: Workers,
         owner: str,
     ) -> None:
@@ -73,11 +77,14 @@ class Dispatcher:
         self._engines = engines
         self._preparer = preparer
         self._sealer = sealer
+        self._checkpoints = checkpoints
         self._owner = owner
         self._lanes = Lanes(workers, self._work)
         self._batch_of: dict[str, Callable[[list[Effect]], None]] = {
             "build": self._prepare,
             "engine": self._engine,
+            RESUMING: self._engine,
+            "keep": self._keep,
             "seal": self._seal,
             "wake": self._wake,
         }
@@ -156,18 +163,31 @@ class Dispatcher:
 
     def _do(self, effect: Effect, orders: dict[AttemptId, LaunchOrder]) -> None:
         if effect.kind is EffectKind.LAUNCH:
-            order = orders.get(_attempt(effect))
-            if order is not None:
-                self._engine_of(effect).launch(order)
+            self._launch(effect, orders.get(_attempt(effect)))
         elif effect.kind is EffectKind.STOP:
             self._stop(effect)
         else:
             for engine in self._engines.values():
                 engine.retire(_attempt(effect))
 
+    def _launch(self, effect: Effect, order: LaunchOrder | None) -> None:
+        """From the newest checkpoint that is whole; a damaged one counts no more."""
+        while order is not None:
+            try:
+                self._engine_of(effect).launch(order)
+                return
+            except CheckpointDamaged as damage:
+                assert order.resume is not None, "only what is resumed from is damaged"
+                self._checkpoints.lose(effect.job, order.resume, str(damage))
+            attempt = _attempt(effect)
+            order = launch_orders(self._store, self._specs, [attempt]).get(attempt)
+
     def _stop(self, effect: Effect) -> None:
-        reason = effect.reason or StopReason.USER_CANCEL
-        message = StopAttempt(reason=reason, grace_s=effect.grace_s)
+        message = StopAttempt(
+            reason=effect.reason or StopReason.USER_CANCEL,
+            grace_s=effect.grace_s,
+            checkpoint_s=effect.checkpoint_s,
+        )
         self._engine_of(effect).tell(_attempt(effect), message)
 
     def _engine_of(self, effect: Effect) -> Engine:
@@ -175,7 +195,10 @@ class Dispatcher:
             return next(iter(self._engines.values()))
         for allocation in self._store.allocations_of((_attempt(effect),)):
             return self._engines[allocation.cluster]
-        raise PermanentEngineError(f"attempt {_attempt(effect)} holds nothing on any cluster")
+        for one in attempts(self._store.histories([effect.job]).get(effect.job, ())):
+            if one.id == _attempt(effect) and one.cluster in self._engines:
+                return self._engines[one.cluster]
+        raise PermanentEngineError(f"attempt {_attempt(effect)} ran on no known cluster")
 
     def _launch_failed(self, effect: Effect, why: str, *, for_good: bool) -> None:
         """Nothing was started (the engine said so): the attempt is exited and released.
@@ -208,6 +231,9 @@ class Dispatcher:
     # -- results and dependents --------------------------------------------------------------
     def _seal(self, effects: list[Effect]) -> None:
         self._sealer.seal(effects, self._engine_of)
+
+    def _keep(self, effects: list[Effect]) -> None:
+        self._checkpoints.keep(effects, self._engine_of)
 
     def _wake(self, effects: list[Effect]) -> None:
         wake_dependents_of(self._store, [effect.job for effect in effects])

@@ -12,7 +12,7 @@ from zenkei.lifecycle.effects import effects
 from zenkei.lifecycle.evolve import evolve
 from zenkei.model import event as e
 from zenkei.model.cluster import Allocation
-from zenkei.model.data import Result, ResultState
+from zenkei.model.data import Checkpoint, CheckpointState, Result, ResultState
 from zenkei.model.errors import NotFound
 from zenkei.model.event import Event, EventBody
 from zenkei.model.ids import AttemptId, JobId
@@ -62,12 +62,24 @@ class Draft:
             attempt = AttemptId(job, body.attempt)
             self.changes.released.append(attempt)
             self.changes.results.append(Result(attempt=str(attempt), state=ResultState.SEALING))
+        elif isinstance(body, e.Checkpointed):
+            self.changes.checkpoints.append(_saved(job, body, event.at_us))
         return after
 
     def finish(self) -> Changes:
         """The changes of this unit, one entry per job."""
         self.changes.jobs = list(self._jobs.values())
         return self.changes
+
+
+def _saved(job: JobId, body: e.Checkpointed, at_us: int) -> Checkpoint:
+    return Checkpoint(
+        attempt=str(AttemptId(job, body.attempt)),
+        step=body.step,
+        state=CheckpointState.SAVED,
+        parts=body.parts,
+        at_us=at_us,
+    )
 
 
 def no_job(job: JobId) -> NotFound:

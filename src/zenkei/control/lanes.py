@@ -21,11 +21,19 @@ LANE_OF: Final[dict[EffectKind, str]] = {
     EffectKind.STOP: "engine",
     EffectKind.RETIRE: "engine",
     EffectKind.SEAL: "seal",
+    EffectKind.KEEP: "keep",
     EffectKind.WAKE_DEPENDENTS: "wake",
 }
-BATCH: Final = {"build": 1, "engine": 256, "seal": 256, "wake": 256}
-WIDTH: Final = {"build": 4, "engine": 1, "seal": 1, "wake": 1}
+RESUMING: Final = "resume"
+"""Launches that lay out a checkpoint first: others, and orders to stop, do not wait for them."""
+BATCH: Final = {"build": 1, "engine": 256, RESUMING: 1, "seal": 256, "keep": 64, "wake": 256}
+WIDTH: Final = {"build": 4, "engine": 1, RESUMING: 4, "seal": 1, "keep": 4, "wake": 1}
 """Batches of one lane that may be worked on at the same time."""
+
+
+def lane_of(effect: Effect) -> str:
+    is_resuming = effect.kind is EffectKind.LAUNCH and effect.step >= 0
+    return RESUMING if is_resuming else LANE_OF[effect.kind]
 
 
 class Lanes:
@@ -47,7 +55,7 @@ class Lanes:
                 if effect.id in self._taken:
                     continue
                 self._taken.add(effect.id)
-                lane = LANE_OF[effect.kind]
+                lane = lane_of(effect)
                 self._waiting[lane].append(effect)
                 if self._running[lane] < WIDTH[lane]:
                     self._running[lane] += 1

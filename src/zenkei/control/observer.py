@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from zenkei.control.draft import Draft
+from zenkei.control.sayings import unheard
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.decide import Stale
@@ -57,6 +58,7 @@ class Observer:
             return 0
         if not reports and cursor == self._cursor:
             return 0
+        reports = unheard(self._store, reports)
         for start in range(0, max(1, len(reports)), MOST_REPORTS):
             part = reports[start : start + MOST_REPORTS]
             last = start + MOST_REPORTS >= len(reports)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from zenkei.control.checkpoints import CheckpointKeeper
 from zenkei.control.commands import Commands
 from zenkei.control.controller import Controller
 from zenkei.control.dispatcher import Dispatcher
@@ -75,6 +76,7 @@ def assemble(
         sealer=Sealer(
             store=store, cache=cache, trees=ports.trees, blobs=ports.blobs, version=version
         ),
+        checkpoints=CheckpointKeeper(store=store, cache=cache, trees=ports.trees),
         workers=ports.workers,
         owner=owner,
     )

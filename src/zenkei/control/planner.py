@@ -164,8 +164,8 @@ class PlanKeeper:
     def _waiting(self, news: PlanningDelta) -> tuple[WaitingJob, ...]:
         rows = []
         for row in news.jobs:
-            if row.state is not JobState.PENDING:
-                continue
+            if row.state is not JobState.PENDING or row.saving:
+                continue  # with a checkpoint on its way it changes again when that is kept
             place = self._class_of(row, news)
             if place is not None:
                 queue = self._tables.queue(row.queue)

@@ -25,7 +25,7 @@ from zenkei.model.wording import count
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.engine import Engine
 from zenkei.ports.store import JobFilter, Page, Store, Usage
-from zenkei.scheduler import Explanation, Reason, ReasonCode
+from zenkei.scheduler import Explanation, Reason, ReasonCode, being_stored
 
 MOST_ROWS = 10_000
 MOST_EVENTS = 100_000
@@ -130,6 +130,8 @@ class Queries:
         """Why a PENDING job waits, as of the last plan."""
         if row.state is not JobState.PENDING:
             return None
+        if row.saving:
+            return being_stored(row.saving)
         reason = self._keeper.reason(row.id)
         if reason is None or reason.code is not ReasonCode.RETRY_DELAY or row.stop is None:
             return reason

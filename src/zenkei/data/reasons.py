@@ -15,6 +15,15 @@ def cannot_read(path: str, error: OSError) -> InvalidInput:
     )
 
 
+def not_a_file(path: str, why: str) -> InvalidInput:
+    return InvalidInput(
+        "unreadable",
+        f"`{shown(path)}` is {why}",
+        hint="keep only files and directories there",
+        details={"path": shown(path)},
+    )
+
+
 def keeps_changing(path: str) -> InvalidInput:
     return InvalidInput(
         "file-changes",

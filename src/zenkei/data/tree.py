@@ -18,6 +18,7 @@ from zenkei.data.batch import Batch
 from zenkei.data.blobs_dir import DirectoryBlobs
 from zenkei.data.contents import read_files
 from zenkei.data.disk import private_directory
+from zenkei.data.gather import gather
 from zenkei.data.manifest import (
     FILE_MODE,
     PROGRAM_MODE,
@@ -32,7 +33,7 @@ from zenkei.data.stat_cache import StatCache
 from zenkei.data.walk import Everything, Found, open_root, walk
 from zenkei.model.data import Digest, Entry, EntryKind, Manifest
 from zenkei.model.job import CodeRequest
-from zenkei.ports.trees import LeftOut, Snapshot
+from zenkei.ports.trees import LeftOut, Piece, Snapshot
 
 log = logging.getLogger("zenkei.data")
 
@@ -128,6 +129,14 @@ class DirectoryTrees:
             size_bytes=sum(entry.size_bytes for entry in entries),
             left_out=tuple(left_out),
         )
+
+    def gather(self, pieces: tuple[Piece, ...]) -> tuple[Digest, int, int]:
+        with self._blobs.batch() as batch:
+            entries = gather(pieces, batch)
+            digest = batch.add(canonical(entries))
+            batch.commit()
+        files = sum(entry.kind is EntryKind.FILE for entry in entries)
+        return digest, files, sum(entry.size_bytes for entry in entries)
 
     def _code_files(
         self, root: int, found: Found, choice: CodeChoice, cache: StatCache, batch: Batch

@@ -145,7 +145,7 @@ class InlineEngine:
     ) -> tuple[str, ...]:
         return ()
 
-    def discard(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> None:
+    def discard(self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]) -> None:
         """Programs of this process keep nothing on a node."""
 
     def fence(self, node: str) -> None:

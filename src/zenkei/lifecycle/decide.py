@@ -103,6 +103,8 @@ def _cancel(job: Job, command: c.Cancel, now_us: int) -> tuple[EventBody, ...]:
 def _allocate(job: Job, command: c.Allocate, now_us: int) -> tuple[EventBody, ...]:
     if job.state is not JobState.PENDING:
         raise Conflict("job-not-pending", f"job {job.id} is {job.state}, not pending")
+    if job.saving:
+        raise Conflict("checkpoint-not-kept", f"a checkpoint of job {job.id} is still being stored")
     if is_ahead(job.not_before_us, now_us):
         raise Conflict("job-not-due", f"job {job.id} may not start before its retry delay is over")
     return (e.Allocated(attempt=job.attempt + 1, cluster=command.cluster, parts=command.parts),)

@@ -18,7 +18,8 @@ def effects(event: Event, after: Job) -> tuple[Effect, ...]:
     if isinstance(body, e.Submitted | e.Unheld):
         return (prepare(after.id),) if after.state is JobState.PREPARING else ()
     if isinstance(body, e.Allocated):
-        return (_of_attempt(EffectKind.LAUNCH, after),)
+        # the step tells that a checkpoint must be laid out first, which may take a while
+        return (_of_attempt(EffectKind.LAUNCH, after, step=after.step),)
     if isinstance(body, e.StopOrdered):
         # A later, stronger order (cancel) is an effect of its own: the reason is part of the key.
         return (_stop(after, body),)
@@ -62,9 +63,9 @@ def retire(attempt: AttemptId) -> Effect:
     )
 
 
-def _of_attempt(kind: EffectKind, job: Job) -> Effect:
+def _of_attempt(kind: EffectKind, job: Job, step: int = -1) -> Effect:
     attempt = AttemptId(job.id, job.attempt)
-    return Effect(kind=kind, key=f"{kind}:{attempt}", job=job.id, attempt=job.attempt)
+    return Effect(kind=kind, key=f"{kind}:{attempt}", job=job.id, attempt=job.attempt, step=step)
 
 
 def _stop(job: Job, order: e.StopOrdered) -> Effect:

@@ -201,8 +201,9 @@ def _checkpointed(job: Job, body: e.Checkpointed, event: Event) -> Job:
 
 
 def _kept(job: Job, body: e.CheckpointKept, event: Event) -> Job:
+    # they are kept in the order of attempts and steps: the last one is the newest
     saving = tuple(step for step in job.saving if step != body.step)
-    return _next(job, event, saving=saving, step=max(job.step, body.step))
+    return _next(job, event, saving=saving, step=body.step)
 
 
 def _lost(job: Job, body: e.CheckpointLost, event: Event) -> Job:

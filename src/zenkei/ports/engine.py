@@ -249,8 +249,11 @@ class Engine(Protocol):
         was changed since it was said to be saved.
         """
 
-    def discard(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> None:
-        """Remove a checkpoint from the nodes: it is kept elsewhere, or not needed any more."""
+    def discard(self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]) -> None:
+        """Remove a checkpoint from the nodes: it is kept elsewhere, or not needed any more.
+
+        What was changed since it was said to be saved stays: the program uses it again.
+        """
 
     def fence(self, node: str) -> None:
         """From now on refuse everything that attempts on `node` report or write."""

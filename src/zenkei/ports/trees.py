@@ -37,6 +37,15 @@ class Snapshot:
     largest: tuple[tuple[str, int], ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """A file or directory `path` below the directory `place`, as a node left it."""
+
+    node: int
+    path: str
+    place: Path
+
+
 class Trees(Protocol):
     """All methods do I/O; none is called inside a transaction."""
 
@@ -55,4 +64,12 @@ class Trees(Protocol):
         The first node's files stand at the top; files of node k > 0 below `node-<k>/`, if it has
         any. Links are stored as links and never followed; what cannot be read raises InvalidInput
         with its path (the result is then incomplete, with that reason).
+        """
+
+    def gather(self, pieces: tuple[Piece, ...]) -> tuple[Digest, int, int]:
+        """Store the pieces of a checkpoint as one manifest: digest, files, bytes.
+
+        Names stay as they are, so that pieces of several nodes make one tree; a node's piece whose
+        names mean something else already stands below `node-<rank>/`. Raises InvalidInput for what
+        cannot be read, is neither file nor directory, or links to somewhere outside.
         """

@@ -13,7 +13,7 @@ from zenkei.scheduler.decisions import (
 from zenkei.scheduler.explain import Explanation, Holder, Lever, Nearest
 from zenkei.scheduler.free import HeldPart, check, free_of, held_parts
 from zenkei.scheduler.planner import MOST_STARTS, Planner, plan
-from zenkei.scheduler.reasons import Reason, ReasonCode, Severity
+from zenkei.scheduler.reasons import Reason, ReasonCode, Severity, being_stored
 from zenkei.scheduler.snapshot import (
     Delta,
     HeldColumns,
@@ -50,6 +50,7 @@ __all__ = [
     "Trace",
     "WaitingColumns",
     "WaitingJob",
+    "being_stored",
     "check",
     "free_of",
     "held_columns",

@@ -6,7 +6,7 @@ A reason is data: the sentence is made from the numbers, never parsed. Pure. Cos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
@@ -33,6 +33,7 @@ class ReasonCode(StrEnum):
     TMP_BUSY = "tmp_busy"
     NODES_AVOIDED = "nodes_avoided"
     RETRY_DELAY = "retry_delay"
+    CHECKPOINT_BEING_STORED = "checkpoint_being_stored"
     NOT_YET_TRIED = "not_yet_tried"
     PAUSED = "paused"
     NO_NODES = "no_nodes"
@@ -54,6 +55,7 @@ _SEVERITY: Final = {
     ReasonCode.TMP_BUSY: Severity.WAITING,
     ReasonCode.NODES_AVOIDED: Severity.WAITING,
     ReasonCode.RETRY_DELAY: Severity.WAITING,
+    ReasonCode.CHECKPOINT_BEING_STORED: Severity.WAITING,
     ReasonCode.NOT_YET_TRIED: Severity.WAITING,
     ReasonCode.PAUSED: Severity.BLOCKED,
     ReasonCode.NO_NODES: Severity.BLOCKED,
@@ -98,6 +100,11 @@ def delayed(not_before_us: int, now_us: int) -> Reason:
         code=ReasonCode.RETRY_DELAY,
         numbers={"not_before_us": not_before_us, "left_us": not_before_us - now_us},
     )
+
+
+def being_stored(steps: Iterable[int]) -> Reason:
+    """Its next attempt shall go on from a checkpoint that is still on the way to the store."""
+    return Reason(code=ReasonCode.CHECKPOINT_BEING_STORED, numbers={"step": max(steps)})
 
 
 def not_yet_tried() -> Reason:
@@ -174,6 +181,9 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.RETRY_DELAY: lambda n: (
         (f"attempt {n['attempt']} {n['ended']}; " if "ended" in n else "")
         + f"tries again in {int(n['left_us']) / 1e6:.1f} s"
+    ),
+    ReasonCode.CHECKPOINT_BEING_STORED: lambda n: (
+        f"its checkpoint of step {n['step']} is being stored"
     ),
     ReasonCode.NOT_YET_TRIED: lambda n: "its turn comes in the next cycle",
     ReasonCode.PAUSED: lambda n: f"nothing starts now: {n['why']}",

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from zenkei.model.data import Digest, Manifest
 from zenkei.model.errors import NotFound, Unavailable
 from zenkei.model.job import CodeRequest, EnvRequest
-from zenkei.ports.trees import Snapshot
+from zenkei.ports.trees import Piece, Snapshot
 from zenkei.sim.clock import VirtualClock
 from zenkei.sim.faults import Faults
 
@@ -92,6 +92,9 @@ class TreesDouble:
 
     def seal(self, places: tuple[Path, ...]) -> tuple[Digest, int, int]:
         return fake_digest(str(places)), 1, 10
+
+    def gather(self, pieces: tuple[Piece, ...]) -> tuple[Digest, int, int]:
+        return fake_digest(str(pieces)), len(pieces), 10 * len(pieces)
 
 
 class WorkersDouble:

@@ -132,7 +132,7 @@ class EngineDouble:
     ) -> tuple[str, ...]:
         return ("/checkpoint",) * len(parts)
 
-    def discard(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> None:
+    def discard(self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]) -> None:
         """Nothing lies on the double's nodes."""
 
     def fence(self, node: str) -> None:

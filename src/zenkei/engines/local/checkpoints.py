@@ -46,10 +46,10 @@ def unchanged(layout: Layout, attempt: AttemptId, step: int, part: CheckpointPar
     return path
 
 
-def remove(layout: Layout, attempt: AttemptId, part: CheckpointPart) -> None:
-    """What is not there, or not ours, is left alone."""
+def remove(layout: Layout, attempt: AttemptId, step: int, part: CheckpointPart) -> None:
+    """What is not there, not ours, or in use again, is left alone."""
     try:
-        path = place(layout, attempt, part)
+        path = unchanged(layout, attempt, step, part)
     except PermanentEngineError:
         return
     if path.is_dir():

@@ -337,9 +337,9 @@ class LocalEngine:
         found = (checkpoints.unchanged(self._layout, attempt, step, part) for part in parts)
         return tuple(map(str, found))
 
-    def discard(self, attempt: AttemptId, parts: tuple[CheckpointPart, ...]) -> None:
+    def discard(self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]) -> None:
         for part in parts:
-            checkpoints.remove(self._layout, attempt, part)
+            checkpoints.remove(self._layout, attempt, step, part)
 
     # -- parts -------------------------------------------------------------------------------------
 
