@@ -9,23 +9,13 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from zenkei.lifecycle.cause import LOST
 from zenkei.model.job import FailureClass, Job, JobState, StopReason
 
 CANCELLED = 130
 TIME_LIMIT = 124
-LOST = 75
+LOST_CODE = 75
 REFUSED = 2
-
-_LOST = {
-    StopReason.NODE_LOST: "its node was lost",
-    StopReason.LAUNCH_FAILED: "it could not be launched",
-    StopReason.HEALTH_CHECK: "its node failed a health check",
-    StopReason.PREEMPTED: "it was preempted too often",
-    StopReason.RESIZED: "it was resized too often",
-    StopReason.HUNG: "it hung",
-    StopReason.DISK_FULL: "the disk was full",
-    StopReason.BUDGET_EXHAUSTED: "its budget is used up",
-}
 
 
 class ExitView(TypedDict):
@@ -46,7 +36,7 @@ def exit_of(job: Job) -> ExitView | None:
         return ExitView(code=CANCELLED, by="zenkei", text="cancelled")
     if job.stop is None:
         if job.failure is FailureClass.INFRASTRUCTURE:
-            return ExitView(code=LOST, by="zenkei", text="never started")
+            return ExitView(code=LOST_CODE, by="zenkei", text="never started")
         return ExitView(code=REFUSED, by="zenkei", text="never started")
     return _failed(job, job.stop)
 
@@ -56,8 +46,8 @@ def _failed(job: Job, stop: StopReason) -> ExitView:
         return ExitView(code=TIME_LIMIT, by="zenkei", text="reached its time limit")
     if stop in (StopReason.USER_CANCEL, StopReason.USER_HOLD):
         return ExitView(code=CANCELLED, by="zenkei", text="stopped by a person")
-    if stop in _LOST:
-        return ExitView(code=LOST, by="zenkei", text=_LOST[stop])
+    if stop in LOST:
+        return ExitView(code=LOST_CODE, by="zenkei", text=LOST[stop])
     ended = job.exit
     rank = f" (rank {ended.rank})" if ended is not None and ended.rank > 0 else ""
     if stop is StopReason.OUT_OF_MEMORY:

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from zenkei.api.exits import ExitView, exit_of
+from zenkei.lifecycle import cause
 from zenkei.lifecycle.history import Attempt
 from zenkei.model import event as e
 from zenkei.model.cluster import Allocation, Node
 from zenkei.model.data import GitState, Result
 from zenkei.model.event import Event, EventKind
 from zenkei.model.ids import WHOLE
-from zenkei.model.job import Exit, Job, JobState
+from zenkei.model.job import Exit, FailureClass, Job, JobState
 from zenkei.scheduler import Explanation, Reason
 
 View = dict[str, Any]
@@ -64,7 +65,35 @@ def exit_view(ended: Exit | None) -> View | None:
         "rank": ended.rank,
         "node": ended.node,
         "detail": ended.detail,
+        "symptom": ended.symptom,
+        "tail": list(ended.tail),
     }
+
+
+def cause_view(job: Job) -> View | None:
+    """Why its last attempt ended badly: the line that `show` begins with, and what to do.
+
+    Null while nothing has failed, and where somebody wanted the end.
+    """
+    if job.failure in _NO_FAULT or (not job.message and job.exit is None):
+        return None
+    stop, ended = job.stop, job.exit or Exit()
+    ran = stop is not None
+    text = job.message or (cause.line(stop, ended) if stop is not None else "")
+    return {
+        "text": text,
+        "hint": cause.hint(stop, ended) if stop is not None else "",
+        "failure": job.failure,
+        "symptom": ended.symptom,
+        "rank": ended.rank if ran else None,
+        "node": ended.node,
+        "tail": list(ended.tail),
+    } if text else None
+
+
+_NO_FAULT = frozenset(
+    {None, FailureClass.NONE, FailureClass.CANCELLED, FailureClass.PREEMPTED}
+)
 
 
 def digests(job: Job) -> View:

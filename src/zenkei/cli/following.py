@@ -132,7 +132,12 @@ class Follower:
         exit_ = data.get("exit")
         if exit_ is None or self._quiet:
             return
-        if data.get("message"):
+        cause = data.get("cause")
+        if cause:
+            self._line(f"failed: {cause['text']}")
+            if cause["hint"]:
+                self._line(f"hint: {cause['hint']}")
+        elif data.get("message"):
             self._line(str(data["message"]))
         self._result(data.get("result"))
         if data.get("array") and exit_["code"]:

@@ -71,6 +71,7 @@ def _array(job: Json) -> None:
 
 def _job(job: Json) -> None:
     print(f"job {job['id']}: {clean(job['name'])}, {state(job['state'])}{_tail(_end(job))}")
+    _cause(job)
     _pair("project, queue", f"{job['project']}, {job['queue']}, priority {job['priority']}")
     if job["params"]:
         _pair("parameters", _params(job["params"]))
@@ -93,6 +94,19 @@ def _job(job: Json) -> None:
     _result(job["result"])
     for attempt in job["attempts"]:
         _attempt(attempt)
+
+
+def _cause(job: Json) -> None:
+    """Why it failed, what can be done, and the last lines of the rank that failed first."""
+    cause = job["cause"]
+    if cause is None:
+        return
+    over = job["state"] == "failed"
+    print(paint(clean(f"{'failed' if over else 'last attempt'}: {cause['text']}"), "31"))
+    if cause["hint"]:
+        print(clean(f"hint: {cause['hint']}"))
+    for line in cause["tail"]:
+        print(f"  | {clean(line)}")
 
 
 def _waits(job: Json) -> None:

@@ -272,7 +272,8 @@ class JobFollower:
     async def _end_message(self) -> Sse:
         row = await in_thread(self._services.queries.row, self._principal, self._job)
         result = await in_thread(self._result) if row.attempt else None
-        return Sse("end", views.job_row(row) | {"result": views.result_view(result)}, self._id())
+        end = {"cause": views.cause_view(row), "result": views.result_view(result)}
+        return Sse("end", views.job_row(row) | end, self._id())
 
     def _timeout_s(self, news: int) -> float:
         """How long to wait for a wake-up before looking again."""

@@ -142,6 +142,7 @@ def _everything(view: JobView) -> dict[str, Any]:
     shown = views.job_row(view.job)
     shown["reason"] = view.reason.text if view.reason is not None else None
     return shown | {
+        "cause": views.cause_view(view.job),
         "digests": views.digests(view.job),
         "git": views.git_view(view.git),
         "spec": orjson.loads(specs.canonical(view.spec)),
