@@ -55,13 +55,9 @@ def _entries(piece: Piece, batch: Batch) -> list[Entry]:
     chain = Chain(root)
     try:
         parent = _at(chain, folder)
-        try:
-            inside = os.open(path_bytes(name), OPEN_DIRECTORY, dir_fd=parent)
-        except NotADirectoryError:
-            read = read_files(parent, [name], batch)
-            return [_file(path, read[name])]
-        except OSError as error:
-            raise reasons.cannot_read(path, error) from error
+        inside = _open_directory(parent, name, path)
+        if inside is None:
+            return [_file(path, read_files(parent, [name], batch)[name])]
         try:
             return _directory(path, inside, batch)
         finally:
@@ -69,6 +65,16 @@ def _entries(piece: Piece, batch: Batch) -> list[Entry]:
     finally:
         chain.close()
         os.close(root)
+
+
+def _open_directory(parent: int, name: str, path: str) -> int | None:
+    """A descriptor; None if it is no directory (a link is none either)."""
+    try:
+        return os.open(path_bytes(name), OPEN_DIRECTORY, dir_fd=parent)
+    except NotADirectoryError:
+        return None
+    except OSError as error:
+        raise reasons.cannot_read(path, error) from error
 
 
 def _at(chain: Chain, folder: str) -> int:
