@@ -87,7 +87,10 @@ class SubmitQuery(OutputQuery):
 
 
 class ListQuery(Body):
-    """state: names joined by commas. Newest first; `cursor` is `next` of the page before."""
+    """state: names joined by commas. Newest first; `cursor` is `next` of the page before.
+
+    lines: one row for each array.
+    """
 
     state: Word = ""
     owner: Word = ""
@@ -97,6 +100,7 @@ class ListQuery(Body):
     number: Annotated[int, Field(ge=0, lt=10**12)] = 0
     cursor: Word = ""
     limit: int = Field(default=100, ge=1, le=limits.ROWS)
+    lines: bool = False
 
 
 class LogQuery(OutputQuery):

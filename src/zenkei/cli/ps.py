@@ -29,25 +29,25 @@ def ps(argv: list[str]) -> int:
     parser.add_argument("--members", action="store_true", help="members of arrays one by one")
     args = parser.parse_args(argv)
     state = args.state or ("" if args.all else ACTIVE)
-    # an array of 5,000 is one line: read further than the lines that are wanted
-    one_by_one = args.members or args.json
-    reach = (args.limit or MOST_LINES) if one_by_one else limits.ROWS
     found = session.open().get(
-        "/v1/jobs", state=state, name=args.name, project=args.project, limit=reach
+        "/v1/jobs",
+        state=state,
+        name=args.name,
+        project=args.project,
+        limit=args.limit or MOST_LINES,
+        lines=not (args.members or args.json),
     )
     if args.json:
         session.print_json(found)
         return 0
     lines = found["jobs"] if args.members else _grouped(found["jobs"], found["arrays"])
-    more = len(lines) > (args.limit or MOST_LINES) or found["next"]
-    lines = lines[: args.limit or MOST_LINES]
     if not lines:
         print("no jobs" if args.all or args.state else "no jobs (those that are over: ps --all)")
         return 0
     now = now_us()
     head = ("JOB", "NAME", "STATE", "SINCE", "WHY")
     print(table(head, [_line(row, now) for row in lines], right={3}))
-    if more:
+    if found["next"]:
         print(paint(f"the newest {count(len(lines), 'line')}; older ones: --limit N", "2"))
     return 0
 
@@ -78,23 +78,20 @@ def _short(text: str) -> str:
 
 
 def _grouped(rows: list[Row], arrays: dict[str, dict[str, int]]) -> list[Row]:
-    """One line for each array, in the place of its newest member.
-
-    arrays: states of all members, of those too that are not among the rows.
-    """
+    """The newest member of an array becomes its line. arrays: states of all members."""
     lines: dict[int, Row] = {}
     for row in rows:
-        if row["member"] is None:
-            lines[row["number"]] = row
-            continue
-        line = lines.get(row["number"])
-        if line is None:
-            number = str(row["number"])
-            line = lines[row["number"]] = row | {"id": number, "members": arrays[number]}
-            line["count"] = sum(line["members"].values())
-            line["state"] = _state(line["members"])
-        line["changed_us"] = max(line["changed_us"], row["changed_us"])
+        if row["number"] not in lines:
+            is_array = row["member"] is not None
+            lines[row["number"]] = _array(row, arrays) if is_array else row
     return list(lines.values())
+
+
+def _array(row: Row, arrays: dict[str, dict[str, int]]) -> Row:
+    number = str(row["number"])
+    states = arrays[number]
+    many = sum(states.values())
+    return row | {"id": number, "members": states, "count": many, "state": _state(states)}
 
 
 def _state(states: dict[str, int]) -> str:

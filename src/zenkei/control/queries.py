@@ -6,7 +6,7 @@ per call; `show` also folds the job's own events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from zenkei.control.draft import no_job
@@ -24,7 +24,7 @@ from zenkei.model.job import Dependency, Job, JobSpec, JobState, StopReason
 from zenkei.model.wording import count
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.engine import Engine
-from zenkei.ports.store import JobFilter, Page, Store, Usage
+from zenkei.ports.store import JobFilter, Line, Page, Store, Usage
 from zenkei.scheduler import Explanation, Reason, ReasonCode, being_stored
 
 MOST_ROWS = 10_000
@@ -87,13 +87,13 @@ class Queries:
         self, principal: Principal, where: JobFilter, *, cursor: str = "", limit: int = 100
     ) -> Page[Job]:
         """Jobs the caller may see, newest first. A person who is no operator sees their own."""
-        if limit < 1 or limit > MOST_ROWS:
-            raise InvalidInput(
-                "bad-limit", f"limit {limit} is out of range", hint=f"1 to {MOST_ROWS}"
-            )
-        if not principal.operator:
-            where = replace(where, owner=principal.name)
-        return self._store.jobs(where, cursor=cursor, limit=limit)
+        return self._store.jobs(_visible(principal, where, limit), cursor=cursor, limit=limit)
+
+    def lines(
+        self, principal: Principal, where: JobFilter, *, cursor: str = "", limit: int = 100
+    ) -> Page[Line]:
+        """As `jobs`, but of each array one row."""
+        return self._store.lines(_visible(principal, where, limit), cursor=cursor, limit=limit)
 
     def row(self, principal: Principal, job: JobId) -> Job:
         """One job's row. Raises NotFound."""
@@ -208,9 +208,9 @@ class Queries:
             )
         return self._blobs.get(git.diff)
 
-    def counts(self, number: int = 0) -> Mapping[JobState, int]:
-        """Jobs by state; of one submission, whose owner the caller has checked."""
-        return self._store.counts(number)
+    def counts_of(self, numbers: Iterable[int]) -> Mapping[int, Mapping[JobState, int]]:
+        """Jobs by state of each submission, whose owner the caller has checked."""
+        return self._store.counts_of(numbers)
 
     def _result(self, row: Job) -> Result | None:
         return self._store.result(AttemptId(row.id, row.attempt)) if row.attempt else None
@@ -233,6 +233,13 @@ def _ended(row: Job) -> str:
         return f"was ended by signal {ended.signal}"
     detail = f" ({ended.detail[:200]})" if ended is not None and ended.detail else ""
     return f"ended: {str(row.stop).replace('_', ' ')}{detail}"
+
+
+def _visible(principal: Principal, where: JobFilter, limit: int) -> JobFilter:
+    """A person who is no operator sees their own. Raises InvalidInput for a limit out of range."""
+    if limit < 1 or limit > MOST_ROWS:
+        raise InvalidInput("bad-limit", f"limit {limit} is out of range", hint=f"1 to {MOST_ROWS}")
+    return where if principal.operator else replace(where, owner=principal.name)
 
 
 def _target(row: Job) -> Target:

@@ -154,6 +154,18 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """What a list shows of one submission.
+
+    newest: its job, or of an array the last member that fits. changed_us: of the one among those
+    that fit that changed last.
+    """
+
+    newest: Job
+    changed_us: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PlanningDelta:
     """What the planner must know of commits after `since`, up to `seq`.
 
@@ -221,6 +233,9 @@ class Store(Protocol):
     def jobs(self, where: JobFilter, *, cursor: str = "", limit: int = 100) -> Page[Job]:
         """Newest first by id."""
 
+    def lines(self, where: JobFilter, *, cursor: str = "", limit: int = 100) -> Page[Line]:
+        """Submissions with jobs that fit, newest first. O(jobs that fit, of these submissions)."""
+
     def last_job(self, owner: str) -> JobId | None:
         """The newest job of a person: what `-` means (the whole array's number if it was one)."""
 
@@ -272,8 +287,11 @@ class Store(Protocol):
     def seq(self) -> int:
         """The last one committed."""
 
-    def counts(self, number: int = 0) -> Mapping[JobState, int]:
-        """Jobs by state: all of them, or those submitted under one number."""
+    def counts(self) -> Mapping[JobState, int]:
+        """All jobs by state."""
+
+    def counts_of(self, numbers: Iterable[int]) -> Mapping[int, Mapping[JobState, int]]:
+        """Jobs by state, of those submitted under each of `numbers`; one query."""
 
     def close(self) -> None:
         """Commit what waits, end the writer."""

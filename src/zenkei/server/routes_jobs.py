@@ -18,7 +18,7 @@ from zenkei.model.access import Principal
 from zenkei.model.errors import InvalidInput
 from zenkei.model.ids import WHOLE, JobId
 from zenkei.model.job import Job, JobState
-from zenkei.ports.store import JobFilter, Page
+from zenkei.ports.store import JobFilter
 from zenkei.server.asking import JobText, Svc, Who, job_id
 from zenkei.server.errors import Json
 from zenkei.server.follow_array import array_view
@@ -34,7 +34,7 @@ Done = Callable[[Principal, JobId], tuple[Job, ...]]
 async def list_jobs(svc: Svc, who: Who, query: Annotated[ListQuery, Query()]) -> Response:
     """Newest first; `arrays` has the states of all members of each array that has some here.
 
-    O(limit), and a count for each array.
+    lines: of each array only its newest member that fits, with the time of the last change.
     """
     where = JobFilter(
         states=_states(query.state),
@@ -46,12 +46,17 @@ async def list_jobs(svc: Svc, who: Who, query: Annotated[ListQuery, Query()]) ->
     )
 
     def read() -> dict[str, Any]:
-        page: Page[Job] = svc.queries.jobs(who, where, cursor=query.cursor, limit=query.limit)
-        arrays = dict.fromkeys(r.id.number for r in page.items if r.id.member != WHOLE)
+        if query.lines:
+            lines = svc.queries.lines(who, where, cursor=query.cursor, limit=query.limit)
+            found, older = [(line.newest, line.changed_us) for line in lines.items], lines.next
+        else:
+            page = svc.queries.jobs(who, where, cursor=query.cursor, limit=query.limit)
+            found, older = [(row, row.changed_us) for row in page.items], page.next
+        counts = svc.queries.counts_of({r.id.number for r, _ in found if r.id.member != WHOLE})
         return {
-            "jobs": [_row(svc, row) for row in page.items],
-            "next": page.next,
-            "arrays": {str(number): svc.queries.counts(number) for number in arrays},
+            "jobs": [_row(svc, row) | {"changed_us": at_us} for row, at_us in found],
+            "next": older,
+            "arrays": {str(number): states for number, states in counts.items()},
         }
 
     return Json(await in_thread(read))

@@ -7,7 +7,9 @@ next one is a new MemoryStore on the same Tables, and two at a time are two cont
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -21,7 +23,7 @@ from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.instants import is_ahead
 from zenkei.model.job import Dependency, Job, JobState
-from zenkei.ports.store import Committed, JobFilter, Page, PlanningDelta, Unit, Usage
+from zenkei.ports.store import Committed, JobFilter, Line, Page, PlanningDelta, Unit, Usage
 from zenkei.store.checking import effects_of_nobody, replay_differs, wrongly_held
 from zenkei.store.filters import is_planned, limited, passes
 from zenkei.store.listeners import Listeners
@@ -102,6 +104,22 @@ class MemoryStore:
             found = list(islice((rows[i] for i in older if passes(rows[i], where)), limit + 1))
         more = str(found[limit - 1].id) if len(found) > limit else ""
         return Page(items=tuple(found[:limit]), next=more)
+
+    def lines(self, where: JobFilter, *, cursor: str = "", limit: int = 100) -> Page[Line]:
+        limit = limited(limit)
+        before = JobId.parse(cursor).number if cursor else math.inf
+        with self.tables.lock:
+            rows = self.tables.jobs
+            found: dict[int, list[Job]] = {}
+            for job in sorted(rows, reverse=True):
+                if job.number < before and passes(rows[job], where):
+                    found.setdefault(job.number, []).append(rows[job])
+        lines = [
+            Line(newest=jobs[0], changed_us=max(job.changed_us for job in jobs))
+            for jobs in islice(found.values(), limit)
+        ]
+        more = str(lines[-1].newest.id.number) if len(found) > limit else ""
+        return Page(items=tuple(lines), next=more)
 
     def last_job(self, owner: str) -> JobId | None:
         with self.tables.lock:
@@ -219,13 +237,16 @@ class MemoryStore:
     def seq(self) -> int:
         return self.tables.counters.seq
 
-    def counts(self, number: int = 0) -> Mapping[JobState, int]:
+    def counts(self) -> Mapping[JobState, int]:
         with self.tables.lock:
-            counts: dict[JobState, int] = {}
-            jobs = self.tables.jobs.values()
-            for job in TableRows(self.tables).submissions((number,)) if number else jobs:
-                counts[job.state] = counts.get(job.state, 0) + 1
-            return counts
+            return Counter(job.state for job in self.tables.jobs.values())
+
+    def counts_of(self, numbers: Iterable[int]) -> Mapping[int, Mapping[JobState, int]]:
+        found: dict[int, Counter[JobState]] = {}
+        with self.tables.lock:
+            for job in TableRows(self.tables).submissions(set(numbers)):
+                found.setdefault(job.id.number, Counter())[job.state] += 1
+        return found
 
     def close(self) -> None:
         self._closed = True

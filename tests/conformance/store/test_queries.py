@@ -87,6 +87,50 @@ def test_filters_are_joined_by_and(store, where):
     assert all_pages(store, JobFilter(**where), 1) == expected
 
 
+def all_lines(store, where, limit):
+    cursor, found = "", []
+    while True:
+        page = store.lines(where, cursor=cursor, limit=limit)
+        assert len(page.items) <= limit
+        found += [(line.newest.id, line.changed_us) for line in page.items]
+        if not page.next:
+            return found
+        cursor = page.next
+
+
+def test_a_list_of_lines_has_one_for_each_submission_with_its_last_change(world, store):
+    single = submit(store)[0]
+    array = submit(store, members=3)
+    began = world.clock.us
+    world.clock.forward(60)
+    do(store, array[0], c.Prepare())
+    last = submit(store, members=2, owner="bob")[-1]
+    now = world.clock.us
+    expected = [(last, now), (array[2], now), (single, began)]
+    for limit in (1, 2, 3, 100):
+        assert all_lines(store, JobFilter(), limit) == expected
+    pending = JobFilter(states=frozenset({JobState.PENDING}))
+    assert all_lines(store, pending, 1) == [(array[0], now)]
+    others = JobFilter(states=frozenset({JobState.PREPARING}), owner="ann")
+    assert all_lines(store, others, 1) == [(array[2], began), (single, began)]
+    assert all_lines(store, JobFilter(owner="nobody"), 1) == []
+
+
+def test_lines_of_arrays_that_are_longer_than_what_is_read_at_once_are_whole(store, monkeypatch):
+    monkeypatch.setattr("zenkei.store.sql.queries.LEAST_REACH", 2)
+    monkeypatch.setattr("zenkei.store.sql.queries.MOST_REACH", 3)
+    newest = [submit(store, members=members)[-1] for members in (7, 0, 2, 3, 0)]
+    for limit in (1, 2, 5, 100):
+        assert [job for job, _ in all_lines(store, JobFilter(), limit)] == newest[::-1]
+
+
+def test_hostile_messages_do_not_change_when_a_line_says_it_changed(world, store):
+    (job,) = submit(store, holds=(HoldReason.USER,))
+    world.clock.forward(60)
+    do(store, job, c.Reject(message='"changed_us":1 \0 \udc80'))
+    assert all_lines(store, JobFilter(), 1) == [(job, world.clock.us)]
+
+
 def test_the_last_job_of_a_person_is_the_newest_whole_submission(store):
     assert store.last_job("ann") is None
     submit(store)
@@ -201,9 +245,13 @@ def test_counts_of_one_submission_are_of_its_members_only(store):
     first, *_others = submit(store, members=3)
     do(store, first, c.Prepare())
     submit(store)
-    found = store.counts(first.number)
-    assert dict(found) == {JobState.PREPARING: 2, JobState.PENDING: 1}
-    assert dict(store.counts(999)) == {}
+    (single,) = submit(store)
+    found = store.counts_of([first.number, single.number, 999, first.number])
+    assert found == {
+        first.number: {JobState.PREPARING: 2, JobState.PENDING: 1},
+        single.number: {JobState.PREPARING: 1},
+    }
+    assert store.counts_of([]) == {}
 
 
 def test_a_cold_planner_sees_what_waits_or_holds_and_all_nodes(store):

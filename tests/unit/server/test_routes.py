@@ -117,6 +117,20 @@ def test_a_list_counts_all_members_of_an_array_also_those_that_the_filter_leaves
     assert served.client.get("/v1/jobs", state="failed")["arrays"] == {}
 
 
+def test_a_list_of_lines_has_one_row_for_each_array_and_pages_of_them(served):
+    first, single, last = (
+        served.submit(ECHO + more) for more in (b"array: 3\n", b"", b"array: 2\n")
+    )
+    page = served.client.get("/v1/jobs", lines=True, limit=2)
+    assert [row["id"] for row in page["jobs"]] == [f"{last}.1", single]
+    assert page["arrays"] == {last: {"preparing": 2}}
+    rest = served.client.get("/v1/jobs", lines=True, limit=2, cursor=page["next"])
+    assert ([row["id"] for row in rest["jobs"]], rest["next"]) == ([f"{first}.2"], "")
+    served.client.post(f"/v1/jobs/{first}.0/cancel")
+    (line,) = served.client.get("/v1/jobs", lines=True, number=first)["jobs"]
+    assert line["changed_us"] == served.client.get(f"/v1/jobs/{first}.0")["changed_us"]
+
+
 def test_ids_are_numbers_members_or_the_last_job(served):
     served.submit(ECHO + b"array: 3\n")
     assert served.client.get("/v1/jobs/-")["array"] is True

@@ -63,6 +63,30 @@ def _postgresql_item(element: _Item, compiler: SQLCompiler, **options: Any) -> s
     return f"CAST({text} AS BIGINT)" if isinstance(element.type, Integer) else text
 
 
+class json_number(FunctionElement[int]):  # noqa: N801 - it is the name of a function in SQL
+    """Number `key` at the top of the JSON object in a text column; null if it is not there."""
+
+    inherit_cache = False
+    type = NUMBER
+
+    def __init__(self, text: ClauseElement, key: str) -> None:
+        super().__init__(text)
+        self.key = key
+
+
+@compiles(json_number, "sqlite")
+def _sqlite_number(element: json_number, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_extract({compiler.process(element.clauses, **options)}, '$.{element.key}')"
+
+
+@compiles(json_number, "postgresql")
+def _postgresql_number(element: json_number, compiler: SQLCompiler, **options: Any) -> str:
+    # no cast to jsonb, which refuses texts with NUL; in a JSON text a quote is always escaped, so
+    # that nothing but a key looks like one
+    text = compiler.process(element.clauses, **options)
+    return f"CAST(substring({text} from '\"{element.key}\":([0-9]+)') AS BIGINT)"
+
+
 def rows(**columns: TypeEngine[Any]) -> Subquery:
     """A FROM item with these columns, in this order, from the arrays in parameter `j`."""
     values = json_rows(bindparam("j", type_=Text())).table_valued("value", name="v")

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, Text, bindparam, func, literal_column, select
+from sqlalchemy import Connection, Select, Text, bindparam, func, literal_column, select
 from sqlalchemy.sql import ColumnElement
 
 from zenkei.model.cluster import Allocation, Node, NodeEvent
 from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.event import Event
-from zenkei.model.ids import WHOLE, AttemptId, JobId
+from zenkei.model.ids import MEMBER_BITS, WHOLE, AttemptId, JobId
 from zenkei.model.job import TERMINAL, After, Dependency, Job, JobState
-from zenkei.ports.store import JobFilter, Page, PlanningDelta, Usage
+from zenkei.ports.store import JobFilter, Line, Page, PlanningDelta, Usage
 from zenkei.store.codec import (
     column,
     decode_allocations,
@@ -31,7 +31,7 @@ from zenkei.store.codec import (
 from zenkei.store.filters import is_planned, limited
 from zenkei.store.sql import schema as t
 from zenkei.store.sql.database import Database
-from zenkei.store.sql.jsonrows import NUMBER, TEXT, Statement, pack, rows
+from zenkei.store.sql.jsonrows import NUMBER, TEXT, Statement, json_number, pack, rows
 from zenkei.store.sql.rows import JOB_COLUMNS, PART_COLUMNS, PART_ORDER, JobCache, key_range
 
 
@@ -135,11 +135,16 @@ _USAGE = Statement(
 )
 _CURSOR = Statement(select(t.cursors.c.body).where(t.cursors.c.cluster == _word("cluster")))
 _COUNTS = Statement(select(t.jobs.c.state, func.count()).group_by(t.jobs.c.state))
+_ranges = rows(number=NUMBER, first=NUMBER, last=NUMBER)
 _COUNTS_OF = Statement(
-    select(t.jobs.c.state, func.count())
-    .where(t.jobs.c.key >= _number("first"), t.jobs.c.key <= _number("last"))
-    .group_by(t.jobs.c.state)
+    select(_ranges.c.number, t.jobs.c.state, func.count())
+    .where(t.jobs.c.key >= _ranges.c.first, t.jobs.c.key <= _ranges.c.last)
+    .group_by(_ranges.c.number, t.jobs.c.state)
 )
+_NUMBER_OF = t.jobs.c.key.op(">>")(literal_column(str(MEMBER_BITS)))
+LEAST_REACH: Final = 1000
+MOST_REACH: Final = 100_000
+"""Rows that are looked at for the lines of a list: few at first, since most jobs are no arrays."""
 # the log says which jobs changed: an index on jobs would be written at every transition
 _changed = select(t.events.c.job).where(t.events.c.seq > _number("since"))
 _CHANGED_JOBS = Statement(
@@ -180,12 +185,34 @@ class SqlQueries:
 
     def jobs(self, where: JobFilter, *, cursor: str = "", limit: int = 100) -> Page[Job]:
         limit = limited(limit)
-        query = select(*JOB_COLUMNS).where(*_conditions(where, cursor))
+        before = JobId.parse(cursor).key if cursor else None
+        query = select(*JOB_COLUMNS).where(*_conditions(where, before))
         query = query.order_by(t.jobs.c.key.desc()).limit(limit + 1)
         with self._database.reading() as connection:
             found = connection.execute(query).fetchall()
         items = self._decoded(found[:limit])
         return Page(items=items, next=str(items[-1].id) if len(found) > limit else "")
+
+    def lines(self, where: JobFilter, *, cursor: str = "", limit: int = 100) -> Page[Line]:
+        limit, reach = limited(limit), LEAST_REACH
+        before = JobId.parse(cursor).key if cursor else None
+        newest: dict[int, int] = {}
+        changed_us: dict[int, int] = {}
+        with self._database.reading() as connection:
+            while len(newest) <= limit:
+                found = connection.execute(_summed(where, before, reach)).fetchall()
+                for number, first, _last, _count, at_us in sorted(found, reverse=True):
+                    newest.setdefault(number, first)
+                    changed_us[number] = max(changed_us.get(number, 0), at_us or 0)
+                if sum(count for *_, count, _at_us in found) < reach:
+                    break
+                before = min(last for _, _, last, _, _ in found)
+                reach = min(MOST_REACH, reach * 4)
+            numbers = list(newest)[:limit]
+            keys = pack((newest[number],) for number in numbers)
+            rows = {r.id.number: r for r in self._decoded(_ROWS.run(connection, j=keys).fetchall())}
+        lines = tuple(Line(newest=rows[n], changed_us=changed_us[n]) for n in numbers)
+        return Page(items=lines, next=str(numbers[-1]) if len(newest) > limit else "")
 
     def last_job(self, owner: str) -> JobId | None:
         ((key,),) = self._rows(_LAST, owner=column(owner))
@@ -279,10 +306,15 @@ class SqlQueries:
         with self._database.reading() as connection:
             return int(self._database.counters(connection)[0])
 
-    def counts(self, number: int = 0) -> Mapping[JobState, int]:
-        first, last = key_range(number)
-        found = self._rows(_COUNTS_OF, first=first, last=last) if number else self._rows(_COUNTS)
-        return {JobState(state): count for state, count in found}
+    def counts(self) -> Mapping[JobState, int]:
+        return {JobState(state): count for state, count in self._rows(_COUNTS)}
+
+    def counts_of(self, numbers: Iterable[int]) -> Mapping[int, Mapping[JobState, int]]:
+        ranges = pack((number, *key_range(number)) for number in set(numbers))
+        found: dict[int, dict[JobState, int]] = {}
+        for number, state, count in self._rows(_COUNTS_OF, j=ranges):
+            found.setdefault(number, {})[JobState(state)] = count
+        return found
 
     def planning(self, since: int) -> PlanningDelta:
         with self._database.reading() as connection:
@@ -317,9 +349,28 @@ class SqlQueries:
         return {d: texts[name] for d, (name,) in digests.items() if name in texts}
 
 
-def _conditions(where: JobFilter, cursor: str) -> Iterable[ColumnElement[bool]]:
-    if cursor:
-        yield t.jobs.c.key < JobId.parse(cursor).key
+def _summed(where: JobFilter, before: int | None, reach: int) -> Select[Any]:
+    """By number, of the `reach` newest rows that fit: last and first key, how many, last change."""
+    fitting = (
+        select(
+            _NUMBER_OF.label("number"),
+            t.jobs.c.key,
+            json_number(t.jobs.c.standing, "changed_us").label("changed_us"),
+        )
+        .where(*_conditions(where, before))
+        .order_by(t.jobs.c.key.desc())
+        .limit(reach)
+        .subquery()
+    )
+    keys = fitting.c.key
+    sums = func.max(keys), func.min(keys), func.count(), func.max(fitting.c.changed_us)
+    return select(fitting.c.number, *sums).group_by(fitting.c.number)
+
+
+def _conditions(where: JobFilter, before: int | None) -> Iterable[ColumnElement[bool]]:
+    """before: only keys below it."""
+    if before is not None:
+        yield t.jobs.c.key < before
     if where.number:
         yield t.jobs.c.key.between(*key_range(where.number))
     if where.states:
