@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import time
+from typing import Callable
 
 from zenkei.agent.attempt import Attempt
 from zenkei.agent.output import Output, Tail
@@ -13,13 +14,17 @@ READ_BYTES = 65536
 
 
 class Pipes:
-    """One `Output` per pipe that is open. tails: the last output of every rank."""
+    """One `Output` per pipe that is open. tails: the last output of every rank.
+
+    heard: called with the rank for everything that is read.
+    """
 
     def __init__(self, attempt: Attempt, selector: selectors.BaseSelector) -> None:
         self._attempt = attempt
         self._selector = selector
         self._outputs: dict[int, Output] = {}
         self.tails: dict[int, Tail] = {}
+        self.heard: Callable[[int], None] = _ignore
 
     def attach(self, rank: int, stream: int, fd: int) -> Output:
         """Read a pipe into the log from now on."""
@@ -40,6 +45,7 @@ class Pipes:
         now_us = time.time_ns() // 1000
         output = self._outputs[fd]
         if data:
+            self.heard(output.rank)
             output.feed(data, now_us)
             return len(data)
         self._forget(fd)
@@ -84,3 +90,7 @@ class Pipes:
         for fd, output in list(self._outputs.items()):
             self._forget(fd)
             output.close(now_us)
+
+
+def _ignore(_rank: int) -> None:
+    """Until somebody listens."""

@@ -21,6 +21,7 @@ from zenkei.agent import cleaner, diagnosis, diary, groups, kernel, processes, s
 from zenkei.agent.attempt import Attempt, Cause
 from zenkei.agent.checkpoints import CheckpointWatch, Stop
 from zenkei.agent.control import ControlSocket
+from zenkei.agent.hang import HangWatch
 from zenkei.agent.meeting import Meeting
 from zenkei.agent.memory import MemoryWatch
 from zenkei.agent.mpi_ranks import MpiRanks
@@ -112,6 +113,7 @@ class Supervisor:
         self.ranks = kind(attempt, self.pipes)
         self.memory: MemoryWatch | None = None
         self.checkpoints: CheckpointWatch | None = None
+        self.hang: HangWatch | None = None
         self.watches: list[Watch] = []
         self.staging = 0
         self.time_limit_at = 0.0
@@ -161,6 +163,9 @@ class Supervisor:
             self.attempt.blame(cause)
             return
         self.begun = True
+        self.hang = HangWatch(self.attempt, self.ranks, self._hung)
+        self.pipes.heard = self.hang.heard
+        self.watches.append(self.hang)
         self.failed(self.ranks.start())
         if self.attempt.group.cpu_is_due:
             self.share_cpu_at = time.monotonic() + SHARE_CPU_S
@@ -174,6 +179,11 @@ class Supervisor:
 
     def _stop_for(self, stop: Stop) -> None:
         self._end_with(Cause(stop.reason), stop.grace_s)
+
+    def _hung(self, cause: Cause, grace_s: float) -> None:
+        if self.attempt.cause is None:
+            self._end_with(cause, grace_s)
+            self._tell_other_nodes(cause)
 
     # -- one round ---------------------------------------------------------------------------------
 
@@ -255,6 +265,11 @@ class Supervisor:
                 self._order_to_stop(order)
             elif order["kind"] == records.ASK and self.checkpoints is not None:
                 self.checkpoints.ask(float(order["deadline_s"]))
+            elif order["kind"] == records.DUMP and self.hang is not None:
+                self.hang.ask_dump()
+            elif order["kind"] == records.HUNG:
+                cause = Cause("hung", rank=int(order["rank"]), detail=str(order["detail"]))
+                self._hung(cause, float(order["grace_s"]))
 
     def _order_to_stop(self, order: records.Record) -> None:
         """At once, or when the ranks have saved a checkpoint: from then on they end because of it,
@@ -308,6 +323,8 @@ class Supervisor:
             return
         if self.control.command_ended(pid, status):
             return
+        if self.hang is not None and self.hang.reaped(pid):
+            return
         self.failed(self.ranks.ended(pid, status))
 
     def failed(self, cause: Cause | None) -> None:
@@ -319,8 +336,11 @@ class Supervisor:
         document = self.attempt.document
         alone = document.nodes * document.ranks == 1
         self._end_with(cause, None if alone else min(document.grace_s, PEERS_GRACE_S))
-        if document.nodes > 1:
-            # the other nodes are not to wait until everything here has ended
+        self._tell_other_nodes(cause)
+
+    def _tell_other_nodes(self, cause: Cause) -> None:
+        """They are not to wait until everything here has ended."""
+        if self.attempt.document.nodes > 1:
             self.attempt.report(records.FAILED, sync=False, reason=cause.reason, rank=cause.rank)
 
     # -- ending ------------------------------------------------------------------------------------

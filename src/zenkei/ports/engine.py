@@ -9,7 +9,8 @@ One controller may hold several engines, by cluster name. Promises (conformance 
 - Each launched attempt is reported started at most once in effect, exited once, released once; a
   report may be repeated, also after a restart, until `retire`. `released` is reported only when
   every process of the attempt is gone on every node (or the node's boot id has changed) and its
-  output lies on storage that outlives the allocation.
+  output lies on storage that outlives the allocation; a node on which the attempt is fenced is not
+  waited for.
 - Running attempts go on when the caller dies; a new caller on the same place sees their reports.
 - Errors: TemporaryEngineError (try again) or PermanentEngineError, nothing else; `launch` raises
   CheckpointDamaged, and has started nothing, if what is to be resumed from is not what was kept.
@@ -96,7 +97,7 @@ class StopAttempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DumpStacks:
-    """Write the stacks of all ranks into the log."""
+    """Keep the stacks of all ranks: stream `stacks/<node rank>` of `read`."""
 
 
 Message: TypeAlias = AskCheckpoint | StopAttempt | DumpStacks
@@ -164,7 +165,51 @@ class NodeSeen:
     node: Node
 
 
-Report: TypeAlias = Started | Exited | Released | Resumed | Checkpointed | Noticed | NodeSeen
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Silent:
+    """A running attempt gives no sign of life from a node, or cannot be shown to be gone from it.
+
+    lost: for so long, or so surely, that it must be given up: the caller fences it. Time in which
+    the engine itself did not run does not count.
+    """
+
+    attempt: AttemptId
+    node: str
+    detail: str
+    lost: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heard:
+    """It gives signs of life again, or has been released."""
+
+    attempt: AttemptId
+    node: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cleared:
+    """Nothing of a fenced attempt is left on the node: its agent says so, or its boot has ended.
+
+    Repeated, also after a restart, until `lift`.
+    """
+
+    attempt: AttemptId
+    node: str
+
+
+Report: TypeAlias = (
+    Started
+    | Exited
+    | Released
+    | Resumed
+    | Checkpointed
+    | Noticed
+    | NodeSeen
+    | Silent
+    | Heard
+    | Cleared
+)
 
 
 class ArtefactKind(StrEnum):
@@ -232,7 +277,8 @@ class Engine(Protocol):
         """Call `wake` (from any thread) when `observe` would return something."""
 
     def read(self, attempt: AttemptId, stream: str, offset: int, limit: int) -> bytes:
-        """Bytes of a stream kept with the attempt: `log/<node rank>`, `metrics/<rank>`.
+        """Bytes of a stream kept with the attempt: `log/<node rank>`, `metrics/<rank>`,
+        `stacks/<node rank>` (a line of JSON per dump).
 
         Empty at the end or if there is no such stream (yet).
         """
@@ -255,8 +301,21 @@ class Engine(Protocol):
         What was changed since it was said to be saved stays: the program uses it again.
         """
 
-    def fence(self, node: str) -> None:
-        """From now on refuse everything that attempts on `node` report or write."""
+    def fence(self, node: str, attempt: AttemptId) -> None:
+        """From now on refuse all that `attempt` reports or writes on `node`; end it if possible.
+
+        It counts as ended (node_lost) and gone there: what the other nodes still owe is awaited.
+        Durable; safe to repeat.
+        """
+
+    def lift(self, node: str, attempt: AttemptId) -> None:
+        """`Cleared` is known: forget the fence. Safe to repeat."""
+
+    def probe(self, node: str) -> tuple[str, ...]:
+        """Check a node's health: what is wrong, in words for people; empty: nothing is.
+
+        May take seconds. Raises TemporaryEngineError if the node cannot be asked.
+        """
 
     def retire(self, attempt: AttemptId) -> None:
         """The attempt's end is committed: it need not be reported again. Logs stay readable."""

@@ -16,9 +16,8 @@ POLLS = "polls"
 WAITS = "waits"
 ENDED = "ended"
 
-WORKS_SHARE = 0.75
-"""A straggler is seen at work (or asleep) at least so often while the others wait."""
-WAITS_SHARE = 0.75
+SHARE = 0.75
+"""A straggler is seen at work (or asleep) at least so often, the others waiting."""
 
 
 class Evidence(NamedTuple):
@@ -146,21 +145,36 @@ def load(rows: Any) -> tuple[Evidence, ...]:
 
 
 class Share(NamedTuple):
-    """How a rank was seen: looks in which it worked (or slept by itself), and all looks."""
+    """How a rank was seen: looks in which it worked, in which it slept by itself, and all looks."""
 
     rank: int
     works: int
+    sleeps: int
     looks: int
 
 
-def straggler(shares: Sequence[Share]) -> int:
+def part_of(share: Share) -> str:
+    """In a word: works, sleeps, waits, or mixed."""
+    least = SHARE * share.looks
+    if share.works + share.sleeps >= least:
+        return "sleeps" if share.sleeps >= least else "works"
+    return "waits" if share.looks - share.works - share.sleeps >= least else "mixed"
+
+
+def straggler(shares: Sequence[Share], *, spins: bool) -> int:
     """The one rank that all others wait for; -1 if there is none.
 
     A rank ten times slower works nine tenths of the time in which the others wait nine tenths: the
-    limits leave room for chance in a sample of twenty looks.
+    limit leaves room for chance in a sample of twenty looks. spins: waiting ranks compute, as those
+    of MPI do; then only one that sleeps can be told from them.
     """
-    if len(shares) < 2 or any(one.looks == 0 for one in shares):
+    parts = {share.rank: part_of(share) for share in shares if share.looks > 0}
+    if len(parts) < 2:
         return -1
-    slow = [one for one in shares if one.works >= WORKS_SHARE * one.looks]
-    fast = [one for one in shares if one.looks - one.works >= WAITS_SHARE * one.looks]
-    return slow[0].rank if len(slow) == 1 and len(fast) == len(shares) - 1 else -1
+    slow = [rank for rank, part in parts.items() if part in ("works", "sleeps")]
+    if len(slow) == 1 and all(parts[rank] == "waits" for rank in parts if rank != slow[0]):
+        return slow[0]
+    asleep = [rank for rank, part in parts.items() if part == "sleeps"]
+    if spins and len(asleep) == 1 and len(slow) == len(parts):
+        return asleep[0]
+    return -1

@@ -9,15 +9,19 @@ alone (a supervisor by flock on its spool, which also tells whether it lives).
 Spool, in order: `claimed` (pid, start, boot_id: from here on nobody else starts it), `started`
 (env: whether the environment is shown read-only), `exited` (reason, code, signal, rank, detail,
 cause_us: when that was decided, 0 if unknown, by_rank: whether a rank's end decided, ranks: of
-the whole attempt, symptom, matched: what its output tells, tail: its last lines, saved: step of the checkpoint that an order to
-stop waited for, -1: there was none in time, -2: none was expected of this node, absent: there was
-no such order), `released` (proof). In between `failed` (reason, rank: the first of this node to fail, told before the others are stopped),
-any number of `resumed` (rank, step), `saved` (step,
-paths: all ranks of the node that must say so have saved it; first: only rank 0 must; stop, grace_s:
-reason and grace of an order to stop that waits for all nodes), `notice` (notice, rank, detail).
+the whole attempt, symptom, matched: what its output tells, tail: its last lines, saved: step of the
+checkpoint that an order to stop waited for, -1: there was none in time, -2: none was expected of
+this node, absent: there was no such order), `released` (proof). In between `failed` (reason, rank:
+the first of this node to fail, told before the others are stopped), any number of `resumed` (rank,
+step), `saved` (step, paths: all ranks of the node that must say so have saved it; first: only rank
+0 must; stop, grace_s: reason and grace of an order to stop that waits for all nodes), `notice`
+(notice, rank, detail), `stuck` (ready, ranks, silent_s, usual_s, grace_s: what a silent node of
+several sees, no ranks: they move again), `share` (ranks, spins: how they spend their time; both
+read by `hangs`).
 
 Inbox: `stop` (reason, grace_s, checkpoint_s: first ask for a checkpoint and wait so long for it),
-`ask` (deadline_s: for a checkpoint), `dump` (the stacks of all ranks).
+`ask` (deadline_s: for a checkpoint), `dump` (the stacks of all ranks), `hung`
+(rank, detail, grace_s: the gang hangs because of this node).
 """
 
 from __future__ import annotations
@@ -37,9 +41,12 @@ RELEASED = "released"
 RESUMED = "resumed"
 SAVED = "saved"
 NOTICE = "notice"
+STUCK = "stuck"
+SHARE = "share"
 STOP = "stop"
 ASK = "ask"
 DUMP = "dump"
+HUNG = "hung"
 
 ROOM_BYTES = 8192
 Record = Dict[str, Any]

@@ -27,6 +27,7 @@ from typing import Any
 from zenkei.engines.local import checkpoints, orders
 from zenkei.engines.local import nodes as node_room
 from zenkei.engines.local.devices import DeviceWatch
+from zenkei.engines.local.hanging import Hung
 from zenkei.engines.local.launchers import refuse_missing
 from zenkei.engines.local.layout import WAKE_FROM_NODE, Layout
 from zenkei.engines.local.link import AgentLink
@@ -50,6 +51,7 @@ from zenkei.ports.engine import (
     ArtefactKind,
     AskCheckpoint,
     Capabilities,
+    DumpStacks,
     LaunchOrder,
     Message,
     Report,
@@ -61,6 +63,7 @@ from zenkei.protocol import logs, names, records
 from zenkei.protocol.launch import Launch, dump
 
 MIB = 1 << 20
+STACKS = f"{names.STACKS_SUBDIR}/{names.STACKS_DUMPS}"
 LAUNCHES = 8
 CHECKED_S = 1.0
 """A check of an environment serves launches for so long: those of one planning cycle share it."""
@@ -79,7 +82,8 @@ class LocalEngine:
 
     nodes: declared nodes; None: this machine as it is. warm: False starts every supervisor in a
     fresh interpreter. without: control groups that supervisors must not use (both for tests).
-    Streams of `read`: `log/<node rank>`, `log/<node rank>/index`, `metrics/<rank>`.
+    Streams of `read`: `log/<node rank>`, `log/<node rank>/index`, `metrics/<rank>`,
+    `stacks/<node rank>`.
     """
 
     def __init__(
@@ -113,7 +117,7 @@ class LocalEngine:
         self._stripes = tuple(RLock() for _ in range(64))
         self._env_dirs: dict[Digest, tuple[str, float]] = {}
         self._env_lock = Lock()
-        self._runs = Runs(self._layout, self._boot_id, self._resume, self._stop_node)
+        self._runs = Runs(self._layout, self._boot_id, self._resume, self._stop_node, self._blame)
         self._watch = Watch(self._layout, self._runs)
         self._devices = DeviceWatch(self.inventory, self._runs.see)
 
@@ -248,8 +252,6 @@ class LocalEngine:
         self._link.supervise(self._layout.node(run.attempt, rank), values)
 
     def tell(self, attempt: AttemptId, message: Message) -> None:
-        if not isinstance(message, StopAttempt | AskCheckpoint):
-            raise PermanentEngineError(f"{type(message).__name__} is not available yet")
         self._watch.start()
         with self._locked(attempt), _engine_errors():
             run = self._runs.known(attempt)
@@ -262,6 +264,8 @@ class LocalEngine:
             for rank in range(len(run.nodes)):
                 if isinstance(message, AskCheckpoint):
                     self._order(attempt, rank, records.ASK, deadline_s=message.deadline_s)
+                elif isinstance(message, DumpStacks):
+                    self._order(attempt, rank, records.DUMP)
                 else:
                     self._stop_node(
                         attempt, rank, message.reason, message.grace_s, message.checkpoint_s
@@ -278,11 +282,24 @@ class LocalEngine:
         fields = {"grace_s": grace_s, "checkpoint_s": checkpoint_s}
         self._order(attempt, rank, records.STOP, reason=str(reason), **fields)
 
-    def _order(self, attempt: AttemptId, rank: int, kind: str, **fields: Any) -> None:
+    def _blame(self, attempt: AttemptId, hung: Hung) -> None:
+        """Tell the node that keeps the others waiting."""
+        self._order(
+            attempt,
+            hung.node,
+            records.HUNG,
+            rank=hung.rank,
+            detail=hung.detail,
+            grace_s=hung.grace_s,
+        )
+
+    def _order(self, attempt: AttemptId, node_rank: int, kind: str, **fields: Any) -> None:
         """Write the order, then wake the supervisor. Safe to repeat."""
         with self._locked(attempt):
-            node = self._layout.node(attempt, rank)
-            inbox = records.Journal(str(node / names.INBOX_FILE), attempt=str(attempt), node=rank)
+            node = self._layout.node(attempt, node_rank)
+            inbox = records.Journal(
+                str(node / names.INBOX_FILE), attempt=str(attempt), node=node_rank
+            )
             try:
                 inbox.append(kind, at_us=_now_us(), **fields)
             finally:
@@ -320,6 +337,8 @@ class LocalEngine:
             if not tail:
                 return logs.read(str(directory), offset, limit)
             return _slice(directory / logs.INDEX_FILE, offset, limit)
+        if kind == "stacks" and not tail:
+            return _slice(folder / f"node-{int(number)}" / STACKS, offset, limit)
         if kind == "metrics" and not tail:
             found = sorted(folder.glob(f"node-*/{names.METRICS_SUBDIR}/{int(number)}"))
             return _slice(found[0], offset, limit) if found else b""

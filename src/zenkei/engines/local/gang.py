@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zenkei.engines.local import rootcause, words
+from zenkei.engines.local import hanging, rootcause, words
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import StopReason
 from zenkei.ports.engine import Exited, Released, Report, Started
@@ -22,12 +22,16 @@ GRACE_S = 10.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gang:
-    """What the records of all nodes mean together. stop: ranks of nodes to be told to end; why."""
+    """What the records of all nodes mean together. stop: ranks of nodes to be told to end; why.
+
+    hung: what a node is to be told that hangs, and the others with it.
+    """
 
     reports: tuple[Report, ...]
     stop: tuple[int, ...]
     why: StopReason = StopReason.COMPLETED
     grace_s: float = GRACE_S
+    hung: hanging.Hung | None = None
 
 
 def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Record]]) -> Gang:
@@ -47,6 +51,7 @@ def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Rec
     if all(records.STARTED in kinds for kinds in last):
         reports.append(Started(attempt=attempt))
     reports += words.said(attempt, names, own)
+    reports += hanging.stragglers(attempt, names, own)
     if len(exits) == len(last):
         reports.append(_exited(attempt, names, exits, failures))
     if all(records.RELEASED in kinds for kinds in last):
@@ -57,7 +62,8 @@ def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Rec
     ending = failures or failing
     why = StopReason(ending[rootcause.first(ending)]["reason"]) if ending else StopReason.COMPLETED
     grace_s = rootcause.grace_s(why, GRACE_S)
-    return Gang(reports=tuple(reports), stop=stop, why=why, grace_s=grace_s)
+    hung = hanging.hung(own) if not ending else None
+    return Gang(reports=tuple(reports), stop=stop, why=why, grace_s=grace_s, hung=hung)
 
 
 def _ends_all(record: Record) -> bool:
@@ -66,17 +72,6 @@ def _ends_all(record: Record) -> bool:
     the others got the same order, and may still be saving.
     """
     return int(record.get("saved", -1)) == -1
-
-
-def _standing(record: Record) -> tuple[bool, int]:
-    """Failures in the order in which they can be root causes.
-
-    By when they were decided: a record may be written after a grace. A failure without a rank comes
-    last: it is mpiexec's, or that of a node that was told to end because another had failed.
-    """
-    decided_us = int(record.get("cause_us") or 0)
-    ownerless = decided_us > 0 and not record.get("by_rank", False)
-    return ownerless, decided_us
 
 
 def _ended(kinds: dict[str, Record]) -> bool:

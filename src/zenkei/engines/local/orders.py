@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from zenkei import spec as specs
 from zenkei.model.cluster import Node, NodePart
 from zenkei.model.errors import PermanentEngineError
-from zenkei.model.job import CheckpointRanks, Launcher
+from zenkei.model.job import CheckpointRanks, HangPolicy, Launcher
 from zenkei.ports.engine import LaunchOrder
 from zenkei.protocol import launch, names
 
@@ -96,6 +96,7 @@ def _document(
         wake=place.wake,
         secrets=tuple(launch.SecretSlot(s.variable, s.as_file) for s in spec.secrets),
         patterns=tuple(rule.pattern for rule in spec.retry.rules),
+        hang=hang_watch(spec.hang),
         rdma=spec.rdma,
         port=place.port,
     )
@@ -119,6 +120,18 @@ def checkpointing(order: LaunchOrder, resume_dir: str) -> launch.Checkpointing |
         resume_dir=resume_dir,
         resume_step=resume.step if resume is not None else -1,
         resume_path=resume.path if resume is not None else "",
+    )
+
+
+def hang_watch(policy: HangPolicy) -> launch.HangWatch | None:
+    """What supervisors watch for; None: nothing."""
+    if not policy.enabled:
+        return None
+    return launch.HangWatch(
+        action=str(policy.action),
+        quiet_s=policy.quiet_s,
+        startup_s=policy.startup_s,
+        timeout_s=policy.timeout_s,
     )
 
 

@@ -16,6 +16,7 @@ from threading import Lock
 from typing import Any
 
 from zenkei.engines.local import gang
+from zenkei.engines.local.hanging import Hung
 from zenkei.engines.local.layout import ATTEMPT_FILE, Layout
 from zenkei.engines.local.ports import Ports
 from zenkei.model.cluster import Node
@@ -51,6 +52,7 @@ class _Live:
     reports: list[tuple[int, Report]] = field(default_factory=list)
     stopped: set[int] = field(default_factory=set)
     asked: dict[int, float] = field(default_factory=dict)
+    hung: bool = False
 
     @property
     def released(self) -> bool:
@@ -66,11 +68,13 @@ class Runs:
         boot_id: str,
         resume: Callable[[Run, int], None],
         stop: Callable[[AttemptId, int, StopReason, float], None],
+        blame: Callable[[AttemptId, Hung], None],
     ) -> None:
         self._layout = layout
         self._boot_id = boot_id
         self._resume = resume
         self._stop = stop
+        self._blame = blame
         self.ports = Ports(layout.home)
         self._lock = Lock()
         self._live: dict[AttemptId, _Live] = {}
@@ -168,8 +172,12 @@ class Runs:
                 live.reports.append((self._number, report))
             stop = [rank for rank in found.stop if rank not in live.stopped]
             live.stopped.update(stop)
+            hung = None if live.hung else found.hung
+            live.hung = live.hung or hung is not None
         for rank in stop:
             self._stop(attempt, rank, found.why, found.grace_s)
+        if hung is not None:
+            self._blame(attempt, hung)
         return bool(fresh)
 
     def revive(self, attempt: AttemptId) -> None:

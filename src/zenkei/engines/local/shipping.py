@@ -24,8 +24,10 @@ def ship_agent(folder: Path) -> Path:
 
 
 def ship_sdk(folder: Path) -> Path:
-    """What a job's Python finds as `zenkei`."""
-    return _ship(folder, "sdk", "zip", ("protocol", "sdk"), {})
+    """What a job's Python finds as `zenkei`, and runs when it starts (`sdk.sitecustomize`)."""
+    root = Path(zenkei.__path__[0])
+    start = (root / "sdk" / "sitecustomize.py").read_bytes()
+    return _ship(folder, "sdk", "zip", ("protocol", "sdk"), {"sitecustomize.py": start})
 
 
 def _ship(

@@ -1,0 +1,320 @@
+"""The hang watch: notices that an attempt makes no progress, keeps its stacks, and ends it.
+
+One per attempt and node, called by the supervisor's loop every few seconds. Progress is output, a
+metric, a changed file of the output or the checkpoints. How much silence is unusual is learned
+(`rhythm`); silence alone is never enough (but for `hang.timeout`): what the processes do decides
+(`suspects`), and which call their stacks are in (`stacks`). On one node this watch decides; with
+several, each node writes what it sees (`stuck` records) and the engine decides. The table of cases
+is in docs/concepts/hangs.md.
+
+Cost: while there are signs of progress a few system calls per look; in silence 0.2 ms a process.
+Looks are spaced so that they take at most 0.3 % of a processor.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Callable, NamedTuple
+
+from zenkei.agent import processes, stacks, suspects
+from zenkei.agent.attempt import Attempt, Cause
+from zenkei.agent.pacing import Pacing
+from zenkei.agent.ranks import Ranks
+from zenkei.agent.rhythm import Rhythm
+from zenkei.agent.signs import Signs
+from zenkei.agent.suspects import LIVES, OTHERS, Suspects
+from zenkei.agent.watching import INFINITE, Watch
+from zenkei.protocol import hangs, launch, records
+
+MOST_NOTICES = 20
+MOST_RECORDS = 200
+GRACE_S = 5.0
+"""What hangs does not use a longer grace, but a rank that waits in Python can save its work."""
+STEPS = 4
+"""Steps reported by the program after which its rhythm is surely that of the work."""
+DEFAULT = launch.HangWatch()
+
+
+class _Case(NamedTuple):
+    """What the silence means now. limit_s: how long it may last; strong: seen, not guessed."""
+
+    evidence: tuple[hangs.Evidence, ...]
+    limit_s: float
+    strong: bool
+
+
+class HangWatch(Watch):
+    """end: stop the attempt with a cause and a grace."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        ranks: Ranks,
+        end: Callable[[Cause, float], None],
+    ) -> None:
+        document = attempt.document
+        self._attempt = attempt
+        policy = document.hang or DEFAULT
+        self._policy = policy
+        self._ranks = ranks
+        self._end = end
+        self._node_alone = document.nodes == 1
+        stacks.prepare()
+        now = time.monotonic()
+        self._rhythm = Rhythm(policy.quiet_s, policy.startup_s)
+        self._rhythm.begin(now)
+        self._signs = Signs()
+        alone = document.nodes * document.ranks == 1
+        self._suspects = Suspects(self._groups, document.addresses, alone=alone)
+        self._pacing = Pacing(attempt, alone=alone)
+        self.dumper = stacks.Dumper(attempt, self._groups)
+        self._every_s = min(5.0, max(0.5, policy.quiet_s / 6))
+        # without a policy there are dumps for who asks for one, and nothing else
+        self._next_at = now + self._every_s if document.hang else INFINITE
+        self._looked_at = now
+        # time in which nobody looked (the machine was suspended, the supervisor stopped) is taken
+        # off: in it the ranks could not be seen either
+        self._lost_s = 0.0
+        self._heard = False
+        self._dumped_at = 0.0
+        self._seen: dict[int, stacks.Seen] = {}
+        self._is_told = False
+        self._is_over = False
+        self._told = ""
+        self._notices = 0
+        self._records = 0
+
+    # -- called by the supervisor ------------------------------------------------------------------
+
+    def heard(self, _rank: int) -> None:
+        """A rank has written something."""
+        self._heard = True
+        self._rhythm.sign(time.monotonic() - self._lost_s)
+
+    def due_at(self, now: float) -> float:
+        return (
+            INFINITE
+            if self._is_over or self._attempt.cause
+            else min(self._next_at, self.dumper.due_at())
+        )
+
+    def finish(self) -> None:
+        self._is_over = True
+
+    def ask_dump(self) -> None:
+        """Somebody wants to see the stacks."""
+        self.dumper.begin("asked for", time.monotonic())
+
+    def reaped(self, pid: int) -> bool:
+        """True if it was the process that took a dump."""
+        if not self.dumper.reaped(pid):
+            return False
+        now = time.monotonic()
+        seen = self.dumper.result()
+        if self._dumped_at:
+            self._seen = seen
+            self._suspects.rebase(now)
+        self.dumper.next(now)
+        return True
+
+    def work(self, now: float) -> None:
+        self.dumper.work(now)
+        if now < self._next_at or self._is_over or self._attempt.cause is not None:
+            return
+        self._lost_s += max(0.0, now - self._looked_at - 3 * self._every_s - 1.0)
+        self._looked_at = now
+        self._look(now)
+        cost_s = time.monotonic() - now
+        self._next_at = now + max(self._every_s, min(30.0, 300 * cost_s))
+
+    # -- one look ----------------------------------------------------------------------------------
+
+    def _look(self, now: float) -> None:
+        clock = now - self._lost_s
+        grew = self._signs.of_metrics(self._ranks.pids())
+        if grew or (not self._heard and self._signs.of_files()):
+            self._rhythm.sign(clock)
+        moved, self._heard = self._heard or grew, False
+        silent_s = self._rhythm.silence_s(clock)
+        self._pacing.look(self._ranks.pids(), moves=moved or silent_s < self._every_s)
+        if silent_s < 2 * self._every_s:
+            self._progress()
+            return
+        self._suspects.look(now)
+        self._judge(now, silent_s)
+
+    def _progress(self) -> None:
+        """All is well: nothing of the last silence counts any more."""
+        if self._told:
+            self._record(ready=False, evidence=(), silent_s=0.0)
+            self._told = ""
+        self._suspects.forget()
+        self._dumped_at = 0.0
+        self._seen = {}
+        self._is_told = False
+
+    def _judge(self, now: float, silent_s: float) -> None:
+        policy = self._policy
+        if policy.timeout_s and silent_s >= policy.timeout_s:
+            case = _Case(self._evidence(now), policy.timeout_s, strong=True)
+        else:
+            found = self._case(now, silent_s)
+            if found is None:
+                self._moves()
+                return
+            case = found
+        tell_s = case.limit_s if case.strong else case.limit_s / 2
+        if silent_s >= tell_s and not self._dumped_at:
+            self._dumped_at = now
+            self.dumper.begin(f"silent for {hangs.seconds(silent_s)}", now)
+            return
+        if self.dumper.is_running or not self._dumped_at:
+            self._waits(case, silent_s)
+            return
+        verdict = hangs.judge(case.evidence, silent_s, self._rhythm.usual_s)
+        if not self._is_told:
+            self._is_told = True
+            self._tell(verdict)
+        confirmed = now - self._dumped_at >= self._confirm_s
+        if silent_s >= case.limit_s and confirmed:
+            self._hung(case, verdict, silent_s)
+        else:
+            self._waits(case, silent_s)
+
+    @property
+    def _confirm_s(self) -> float:
+        return min(20.0, max(1.5, self._policy.quiet_s / 3))
+
+    def _case(self, now: float, silent_s: float) -> _Case | None:
+        """None: somebody lives."""
+        rhythm = self._rhythm
+        collective = frozenset(rank for rank, seen in self._seen.items() if seen.collective)
+        # so long nothing may have been seen of a rank that is said to wait
+        window_s = min(60.0, max(2.0, min(silent_s, rhythm.blocked_limit_s()) / 2))
+        states = self._suspects.states(now, window_s, rhythm.busy_limit_s(), collective)
+        stopped = self._suspects.stopped_s(now)
+        if any(for_s >= self._policy.quiet_s for for_s in stopped.values()):
+            return _Case(self._evidence(now), self._policy.quiet_s, strong=True)
+        if not states or any(state.kind == LIVES for state in states.values()):
+            return None
+        evidence = self._evidence(now, states)
+        kinds = {state.kind for state in states.values()}
+        if hangs.STOPPED in kinds:
+            return None  # not long enough yet
+        ranks = [rank for rank in states if rank != OTHERS]
+        in_collective = bool(ranks) and all(rank in collective for rank in ranks)
+        gpus_busy = any(seen.gpu_busy for seen in self._seen.values())
+        blocked = kinds <= {hangs.WAITS} and not (gpus_busy and not in_collective)
+        if blocked and (in_collective or not any(state.woke for state in states.values())):
+            return _Case(evidence, rhythm.blocked_limit_s(), strong=True)
+        if in_collective and rhythm.is_known:
+            return _Case(evidence, rhythm.collective_limit_s(), strong=True)
+        if not self._may_guess:
+            return _Case(evidence, INFINITE, strong=False)
+        return _Case(evidence, rhythm.busy_limit_s(), strong=False)
+
+    @property
+    def _may_guess(self) -> bool:
+        """True if long silence alone means something: the job file or the program says a rhythm."""
+        policy = self._policy
+        declared = (policy.quiet_s, policy.startup_s) != (DEFAULT.quiet_s, DEFAULT.startup_s)
+        return declared or self._signs.steps >= STEPS
+
+    def _evidence(
+        self, now: float, states: dict[int, suspects.State] | None = None
+    ) -> tuple[hangs.Evidence, ...]:
+        if states is None:
+            states = self._suspects.states(now, 2.0, 0.0, frozenset())
+        found = []
+        for rank, state in states.items():
+            if rank == OTHERS:
+                continue
+            seen = self._seen.get(rank)
+            kind = hangs.WAITS if state.kind == LIVES else state.kind
+            place = seen.place if seen and kind != hangs.STOPPED else ""
+            in_collective = bool(seen and seen.collective)
+            found.append(hangs.Evidence(rank, kind, state.how, place, in_collective))
+        for rank, end in self._ranks.ends.items():
+            if rank < 0:
+                continue
+            how = "has ended" if end.code == 0 else "has failed"
+            found.append(hangs.Evidence(rank, hangs.ENDED, how))
+        return tuple(found)
+
+    # -- what follows ------------------------------------------------------------------------------
+
+    def _hung(self, case: _Case, verdict: hangs.Verdict, silent_s: float) -> None:
+        if self._policy.action == "warn":
+            return
+        local = any(one.state == hangs.STOPPED for one in case.evidence)
+        if self._node_alone or local:
+            self._is_over = True
+            self._end(Cause("hung", rank=verdict.rank, detail=verdict.text), self.grace_s)
+        else:
+            self._record(ready=True, evidence=case.evidence, silent_s=silent_s)
+
+    @property
+    def grace_s(self) -> float:
+        return min(self._attempt.document.grace_s, GRACE_S)
+
+    def _waits(self, case: _Case, silent_s: float) -> None:
+        """For the other nodes: nothing moves here, whoever is to blame."""
+        waits = all(one.state in (hangs.WAITS, hangs.ENDED) for one in case.evidence)
+        if waits and silent_s >= self._policy.quiet_s:
+            self._record(ready=False, evidence=case.evidence, silent_s=silent_s)
+
+    def _moves(self) -> None:
+        if self._told:
+            self._record(ready=False, evidence=(), silent_s=0.0)
+            self._told = ""
+
+    def _record(
+        self, *, ready: bool, evidence: tuple[hangs.Evidence, ...], silent_s: float
+    ) -> None:
+        """ready: by what is known here it is a hang. No evidence: it moves again."""
+        if self._node_alone or self._policy.action == "warn" or self._records >= MOST_RECORDS:
+            return
+        told = f"{ready}{evidence}"
+        if told == self._told:
+            return
+        self._told = told
+        self._records += 1
+        self._attempt.report(
+            records.STUCK,
+            sync=False,
+            ready=ready,
+            ranks=hangs.dump(evidence),
+            silent_s=round(silent_s, 1),
+            usual_s=round(self._rhythm.usual_s, 1),
+            grace_s=self.grace_s,
+        )
+
+    def _tell(self, verdict: hangs.Verdict) -> None:
+        if self._notices >= MOST_NOTICES:
+            return
+        self._notices += 1
+        self._attempt.remark(verdict.text)
+        text = verdict.text[:500]
+        self._notice("quiet", verdict.rank, text)
+        if self._seen:
+            places = (f"rank {rank} at {seen.place}" for rank, seen in sorted(self._seen.items()))
+            self._notice("stacks", -1, f"dump {self.dumper.count}: {', '.join(places)}"[:500])
+
+    def _notice(self, notice: str, rank: int, detail: str) -> None:
+        self._attempt.report(records.NOTICE, sync=False, notice=notice, rank=rank, detail=detail)
+
+    def _groups(self) -> suspects.Groups:
+        """Pids by rank; those of no rank apart, without what takes a dump."""
+        own = os.getpid()
+        found: suspects.Groups = {}
+        known = {own}
+        if self.dumper.pid:
+            known.update((self.dumper.pid, *processes.below(self.dumper.pid)))
+        for rank, pid in self._ranks.pids().items():
+            found[rank] = [pid, *processes.below(pid)]
+            known.update(found[rank])
+        others = [pid for pid in processes.below(own) if pid not in known]
+        if others:
+            found[OTHERS] = others
+        return found

@@ -1,0 +1,79 @@
+"""How the ranks of a gang spend their time: what shows a straggler; called by `hang` at each look.
+
+One sample per rank and look of what its main thread does, while the job makes progress. After
+LOOKS samples a `share` record is written, again only when a rank's part has changed. The engine
+puts those of all nodes together (`protocol.hangs.straggler`). Cost: 50 µs a rank and look.
+"""
+
+from __future__ import annotations
+
+from zenkei.agent import processes, waits
+from zenkei.agent.attempt import Attempt
+from zenkei.protocol import hangs, records
+
+LOOKS = 20
+MOST_RECORDS = 20
+AGAIN = 10
+"""Looks after which the tree of a rank is read anew."""
+
+
+class Pacing:
+    """alone: there is nobody to compare with, nothing is done."""
+
+    def __init__(self, attempt: Attempt, *, alone: bool) -> None:
+        self._attempt = attempt
+        self._is_over = alone
+        self._spins = attempt.document.launcher == "mpi"
+        self._looks = 0
+        self._rounds = 0
+        self._works: dict[int, int] = {}
+        self._sleeps: dict[int, int] = {}
+        self._leaves: dict[int, int] = {}
+        self._told = ""
+        self._records = 0
+
+    def look(self, pids: dict[int, int], *, moves: bool) -> None:
+        """moves: there was a sign of progress lately; others' time is no measure."""
+        if self._is_over or not moves:
+            return
+        self._rounds += 1
+        if self._rounds % AGAIN == 1 or self._leaves.keys() != pids.keys():
+            self._leaves = {rank: _leaf(pid) for rank, pid in pids.items()}
+        for rank, pid in self._leaves.items():
+            fields = processes.stat(pid, pid)
+            kind = waits.of_thread(pid, pid).kind
+            works = bool(fields) and fields[0] in (b"R", b"D")
+            self._works[rank] = self._works.get(rank, 0) + (works or kind == waits.RUNNING)
+            self._sleeps[rank] = self._sleeps.get(rank, 0) + (kind == waits.SLEEP)
+        self._looks += 1
+        if self._looks >= LOOKS:
+            self._tell()
+
+    def _tell(self) -> None:
+        shares = [
+            hangs.Share(rank, works, self._sleeps.get(rank, 0), self._looks)
+            for rank, works in sorted(self._works.items())
+        ]
+        self._looks = 0
+        self._works.clear()
+        self._sleeps.clear()
+        told = " ".join(hangs.part_of(share) for share in shares)
+        if told == self._told:
+            return
+        self._told = told
+        self._records += 1
+        self._is_over = self._records >= MOST_RECORDS
+        rows = [list(share) for share in shares]
+        self._attempt.report(records.SHARE, sync=False, ranks=rows, spins=self._spins)
+
+
+def _leaf(pid: int) -> int:
+    """The process that does the rank's work: below shells and wrappers that wait for a child."""
+    for _ in range(8):
+        if waits.of_thread(pid, pid).kind != waits.CHILD:
+            break
+        below = processes.children(pid)
+        if not below:
+            break
+        pid = below[-1]
+    return pid

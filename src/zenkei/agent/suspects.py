@@ -1,0 +1,219 @@
+"""What each rank of a silent job does: computes, polls, waits, is stopped, or lives on; for `hang`.
+
+One `Suspects` per attempt and node; `look` is called every few seconds while there is silence.
+A rank lives if bytes flow, if it sleeps until a time that it has named itself, if a debugger holds
+it, or if it serves clients: then there is no hang, however long the silence (`hang.timeout` apart).
+What cannot be told counts for life. The table of all cases is in docs/concepts/hangs.md.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List, NamedTuple
+
+from zenkei.agent import sockets, vitals, waits
+from zenkei.agent.vitals import Look, Process
+from zenkei.protocol import hangs
+
+LONG_SLEEP_S = 2.0
+"""A shorter one is polling."""
+MOST_SLEEPS = 3
+"""So many that have ended without a sign of progress, and the next is polling (a shell's loop)."""
+FOREVER_S = 30 * 86400.0
+LIVES = "lives"
+Groups = Dict[int, List[int]]
+OTHERS = -1
+"""Stands for processes of the attempt that belong to no rank: launchers, daemons of the job."""
+
+
+class State(NamedTuple):
+    """kind: LIVES or a word of `protocol.hangs`. woke: only helper threads were seen at work."""
+
+    kind: str
+    how: str = ""
+    woke: bool = False
+
+
+class _Rank:
+    """Times at which something was last seen of a rank."""
+
+    def __init__(self, now: float) -> None:
+        self.look: Look | None = None
+        self.busy_at = self.flowed_at = self.ran_at = self.woke_at = now
+        self.stopped_since = 0.0
+        # thread -> until when it said it would sleep: once per silence, or polling would be life
+        self.sleeps: dict[tuple[int, int], float] = {}
+
+
+class Suspects:
+    """groups: pids by rank, now, OTHERS included. alone: the attempt has one rank in all."""
+
+    def __init__(
+        self, groups: Callable[[], Groups], addresses: tuple[str, ...], *, alone: bool
+    ) -> None:
+        self._groups = groups
+        self._addresses = addresses
+        self._alone = alone
+        self._ranks: dict[int, _Rank] = {}
+        self._net: sockets.Sockets | None = None
+        self._own: frozenset[int] = frozenset()
+
+    def forget(self) -> None:
+        """There was a sign of progress."""
+        self._ranks.clear()
+
+    def rebase(self, now: float) -> None:
+        """What ran until now did so because of us (a dump makes threads run)."""
+        for rank, pids in self._groups().items():
+            if rank in self._ranks:
+                self._ranks[rank].look = vitals.look(now, pids, self._net)
+
+    def look(self, now: float) -> None:
+        """Read everything once, and compare with the last time."""
+        groups = self._groups()
+        self._net = sockets.Sockets()
+        looks = {rank: vitals.look(now, pids, self._net) for rank, pids in groups.items()}
+        self._own = frozenset(
+            inode
+            for look in looks.values()
+            for process in look.processes.values()
+            for inode in process.inodes.values()
+        )
+        for gone in set(self._ranks) - set(groups):
+            del self._ranks[gone]
+        for rank, look in looks.items():
+            self._update(self._ranks.setdefault(rank, _Rank(now)), look)
+
+    def _update(self, rank: _Rank, look: Look) -> None:
+        now = look.at
+        if rank.look is not None:
+            motion = vitals.compare(rank.look, look)
+            rank.busy_at = now if motion.busy else rank.busy_at
+            rank.flowed_at = now if motion.flows else rank.flowed_at
+            rank.ran_at = now if motion.ran else rank.ran_at
+            rank.woke_at = now if motion.woke else rank.woke_at
+        self._note_sleeps(rank, look)
+        rank.look = look
+        is_stopped = any(process.state == "T" for process in look.processes.values())
+        if is_stopped and now - rank.busy_at > 0:
+            rank.stopped_since = rank.stopped_since or now
+        else:
+            rank.stopped_since = 0.0
+
+    @staticmethod
+    def _note_sleeps(rank: _Rank, look: Look) -> None:
+        over = sum(until < look.at for until in rank.sleeps.values())
+        for pid, process in look.processes.items():
+            for number, thread in enumerate(process.threads):
+                left_s = thread.wait.left_s
+                if not LONG_SLEEP_S < left_s < FOREVER_S or over >= MOST_SLEEPS:
+                    continue
+                # helpers wait for their next turn with a time limit all the time
+                if thread.wait.kind == waits.SLEEP or number == 0:
+                    rank.sleeps.setdefault((pid, thread.tid), look.at + left_s)
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def stopped_s(self, now: float) -> dict[int, float]:
+        """Ranks that are stopped, and for how long they have been seen so."""
+        return {
+            number: now - rank.stopped_since
+            for number, rank in self._ranks.items()
+            if rank.stopped_since
+        }
+
+    def states(
+        self, now: float, window_s: float, patience_s: float, collective: frozenset[int]
+    ) -> dict[int, State]:
+        """Of each rank, by what was seen within `window_s`.
+
+        patience_s: a wait with a time limit that is shorter is life. collective: ranks whose stack
+        is in a collective: their time limits do not count, they are the libraries' own.
+        """
+        found = {}
+        for number, rank in self._ranks.items():
+            look = rank.look
+            if look is None or not look.processes:
+                continue
+            if number == OTHERS:
+                if now - rank.flowed_at < window_s:
+                    found[number] = State(LIVES, "bytes flow")
+                elif now - rank.busy_at < window_s:
+                    found[number] = State(hangs.COMPUTES, "computes")
+                continue
+            found[number] = self._state(
+                rank, look, now, window_s, 0.0 if number in collective else patience_s
+            )
+        return found
+
+    def _state(
+        self, rank: _Rank, look: Look, now: float, window_s: float, patience_s: float
+    ) -> State:
+        if rank.stopped_since:
+            return State(hangs.STOPPED, "is stopped (SIGSTOP)")
+        life = self._life(rank, look, now, window_s)
+        if life:
+            return State(LIVES, life)
+        if now - rank.busy_at < window_s:
+            return State(hangs.COMPUTES, "computes")
+        if self._sleeps(rank, look, now, patience_s):
+            return State(LIVES, "sleeps until a time of its own")
+        process = leaf(look)
+        if process is None:
+            return State(LIVES, "cannot be seen")
+        doubt = self._doubt(rank, process, now, window_s)
+        if doubt:
+            return State(hangs.POLLS, doubt)
+        return State(hangs.WAITS, process.threads[0].wait.text, now - rank.woke_at < window_s)
+
+    def _life(self, rank: _Rank, look: Look, now: float, window_s: float) -> str:
+        """What speaks against a hang, whatever else is seen; empty if nothing does."""
+        if any(process.state == "t" for process in look.processes.values()):
+            return "is held by a debugger"
+        if now - rank.flowed_at < window_s:
+            return "reads or writes"
+        process = leaf(look)
+        if self._alone and process is not None and self._serves(process):
+            return "waits for clients"
+        return ""
+
+    def _doubt(self, rank: _Rank, process: Process, now: float, window_s: float) -> str:
+        """Why what looks like waiting may be none."""
+        if process.threads[0].state == "D":
+            return "waits for a device (state D)"
+        if now - rank.ran_at < window_s:
+            return "polls"
+        if self._waits_for_stranger(process):
+            return "waits for data from outside the job"
+        return ""
+
+    @staticmethod
+    def _sleeps(rank: _Rank, look: Look, now: float, patience_s: float) -> bool:
+        """True if a thread is in a sleep it began before it could have been polling."""
+        for pid, process in look.processes.items():
+            for thread in process.threads:
+                until = rank.sleeps.get((pid, thread.tid), 0.0)
+                if until + LONG_SLEEP_S < now or thread.wait.left_s < 0:
+                    continue
+                if thread.wait.kind == waits.SLEEP or until - now <= patience_s:
+                    return True
+        return False
+
+    def _serves(self, process: Process) -> bool:
+        if process.threads[0].wait.kind not in (waits.POLL, waits.SOCKET, waits.SIGNAL):
+            return False
+        return self._net is not None and self._net.listens(process.inodes.values())
+
+    def _waits_for_stranger(self, process: Process) -> bool:
+        wait = process.threads[0].wait
+        if self._net is None or wait.kind not in (waits.SOCKET, waits.POLL):
+            return False
+        one = process.inodes.get(wait.fd)
+        inodes = process.inodes.values() if one is None or wait.kind == waits.POLL else [one]
+        return any(self._net.is_foreign(inode, self._own, self._addresses) for inode in inodes)
+
+
+def leaf(look: Look) -> Process | None:
+    """The process on which a rank depends: the last that does not wait for a child of its own."""
+    living = [p for p in look.processes.values() if p.threads and p.state != "Z"]
+    own = [p for p in living if p.threads[0].wait.kind != waits.CHILD]
+    return own[0] if own else (living[0] if living else None)
