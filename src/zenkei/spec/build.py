@@ -25,7 +25,7 @@ from zenkei.model.job import (
     SecretUse,
 )
 from zenkei.model.resources import WHOLE_GPU_MILLI, Request
-from zenkei.spec import limits, names
+from zenkei.spec import launching, limits, names
 from zenkei.spec.envfiles import Read, read_env
 from zenkei.spec.expand import (
     INDEX,
@@ -55,6 +55,8 @@ def build(fields: Fields, to: Reading, read: Read | None) -> JobSpec:
     array = fields.get("array", 0)
     _check_members(fields, matrix, array, to)
     _check_templates(fields, matrix, array, to)
+    resources = _resources(fields.get("resources"), launcher, to)
+    launching.check(fields, command, launcher, resources, to)
     secrets = _secrets(fields, to)
     for use in secrets:
         if use.variable in env.vars:
@@ -67,7 +69,7 @@ def build(fields: Fields, to: Reading, read: Read | None) -> JobSpec:
         queue=fields.get("queue", DEFAULTS.queue),
         priority=fields.get("priority", DEFAULTS.priority),
         env=env,
-        resources=_resources(fields.get("resources"), launcher, to),
+        resources=resources,
         launcher=launcher,
         code=_code(fields.get("code")),
         seed=fields.get("seed"),

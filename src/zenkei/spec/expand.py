@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from zenkei.model.errors import InvalidInput
-from zenkei.model.job import JobSpec
+from zenkei.model.job import JobSpec, Launcher
+from zenkei.spec.launching import with_python
 from zenkei.spec.problems import show
 
 INDEX: Final = "array.index"
@@ -53,9 +54,10 @@ def members(spec: JobSpec) -> tuple[dict[str, str], ...]:
 
 def command(spec: JobSpec, params: Mapping[str, str]) -> tuple[str, ...]:
     """The argv of one member. Raises InvalidInput if `params` lacks a parameter that it names."""
-    if isinstance(spec.command, str):
-        return (*SHELL, _put_in(spec.command, params))
-    return tuple(_put_in(word, params) for word in spec.command)
+    asked = with_python(spec.command) if spec.launcher is Launcher.TORCHRUN else spec.command
+    if isinstance(asked, str):
+        return (*SHELL, _put_in(asked, params))
+    return tuple(_put_in(word, params) for word in asked)
 
 
 def variables(spec: JobSpec, params: Mapping[str, str]) -> dict[str, str]:
