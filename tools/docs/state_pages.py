@@ -45,6 +45,7 @@ REASONS = {
     ReasonCode.DEVICES_IN_FOREIGN_USE: "processes that zenkei did not start use the GPUs",
     ReasonCode.TOO_FEW_NODES: "the cluster has fewer such nodes than it asks for",
     ReasonCode.NO_SUCH_LABELS: "no node matches its constraints",
+    ReasonCode.NO_RDMA: "too few nodes have a working InfiniBand or RoCE device",
     ReasonCode.NO_SUCH_GPU: "no node has GPUs of that type",
     ReasonCode.TOO_MANY_GPUS: "no node has so many GPUs",
     ReasonCode.TOO_MANY_CPUS: "no node has so many CPUs",

@@ -8,10 +8,11 @@ like: for them it is free again when they start.
 
 from __future__ import annotations
 
+import glob
 import socket
 import sys
 
-from zenkei.agent import network
+from zenkei.agent import network, rdma
 from zenkei.agent.attempt import Attempt, Cause
 from zenkei.protocol import launch
 
@@ -29,8 +30,13 @@ class Meeting:
     def arrange(self) -> Cause | None:
         """A cause if the ranks could not meet."""
         document = self._attempt.document
+        lacking = rdma.trouble() if document.rdma else ""
+        if lacking:
+            text = f"{document.node} cannot give RDMA: {lacking}"
+            return Cause("health_check", detail=text)
         if document.nodes * document.ranks < 2 and document.launcher not in HOLDS:
             return None
+        self._remark_alone()
         own = document.addresses[document.node_rank]
         port = document.port if document.node_rank == 0 else 0
         try:
@@ -51,6 +57,16 @@ class Meeting:
         else:
             self._held = found.held
         return None
+
+    def _remark_alone(self) -> None:
+        """An MPI program without mpiexec trains as often as it has ranks, and says no word."""
+        document = self._attempt.document
+        pattern = f"{glob.escape(document.env_dir)}/lib/python*/site-packages/mpi4py"
+        if document.launcher == "none" and document.env_dir and glob.glob(pattern):
+            self._attempt.remark(
+                f"{document.nodes * document.ranks} ranks start side by side; a program that uses"
+                " MPI sees itself alone in each of them: `launcher: mpi` makes them one world"
+            )
 
 
 def taken(document: launch.Launch, by: str) -> str:

@@ -102,7 +102,7 @@ def _parts(nodes: _Nodes, row: Job, spec: JobSpec, start: Start) -> tuple[NodePa
         known = nodes.get(part.node)
         found: tuple[DeviceShare, ...] | Misfit = Misfit.STATE
         if known is not None:
-            found = check(*known, request, spec.constraints, avoid)
+            found = check(*known, request, spec.wanted_labels, avoid)
         if isinstance(found, Misfit):
             log.info("start refused job=%s node=%s why=%s", start.job, part.node, found)
             return None

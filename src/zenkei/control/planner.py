@@ -196,7 +196,7 @@ class PlanKeeper:
         job_class = JobClass.of(
             node_request(row, spec),
             spec.resources.nodes,
-            spec.constraints,
+            spec.wanted_labels,
             avoid=row.avoid,
             prefer=row.nodes,
         )

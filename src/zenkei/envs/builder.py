@@ -49,7 +49,8 @@ class UvBuilder:
         timeout_s: float = 3600.0,
         pythons: Pythons | None = None,
     ) -> None:
-        files.private(root)
+        # scripts of an environment hold its path: the same one, whatever link led here
+        root = files.private(root).resolve()
         person = Person(environ)
         self._children = Children()
         self._cache = Cache(root / "cache")

@@ -195,6 +195,15 @@ class JobSpec:
     hang: HangPolicy = HangPolicy()
     rdma: bool = False
 
+    @property
+    def wanted_labels(self) -> dict[str, tuple[str, ...]]:
+        """Allowed values by label of the nodes: the constraints, and what other keys imply."""
+        return {**self.constraints, RDMA[0]: (RDMA[1],)} if self.rdma else self.constraints
+
+
+RDMA: Final = ("rdma", "true")
+"""Label of nodes with a working InfiniBand or RoCE device, and its value."""
+
 
 class JobState(StrEnum):
     """A state exists only if it can last; everything else is a reason."""

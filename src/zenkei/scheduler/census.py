@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias
 
 from zenkei.model.cluster import Node, NodeState
+from zenkei.model.job import RDMA
 from zenkei.model.resources import (
     Capacity,
     Misfit,
@@ -162,6 +163,13 @@ class Census:
     def _never(self, job_class: JobClass, suitable: int) -> Reason:
         """The nearest thing that there is, from the nodes that come closest to fitting."""
         numbers: Numbers = {**asked(job_class), "suitable_nodes": suitable}
+        without = without_rdma(job_class)
+        if without is not job_class:
+            others = max((s.suitable for s in self._count(without).values()), default=0)
+            if others < job_class.nodes:
+                # TCP would not help either
+                return self._never(without, others)
+            return Reason(code=ReasonCode.NO_RDMA, numbers=numbers | {"other_nodes": others})
         if suitable:
             return Reason(code=ReasonCode.TOO_FEW_NODES, numbers=numbers)
         request, wanted = job_class.request, dict(job_class.constraints)
@@ -180,6 +188,12 @@ class Census:
             if at == depth:
                 near.append(capacity)
         return _nearest(_DEPTH[depth], near, job_class, numbers)
+
+
+def without_rdma(job_class: JobClass) -> JobClass:
+    """The same class on nodes with or without RDMA; itself if it does not ask for it."""
+    left = tuple(wish for wish in job_class.constraints if wish != (RDMA[0], (RDMA[1],)))
+    return job_class if left == job_class.constraints else replace(job_class, constraints=left)
 
 
 def asked(job_class: JobClass) -> Numbers:

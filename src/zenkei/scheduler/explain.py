@@ -15,6 +15,7 @@ from zenkei.model.cluster import Node
 from zenkei.model.ids import JobId
 from zenkei.model.resources import WHOLE_GPU_MILLI, Free, Misfit, Request, allowed_devices
 from zenkei.model.wording import count
+from zenkei.scheduler.census import without_rdma
 from zenkei.scheduler.free import HeldPart, check
 from zenkei.scheduler.reasons import Reason, cores, cpus, size
 from zenkei.scheduler.snapshot import JobClass
@@ -52,6 +53,7 @@ class Lever(StrEnum):
     MEMORY = "memory"
     TMP = "tmp"
     GPU_KIND = "gpu_kind"
+    RDMA = "rdma"
     CONSTRAINTS = "constraints"
 
 
@@ -84,6 +86,8 @@ class Nearest:
                 request = replace(request, tmp_bytes=self.would)
             case Lever.GPU_KIND:
                 request = replace(request, gpu_kinds=())
+            case Lever.RDMA:
+                constraints = without_rdma(job_class).constraints
             case Lever.CONSTRAINTS:
                 constraints = ()
         return replace(job_class, request=request, nodes=nodes, constraints=constraints)
@@ -93,6 +97,8 @@ class Nearest:
         """One English clause, such as `with 4 GPUs per node instead of 8`."""
         if self.lever is Lever.GPU_KIND:
             return "with any type of GPU"
+        if self.lever is Lever.RDMA:
+            return "without RDMA"
         if self.lever is Lever.CONSTRAINTS:
             return "without the constraints"
         asked, would = (_SAY[self.lever](v) for v in (self.asked, self.would))
@@ -265,8 +271,12 @@ def nearest(job_class: JobClass, nodes: tuple[NodeNow, ...]) -> tuple[Nearest, .
         other = replace(request, gpu_kinds=())
         if _enough(nodes, other, wanted, parts):
             found.append(Nearest(lever=Lever.GPU_KIND, asked=0, would=0))
+    over_tcp = without_rdma(job_class)
+    own = dict(over_tcp.constraints)
+    if over_tcp is not job_class and _enough(nodes, request, _wanted(over_tcp), parts):
+        found.append(Nearest(lever=Lever.RDMA, asked=0, would=0))
     freely = wanted._replace(constraints={})
-    if wanted.constraints and _enough(nodes, request, freely, parts):
+    if own and _enough(nodes, request, freely, parts):
         found.append(Nearest(lever=Lever.CONSTRAINTS, asked=0, would=0))
     return tuple(found)
 

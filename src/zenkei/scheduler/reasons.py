@@ -41,6 +41,7 @@ class ReasonCode(StrEnum):
     DEVICES_IN_FOREIGN_USE = "devices_in_foreign_use"
     TOO_FEW_NODES = "too_few_nodes"
     NO_SUCH_LABELS = "no_such_labels"
+    NO_RDMA = "no_rdma"
     NO_SUCH_GPU = "no_such_gpu"
     TOO_MANY_GPUS = "too_many_gpus"
     TOO_MANY_CPUS = "too_many_cpus"
@@ -63,6 +64,7 @@ _SEVERITY: Final = {
     ReasonCode.DEVICES_IN_FOREIGN_USE: Severity.BLOCKED,
     ReasonCode.TOO_FEW_NODES: Severity.NEVER,
     ReasonCode.NO_SUCH_LABELS: Severity.NEVER,
+    ReasonCode.NO_RDMA: Severity.NEVER,
     ReasonCode.NO_SUCH_GPU: Severity.NEVER,
     ReasonCode.TOO_MANY_GPUS: Severity.NEVER,
     ReasonCode.TOO_MANY_CPUS: Severity.NEVER,
@@ -197,6 +199,10 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
         f"asked for {count(n['nodes'], 'node')}, the cluster has {n['suitable_nodes']} such"
     ),
     ReasonCode.NO_SUCH_LABELS: lambda n: f"no node matches the constraints {n['constraints']}",
+    ReasonCode.NO_RDMA: lambda n: (
+        f"asked for {count(n['nodes'], 'node')} with RDMA (InfiniBand, RoCE), the cluster has "
+        f"{n['suitable_nodes']} such, and {n['other_nodes']} that would suit without it"
+    ),
     ReasonCode.NO_SUCH_GPU: lambda n: (
         f"asked for GPU type {n['gpu_kinds']}, the cluster has {n['cluster_gpu_kinds'] or 'none'}"
     ),
@@ -225,6 +231,14 @@ _HINTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
         f"ask for at most {count(n['suitable_nodes'], 'node')} (`resources.nodes`)"
     ),
     ReasonCode.NO_SUCH_LABELS: lambda n: "`zenkei nodes` shows the labels of each node",
+    ReasonCode.NO_RDMA: lambda n: (
+        "leave `rdma: true` out to use TCP"
+        + (
+            f", or ask for at most {count(n['suitable_nodes'], 'node')} (`resources.nodes`)"
+            if n["suitable_nodes"]
+            else ""
+        )
+    ),
     ReasonCode.NO_SUCH_GPU: lambda n: "leave `resources.gpu_type` out to take any",
     ReasonCode.TOO_MANY_GPUS: lambda n: (
         f"ask for at most {n['largest']} per node (`resources.gpus`), on more nodes"

@@ -124,3 +124,16 @@ def test_it_carries_the_reason_of_the_plan_and_the_place_in_line() -> None:
 
 def test_a_job_that_does_not_wait_has_no_account() -> None:
     assert Planner(two_nodes().snapshot()).explain(JobId(100), None) is None
+
+
+def test_a_job_that_could_start_over_tcp_is_told_so() -> None:
+    offers = explained(World(node("a")), ask(rdma=("true",))).nearest
+    assert [offer.text for offer in offers] == ["without RDMA"]
+    [offer] = offers
+    assert offer.apply(ask(rdma=("true",))) == ask()
+
+
+def test_other_constraints_are_offered_apart_from_rdma() -> None:
+    world = World(node("a", labels={"rdma": "true"}))
+    offers = explained(world, ask(rdma=("true",), rack=("r1",))).nearest
+    assert [offer.lever for offer in offers] == [Lever.CONSTRAINTS]

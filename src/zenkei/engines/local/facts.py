@@ -13,21 +13,39 @@ from pathlib import Path
 from typing import Final
 
 MAX_CHARS: Final = 80
+DEVICES: Final = Path("/sys/class/infiniband")
 CPU_INFO: Final = Path("/proc/cpuinfo")
 OS_RELEASE: Final = Path("/etc/os-release")
 
 
 def of_machine() -> dict[str, str]:
-    """cpu_model, kernel, os, and python: that of the daemon, not of any job."""
+    """cpu_model, kernel, os, python (the daemon's, not any job's), and what RDMA there is."""
     system = os.uname()
     return known(
         {
+            **rdma(DEVICES),
             "cpu_model": _field(CPU_INFO, "model name", ":") or system.machine,
             "kernel": system.release,
             "os": _field(OS_RELEASE, "PRETTY_NAME", "=").strip("\"'") or system.sysname,
             "python": platform.python_version(),
         }
     )
+
+
+def rdma(devices: Path) -> dict[str, str]:
+    """`rdma: true` if a port of an InfiniBand or RoCE device is up; its devices and their links."""
+    names, links = set(), set()
+    for port in sorted(devices.glob("*/ports/*")):
+        if "ACTIVE" in _text(port / "state"):
+            names.add(port.parent.parent.name)
+            links.add("RoCE" if _text(port / "link_layer") == "Ethernet" else "InfiniBand")
+    if not names:
+        return {}
+    return {
+        "rdma": "true",
+        "rdma_devices": ",".join(sorted(names)),
+        "rdma_link": "+".join(sorted(links)),
+    }
 
 
 def known(facts: Mapping[str, str]) -> dict[str, str]:
@@ -39,6 +57,13 @@ def known(facts: Mapping[str, str]) -> dict[str, str]:
 def _harmless(text: str) -> str:
     plain = "".join(c if c.isascii() and c.isprintable() else " " for c in text)
     return " ".join(plain.split())[:MAX_CHARS].rstrip()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def _field(path: Path, name: str, separator: str) -> str:

@@ -33,6 +33,8 @@ def refuse_missing(
         raise _missing(spec.launcher, text, "openmpi", "mpich")
     if spec.launcher is Launcher.TORCHRUN and not (brings_modules or _has("torch", env_dir)):
         raise _missing(spec.launcher, f"{where} has no PyTorch", "torch")
+    if spec.launcher is Launcher.JAX and not (brings_modules or _has("jax", env_dir)):
+        raise _missing(spec.launcher, f"{where} has no JAX", "jax")
 
 
 def _has(name: str, env_dir: str) -> bool:

@@ -29,7 +29,7 @@ class NodesConfig:
     """Declared nodes `node-1`, `node-2`, … of equal size, for trying things out.
 
     prefixes: argv that enters a node, by its name (nsenter into a namespace); most have none.
-    addresses: by name; 127.0.1.k where nothing is given.
+    addresses: by name; 127.0.1.k where nothing is given. labels: by name, beside the machine's.
     """
 
     nodes: int
@@ -38,6 +38,7 @@ class NodesConfig:
     memory_per_node: int = 64 << 30
     prefixes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= MAX_NODES or not 0 <= self.gpus_per_node <= MAX_GPUS:
@@ -60,6 +61,7 @@ class NodesConfig:
                 memory_per_node=int(found.get("memory_per_node", 64 << 30)),
                 prefixes={k: tuple(v) for k, v in found.get("prefixes", {}).items()},
                 addresses=dict(found.get("addresses", {})),
+                labels={k: dict(v) for k, v in found.get("labels", {}).items()},
             )
         except FileNotFoundError:
             return None
@@ -78,6 +80,7 @@ class NodesConfig:
             "memory_per_node": self.memory_per_node,
             "prefixes": self.prefixes,
             "addresses": self.addresses,
+            "labels": self.labels,
         }
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
@@ -98,7 +101,7 @@ def declared(config: NodesConfig, boot_id: str, tmp: Path) -> tuple[Node, ...]:
             cluster=CLUSTER,
             capacity=capacity,
             address=config.addresses.get(f"node-{k}", f"127.0.1.{k}"),
-            labels=labels,
+            labels={**labels, **config.labels.get(f"node-{k}", {})},
             boot_id=boot_id,
             virtual=True,
         )
