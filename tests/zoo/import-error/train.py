@@ -1,0 +1,3 @@
+import pandoras_box
+
+pandoras_box.open()

@@ -1,0 +1,5 @@
+import os
+import signal
+
+print("loading", flush=True)
+os.kill(os.getpid(), signal.SIGKILL)

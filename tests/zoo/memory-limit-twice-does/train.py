@@ -1,0 +1,2 @@
+data = b"x" * (90 << 20)
+print(len(data))

@@ -1,0 +1,3 @@
+import os
+
+os.execv("job.yaml", ["job.yaml"])

@@ -1,0 +1,48 @@
+"""Ranks that add up a number after each step, over plain sockets."""
+
+import os
+import socket
+import struct
+import time
+
+RANK, WORLD = int(os.environ["ZENKEI_RANK"]), int(os.environ["ZENKEI_WORLD_SIZE"])
+PLACE = (os.environ["ZENKEI_MASTER_ADDR"], int(os.environ["ZENKEI_MASTER_PORT"]))
+
+
+def meet():
+    """Rank 0 talks to all others; the others to rank 0."""
+    if RANK == 0:
+        with socket.create_server(PLACE) as server:
+            return [server.accept()[0] for _ in range(WORLD - 1)]
+    while True:
+        try:
+            return [socket.create_connection(PLACE)]
+        except OSError:
+            time.sleep(0.05)
+
+
+def all_reduce(peers, value):
+    if RANK == 0:
+        total = value + sum(struct.unpack("d", peer.recv(8))[0] for peer in peers)
+        for peer in peers:
+            peer.sendall(struct.pack("d", total))
+        return total
+    peers[0].sendall(struct.pack("d", value))
+    return struct.unpack("d", peers[0].recv(8))[0]
+
+
+peers = meet()
+
+SLOW_S, FAST_S = 0.5, 0.05
+
+
+def work(for_s):
+    until = time.monotonic() + for_s
+    while time.monotonic() < until:
+        pass
+
+
+for step in range(44):
+    work(SLOW_S if RANK == 1 else FAST_S)
+    total = all_reduce(peers, float(step))
+    print("step", step, total, flush=True)
