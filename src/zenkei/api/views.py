@@ -14,7 +14,7 @@ from zenkei.lifecycle import cause
 from zenkei.lifecycle.history import Attempt
 from zenkei.model import event as e
 from zenkei.model.cluster import Allocation, Node
-from zenkei.model.data import GitState, Result
+from zenkei.model.data import Checkpoint, GitState, Result
 from zenkei.model.event import Event, EventKind
 from zenkei.model.ids import WHOLE
 from zenkei.model.job import Exit, FailureClass, Job, JobState
@@ -214,6 +214,21 @@ def node_view(node: Node, held: Iterable[Allocation]) -> View:
             for part in allocation.parts
             if part.node == node.name
         ],
+    }
+
+
+def checkpoint_view(point: Checkpoint) -> View:
+    """manifest: digest of its content once it is kept. parts: where it lay on the nodes."""
+    return {
+        "attempt": point.attempt,
+        "step": point.step,
+        "state": point.state,
+        "reason": point.reason,
+        "manifest": point.manifest,
+        "files": point.files,
+        "size_bytes": point.size_bytes,
+        "at_us": point.at_us,
+        "parts": [{"node_rank": part.node_rank, "path": part.path} for part in point.parts],
     }
 
 

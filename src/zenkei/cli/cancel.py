@@ -1,4 +1,4 @@
-"""`zenkei cancel`, `hold`, `release`, `rerun`: one request for each job or array named.
+"""`zenkei cancel`, `hold`, `preempt`, `release`, `rerun`: one request for each job or array named.
 
 Every job is tried, whatever happens to the others; the first refusal decides the exit code.
 """
@@ -33,6 +33,24 @@ def hold(argv: list[str]) -> int:
     parser = Parser("hold", "Keep jobs from starting; running ones are stopped and held.")
     parser.jobs()
     return _each(parser.parse_args(argv), lambda client, path: client.post(f"{path}/hold"))
+
+
+def preempt(argv: list[str]) -> int:
+    """The job comes back by itself, and goes on from what it has saved."""
+    parser = Parser("preempt", "Take the devices of jobs: checkpoint, stop, back into the line.")
+    parser.amount("--grace", least=0, most=limits.GRACE_S, metavar="S", help="seconds of grace")
+    parser.amount(
+        "--checkpoint",
+        least=0,
+        most=limits.GRACE_S,
+        metavar="S",
+        help="seconds to save a checkpoint; 0: do not ask for one",
+    )
+    parser.jobs()
+    args = parser.parse_args(argv)
+    asked = {"grace_s": args.grace, "checkpoint_s": args.checkpoint}
+    body = {key: value for key, value in asked.items() if value is not None}
+    return _each(args, lambda client, path: client.post(f"{path}/preempt", body))
 
 
 def release(argv: list[str]) -> int:

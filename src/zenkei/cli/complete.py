@@ -17,13 +17,14 @@ ONLY = {
     "cancel": "held,preparing,pending,starting,running,stopping",
     "hold": "preparing,pending,starting,running",
     "release": "held",
+    "preempt": "starting,running",
     "exec": "running",
     "explain": "held,preparing,pending",
 }
 JOBS = frozenset(
     [*ONLY, "show", "logs", "events", "wait", "rerun", "metrics"]
 )  # verbs whose arguments are jobs
-NOUNS = {"result": True, "env": False, "secret": False}
+NOUNS = {"result": True, "checkpoint": True, "env": False, "secret": False}
 """Verbs of two words, and whether the third is a job."""
 
 
@@ -51,7 +52,7 @@ def offers(words: list[str]) -> list[str]:
     if typed.startswith("-"):
         return _flags(before)
     if verb in NOUNS and len(before) == 1:
-        return _actions(verb) + (jobs("") if verb == "result" else [])
+        return _actions(verb) + (jobs("") if NOUNS[verb] else [])
     if verb in JOBS or (NOUNS.get(verb) and len(before) == 2):
         return jobs(ONLY.get(verb, ""))
     if verb == "completion":

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 GROUPS = {
     "Start": ("init", "run", "submit", "schema"),
     "Watch": ("ps", "show", "logs", "events", "metrics", "wait", "explain"),
-    "Steer": ("cancel", "hold", "release", "rerun", "exec"),
-    "Keep": ("result", "env", "secret", "du", "prune"),
+    "Steer": ("cancel", "hold", "release", "preempt", "rerun", "exec"),
+    "Keep": ("result", "checkpoint", "env", "secret", "du", "prune"),
     "Machine": ("up", "down", "nodes", "doctor", "completion", "version", "help"),
 }
 OWN = {"version": "version of this program", "help": "this list"}

@@ -175,18 +175,25 @@ class CheckpointKeeper:
         is_running = row.attempt == effect.attempt and row.state.holds_allocation
         self._discard(engine, known, pruned if is_running else [*pruned, kept])
 
-    def settle(self, attempt: AttemptId, engine: Engine) -> None:
-        """It is over: what is kept need not lie on its nodes any more; a success needs one only."""
-        row = self._store.job(attempt.job)
-        known = self._known(attempt.job) if row is not None else {}
-        if row is None or not known:
-            return
-        pruned = self._surplus(row, known)
-        if pruned:
-            self._commit(attempt.job, None, pruned)
-        own = {k: p for k, p in known.items() if k[0] == attempt.number}
-        waiting = {k: p for k, p in own.items() if not _is_over(p)}
-        self._discard(engine, waiting, [p for p in own.values() if _is_over(p)])
+    def settle(self, effects: list[Effect], engine_of: EngineOf) -> None:
+        """These attempts are over: what is kept need not lie on their nodes any more.
+
+        A job that has succeeded keeps only the newest. Safe to repeat.
+        """
+        rows = self._store.rows_of(effect.job for effect in effects)
+        for effect in effects:
+            row = rows.get(effect.job)
+            if row is None or row.step < 0:
+                continue
+            with self._busy[hash(row.id) % len(self._busy)]:
+                known = self._known(row.id)
+                pruned = self._surplus(row, known)
+                if pruned:
+                    self._commit(row.id, None, pruned)
+                own = {k: p for k, p in known.items() if k[0] == effect.attempt}
+                waiting = {k: p for k, p in own.items() if not _is_over(p)}
+                over = [p for p in own.values() if _is_over(p)]
+                self._discard(engine_of(effect), waiting, over)
 
     def _surplus(self, row: Job, known: dict[Key, Checkpoint]) -> list[Checkpoint]:
         """Those that make room, as they are from now on; `known` is brought up to date."""

@@ -7,7 +7,7 @@ number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from zenkei import spec as specs
@@ -18,18 +18,22 @@ from zenkei.lifecycle.effects import wake_dependents
 from zenkei.model import event as e
 from zenkei.model.access import Principal, Target, Verb, can
 from zenkei.model.data import Digest
-from zenkei.model.errors import Conflict, Denied
-from zenkei.model.ids import WHOLE, JobId
-from zenkei.model.job import Dependency, HoldReason, Job, JobSpec, StopReason
+from zenkei.model.errors import Conflict, Denied, EngineError, Unavailable
+from zenkei.model.ids import WHOLE, AttemptId, JobId
+from zenkei.model.job import Dependency, HoldReason, Job, JobSpec, JobState, StopReason
+from zenkei.ports.engine import AskCheckpoint, Engine
 from zenkei.ports.store import Changes, Reads, Store, T, Unit, View
 
 
 class Commands:
     """See the module's docstring."""
 
-    def __init__(self, store: Store, cache: SpecCache) -> None:
+    def __init__(
+        self, store: Store, cache: SpecCache, engines: Mapping[str, Engine] | None = None
+    ) -> None:
         self._store = store
         self._specs = cache
+        self._engines = engines or {}
 
     def submit(
         self,
@@ -91,13 +95,79 @@ class Commands:
         return self._each(principal, job, command)
 
     def hold(self, principal: Principal, job: JobId) -> tuple[Job, ...]:
-        """Keep jobs from starting; running ones are stopped and held."""
+        """Keep jobs from starting; running ones are stopped, with a checkpoint, and held."""
 
         def command(row: Job) -> c.Command:
-            grace_s = self._specs.get(row.spec).grace_s
-            return c.Hold(reason=HoldReason.USER, by=principal.name, grace_s=grace_s)
+            spec = self._specs.get(row.spec)
+            return c.Hold(
+                reason=HoldReason.USER,
+                by=principal.name,
+                grace_s=spec.grace_s,
+                checkpoint_s=_checkpoint_s(spec),
+            )
 
         return self._each(principal, job, command)
+
+    def preempt(
+        self,
+        principal: Principal,
+        job: JobId,
+        *,
+        grace_s: float | None = None,
+        checkpoint_s: float | None = None,
+    ) -> tuple[Job, ...]:
+        """Take the devices from running jobs: checkpoint, stop, back into the line.
+
+        The operator's call. Members that hold nothing are passed by; Conflict if none does.
+        """
+        if not can(principal, Verb.OPERATE, Target()):
+            raise Denied("may-not-operate", f"{principal.name} may not preempt jobs")
+
+        def decide(view: View) -> tuple[Changes, tuple[Job, ...]]:
+            rows = view.members(job.number) if job.member == WHOLE else _one(view.job(job))
+            _control(principal, job, rows)
+            running = [row for row in rows if row.state.holds_allocation]
+            if not running:
+                raise _not_running(rows[0], "preempt")
+            draft = Draft(view)
+            after = []
+            for row in running:
+                spec = self._specs.get(row.spec)
+                stop = c.Stop(
+                    attempt=row.attempt,
+                    reason=StopReason.PREEMPTED,
+                    by=principal.name,
+                    grace_s=spec.grace_s if grace_s is None else grace_s,
+                    checkpoint_s=_checkpoint_s(spec) if checkpoint_s is None else checkpoint_s,
+                )
+                after.append(draft.advance(row.id, stop))
+            return draft.finish(), tuple(after)
+
+        reads = Reads(submissions=(job.number,)) if job.member == WHOLE else Reads(jobs=(job,))
+        return self._run(reads, decide)
+
+    def ask_checkpoint(self, principal: Principal, job: JobId) -> tuple[AttemptId, ...]:
+        """Ask running jobs to save a checkpoint and go on; what comes of it is told as events."""
+        rows = self._readable(principal, job)
+        _control(principal, job, rows)
+        running = [row for row in rows if row.state is JobState.RUNNING]
+        if not running:
+            raise _not_running(rows[0], "ask")
+        policy = self._specs.get(rows[0].spec).checkpoint
+        if policy is None:
+            raise Conflict(
+                "no-checkpoints",
+                f"job {job} does not say that it can save checkpoints",
+                hint="`checkpoint: true` in the job file, and a program that answers",
+            )
+        allocations = self._store.allocations_of(AttemptId(r.id, r.attempt) for r in running)
+        for held in allocations:
+            message = AskCheckpoint(deadline_s=policy.grace_s)
+            try:
+                self._engines[held.cluster].tell(held.attempt, message)
+            except EngineError as error:
+                raise Unavailable("job-cannot-be-asked", str(error), hint="try again") from error
+        return tuple(held.attempt for held in allocations)
 
     def release(self, principal: Principal, job: JobId) -> tuple[Job, ...]:
         """Let held jobs go on; jobs that no person holds are left as they are."""
@@ -227,6 +297,19 @@ def _again(
             details={"job": str(number)},
         )
     return tuple(JobId(number, WHOLE if single else i) for i in range(members))
+
+
+def _checkpoint_s(spec: JobSpec) -> float:
+    """How long a stop that is not the job's own fault waits for a checkpoint."""
+    return spec.checkpoint.grace_s if spec.checkpoint is not None else 0.0
+
+
+def _not_running(row: Job, verb: str) -> Conflict:
+    return Conflict(
+        "job-not-running",
+        f"job {row.id} is {row.state}: there is nothing to {verb}",
+        hint=f"`zenkei show {row.id}`",
+    )
 
 
 def _one(row: Job | None) -> tuple[Job, ...]:

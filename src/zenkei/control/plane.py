@@ -94,7 +94,7 @@ def assemble(
     store.listen(feed.heard)
     queries = Queries(store=store, cache=cache, keeper=keeper, engines=engines, blobs=ports.blobs)
     return ControlPlane(
-        commands=Commands(store, cache),
+        commands=Commands(store, cache, engines),
         queries=queries,
         feed=feed,
         controller=controller,

@@ -16,7 +16,7 @@ from zenkei.control.specs import SpecCache
 from zenkei.lifecycle.history import Attempt, attempts
 from zenkei.model.access import Principal, Target, Verb, can
 from zenkei.model.cluster import Allocation, Node
-from zenkei.model.data import GitState, Result
+from zenkei.model.data import Checkpoint, GitState, Result
 from zenkei.model.errors import InvalidInput, NotFound
 from zenkei.model.event import Event
 from zenkei.model.ids import WHOLE, AttemptId, JobId
@@ -196,6 +196,10 @@ class Queries:
         if not result.record:
             raise NotFound("no-record-yet", f"the result of job {job} is not sealed yet")
         return self._blobs.get(result.record)
+
+    def checkpoints(self, principal: Principal, job: JobId) -> tuple[Checkpoint, ...]:
+        """All that one job has saved, in that order."""
+        return self._store.checkpoints(self.row(principal, job).id)
 
     def diff(self, principal: Principal, job: JobId) -> bytes:
         """How the code of a job (or of an array) differed from its commit. Raises NotFound."""

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from zenkei.server import (
     errors,
+    routes_checkpoints,
     routes_cluster,
     routes_exec,
     routes_jobs,
@@ -22,6 +23,7 @@ from zenkei.server.services import Services
 ROUTERS = (
     routes_submit.router,
     routes_jobs.router,
+    routes_checkpoints.router,
     routes_streams.router,
     routes_results.router,
     routes_metrics.router,

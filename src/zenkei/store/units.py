@@ -428,6 +428,8 @@ def _numbered(effect: Effect, number: int) -> Effect:
         attempt=effect.attempt,
         reason=effect.reason,
         grace_s=effect.grace_s,
+        checkpoint_s=effect.checkpoint_s,
+        step=effect.step,
         id=number,
     )
 

@@ -1,5 +1,7 @@
 """The outbox: born leased, one row per key, claimed when due, done, put back."""
 
+from dataclasses import replace
+
 from tests.builders import do, put, submit
 from zenkei.lifecycle import commands as c
 from zenkei.model.event import Effect, EffectKind
@@ -52,12 +54,15 @@ def test_all_fields_of_an_effect_are_kept(world, store):
         attempt=2,
         reason=StopReason.USER_CANCEL,
         grace_s=2.5,
+        checkpoint_s=60.5,
+        step=120,
     )
     heard = effects_of(store)
     put(store, Changes(effects=[stop]))
     world.clock.forward(60)
     found = claim(store)[-1]
     assert found == heard[0]
+    assert found == replace(stop, id=found.id)
     assert (found.kind, found.job, found.attempt) == (stop.kind, job, 2)
     assert (found.reason, found.grace_s) == (StopReason.USER_CANCEL, 2.5)
 
