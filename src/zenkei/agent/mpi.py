@@ -54,7 +54,7 @@ def command(document: launch.Launch, archive: str) -> tuple[tuple[str, ...], dic
         extra = {}
     else:
         head = (program, "-f", hosts, "-launcher", "ssh", "-launcher-exec", rsh)
-        head += ("-localhost", "127.0.0.1", "-bind-to", "none", "-genvnone", "-n", total)
+        head += ("-localhost", document.addresses[0], "-bind-to", "none", "-genvnone", "-n", total)
         extra = {"HYDRA_LAUNCHER_AUTOFORK": "0"}
     return (*head, *_agent(archive), "rank", "--", *document.argv), extra
 

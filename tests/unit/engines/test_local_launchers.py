@@ -51,20 +51,22 @@ def test_the_path_that_a_job_sets_itself_is_looked_along(tmp_path):
         check(spec(Launcher.MPI, PATH="/nowhere"), path=own)
 
 
-def test_torchrun_needs_pytorch_in_the_environment(tmp_path):
+@pytest.mark.parametrize(
+    ("launcher", "package"), [(Launcher.TORCHRUN, "torch"), (Launcher.JAX, "jax")]
+)
+def test_a_framework_s_launcher_needs_it_in_the_environment(tmp_path, launcher, package):
     with pytest.raises(NotAvailable) as refused:
-        check(spec(Launcher.TORCHRUN), tmp_path)
-    assert refused.value.hint == "add `torch` to `env.packages`"
-    module = tmp_path / "lib" / "python3.11" / "site-packages" / "torch" / "__init__.py"
+        check(spec(launcher), tmp_path)
+    assert refused.value.hint == f"add `{package}` to `env.packages`"
+    module = tmp_path / "lib" / "python3.11" / "site-packages" / package / "__init__.py"
     module.parent.mkdir(parents=True)
     module.touch()
-    check(spec(Launcher.TORCHRUN), tmp_path)
+    check(spec(launcher), tmp_path)
 
 
 def test_what_a_job_brings_along_is_not_judged(tmp_path):
     check(spec(Launcher.TORCHRUN, PYTHONPATH="/somewhere"), tmp_path)
 
 
-@pytest.mark.parametrize("launcher", [Launcher.NONE, Launcher.JAX])
-def test_ranks_that_zenkei_starts_itself_need_no_program(tmp_path, launcher):
-    check(spec(launcher), tmp_path)
+def test_ranks_without_a_launcher_need_no_program(tmp_path):
+    check(spec(Launcher.NONE), tmp_path)
