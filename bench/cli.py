@@ -22,6 +22,7 @@ from bench.report import Row, median_s
 
 RUNS = 15
 IDLE_S = 20.0
+JOBS, LINES = 10_000, 50
 FLOOR = [sys.executable, "-c", "import argparse, json"]
 ZENKEI = [str(Path(sys.prefix) / "bin" / "zenkei")]
 
@@ -61,7 +62,20 @@ def _measure(work: Path) -> list[Row]:
     seconds = _first_line(work)
     found.append(_row("run echo, first line", seconds, "s", "≤ 0.15"))
     found.append(_row("run echo, first line", seconds / floor, "× floor", "≤ 6"))
-    return [*found, *_idle()]
+    return [*found, *_idle(), *_many(work)]
+
+
+def _many(work: Path) -> list[Row]:
+    """A list with 10,000 jobs in the store: of a few arrays, as lines and one by one."""
+    for _ in range(LINES):
+        array = ["--array", str(JOBS // LINES)]
+        _call([*ZENKEI, "submit", "--hold", *array, "--", "true"], work)
+    lines = median_s(lambda: _call([*ZENKEI, "ps"], work), RUNS)
+    rows = median_s(lambda: _call([*ZENKEI, "ps", "--members", "-n", str(JOBS)], work), RUNS)
+    return [
+        _row(f"ps, {JOBS} jobs", lines, "s", "≤ 0.3"),
+        _row(f"ps of all members, {JOBS} jobs", rows, "s", "≤ 0.5"),
+    ]
 
 
 def _row(what: str, value: float, unit: str, bar: str = "", note: str = "") -> Row:
