@@ -1,4 +1,7 @@
-"""Every example runs as its file says. The digits example is run by the demo (`test_demo`)."""
+"""Every example runs as its file says.
+
+The digits example is run by the demo (`test_demo`), those of frameworks by `test_frameworks`.
+"""
 
 from __future__ import annotations
 
@@ -94,11 +97,16 @@ def test_every_example_is_run_by_a_test(repo: Path) -> None:
     assert found == [
         "chain/first.yaml",
         "chain/second.yaml",
+        "chainermn/job.yaml",
         "digits/job.yaml",
         "hello/job.yaml",
+        "jax/job.yaml",
+        "mpi/c.yaml",
+        "mpi/python.yaml",
         "requirements/job.yaml",
         "retry/job.yaml",
         "sweep/job.yaml",
+        "torch-ddp/job.yaml",
     ]
     for path in repo.glob("examples/*/*.yaml"):
         assert yaml.safe_load(path.read_text("utf-8"))["version"] == 1

@@ -1,0 +1,72 @@
+"""Data-parallel training with DistributedDataParallel: NCCL with GPUs, gloo without.
+
+A teacher network labels random points; the student learns them. Every rank draws its own points,
+from the step and its rank: so the run is the same however often it is interrupted.
+"""
+
+import argparse
+import json
+import os
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from zenkei.sdk import context, output_dir, report
+
+INPUTS, CLASSES, BATCH = 32, 8, 64
+
+
+def draw(teacher: nn.Module, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points and their classes; the same number gives the same points."""
+    points = torch.randn(BATCH, INPUTS, generator=torch.Generator().manual_seed(number))
+    with torch.no_grad():
+        return points, teacher(points).argmax(1)
+
+
+def network(seed: int, width: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(INPUTS, width), nn.ReLU(), nn.Linear(width, CLASSES))
+
+
+def accuracy(model: nn.Module, teacher: nn.Module) -> float:
+    """On points that are nobody's training data."""
+    points, classes = draw(teacher, 2**40)
+    with torch.no_grad():
+        return float((model(points).argmax(1) == classes).float().mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=120)
+    steps = parser.parse_args().steps
+    torch.set_num_threads(1)
+    with_gpu = torch.cuda.is_available()
+    dist.init_process_group("nccl" if with_gpu else "gloo")
+    rank, world, local = dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"])
+    device = torch.device("cuda", local) if with_gpu else torch.device("cpu")
+    print(f"rank {rank} of {world} on {context().node}", flush=True)
+
+    teacher = network(context().seed, 16)
+    model = DistributedDataParallel(network(context().seed + 1, 64).to(device))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for step in range(1, steps + 1):
+        points, classes = draw(teacher, step * world + rank)
+        loss = nn.functional.cross_entropy(model(points.to(device)), classes.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if rank == 0:
+            report(step=step, loss=loss.item())
+
+    if rank == 0:
+        reached = accuracy(model.module.cpu(), teacher)
+        with open(f"{output_dir()}/summary.json", "w") as file:
+            json.dump({"ranks": world, "steps": steps, "accuracy": reached}, file)
+        print(f"accuracy {reached:.3f} with {world} ranks after {steps} steps", flush=True)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
