@@ -93,7 +93,10 @@ def _blame(cause: Cause, rank: int, evidence: symptoms.Found, ends: dict[int, Ca
 
 def _told(cause: Cause, found: symptoms.Found) -> Cause:
     detail = found.line.decode("utf-8", "replace")[:MAX_DETAIL] or cause.detail
-    return cause._replace(symptom=found.name, detail=detail)
+    # mpiexec ends ranks before they can tell how they ended: their words say that they did run
+    spoke = cause.reason == "launch_failed" and found.name and cause.rank >= 0
+    reason = "nonzero_exit" if spoke else cause.reason
+    return cause._replace(reason=reason, symptom=found.name, detail=detail)
 
 
 def last_lines(text: bytes) -> tuple[str, ...]:

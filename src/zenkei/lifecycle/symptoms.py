@@ -150,7 +150,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "connection_lost": _m(
         INFRA,
         ELSEWHERE,
-        "the connection to another rank was lost",
+        "the connection to another process was lost",
         "no rank showed a cause: look at the logs of all ranks with `zenkei logs`",
         told=True,
     ),

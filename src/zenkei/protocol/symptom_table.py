@@ -356,7 +356,7 @@ TABLE = (
         (
             b": error: unrecognized arguments",
             b": error: the following arguments are required",
-            b": error: argument ",
+            b": error: argument",
             b": error: one of the arguments",
         ),
     ),

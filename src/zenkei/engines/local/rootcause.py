@@ -60,15 +60,23 @@ def as_exit(record: Record, node: str) -> Exit:
 
 
 def _root(failures: Mapping[int, Record], seen: int) -> int:
-    if not symptoms.is_consequence(_symptom(failures[seen])):
-        return seen
+    """Of those that failed soon after the first, the one that shows more; else the first."""
+    weight = _weight(failures[seen])
     until_us = _decided_us(failures[seen]) + WINDOW_US
-    causes = {
-        rank: record
-        for rank, record in failures.items()
-        if symptoms.is_cause(_symptom(record)) and _decided_us(record) <= until_us
-    }
-    return first(causes) if causes else seen
+    near = {rank: r for rank, r in failures.items() if _decided_us(r) <= until_us}
+    most = max((_weight(record) for record in near.values() if _symptom(record)), default=0)
+    if most <= weight:
+        return seen
+    return first({rank: r for rank, r in near.items() if _symptom(r) and _weight(r) == most})
+
+
+def _weight(record: Record) -> int:
+    """2: a cause, 1: a consequence, 0: a rank whose end nobody saw."""
+    symptom = _symptom(record)
+    if symptoms.is_consequence(symptom):
+        return 1
+    # mpiexec ends what is left when one rank fails, before that can tell why
+    return 0 if not symptom and record["reason"] == StopReason.LAUNCH_FAILED else 2
 
 
 def _standing(record: Record) -> tuple[bool, int]:
