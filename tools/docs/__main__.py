@@ -1,4 +1,4 @@
-"""Writes docs/reference, or with --check says what is missing or not current (exit 1)."""
+"""Writes docs/reference and made guides, or with --check says what is not current (exit 1)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.docs import cli_page, errors_page, http_page, record_page, spec_pages, state_pages
+from tools.docs import (
+    cli_page,
+    errors_page,
+    failures_page,
+    http_page,
+    record_page,
+    spec_pages,
+    state_pages,
+)
 
 REPO = Path(__file__).resolve().parent.parent.parent
 REFERENCE = REPO / "docs" / "reference"
@@ -29,6 +37,7 @@ def pages() -> dict[str, str]:
         "cli.md": cli_page.cli(),
         "http.md": http_page.http_routes(),
         "record.md": record_page.record(record_page.texts()),
+        "../guides/failures.md": failures_page.failures(),
     }
 
 

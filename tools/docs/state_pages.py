@@ -9,7 +9,7 @@ from types import UnionType
 from typing import Any
 
 from tools.docs.markdown import code, page, sentence, table
-from zenkei.lifecycle.outcome import CLASS_OF, MAX_REQUEUES
+from zenkei.lifecycle.outcome import CLASS_OF, HUNG_RESTARTS, MAX_REQUEUES
 from zenkei.lifecycle.transitions import BIRTH, TRANSITIONS
 from zenkei.model import cluster, data, event, job
 from zenkei.model.ids import JobId
@@ -76,10 +76,14 @@ STOPS = {
 FAILURES = {
     job.FailureClass.NONE: "none",
     job.FailureClass.USER_ERROR: "counts; tried again up to `retry.limit`, by `retry.rules`",
-    job.FailureClass.OUT_OF_MEMORY: "counts; tried again up to `retry.limit`",
-    job.FailureClass.INFRASTRUCTURE: f"never counts; sent back, at most {MAX_REQUEUES} times",
+    job.FailureClass.OUT_OF_MEMORY: "counts; tried again up to `retry.limit`, once with twice the "
+    "memory that was asked for",
+    job.FailureClass.INFRASTRUCTURE: f"sent back to other nodes, at most {MAX_REQUEUES} times; "
+    "never counts, except where only the program's words say so and the node is one that failed it "
+    "before",
     job.FailureClass.DATA: "counts; tried again up to `retry.limit`",
-    job.FailureClass.HUNG: "counts; tried again up to `retry.limit`",
+    job.FailureClass.HUNG: f"counts; tried again elsewhere up to `retry.limit`, {HUNG_RESTARTS} "
+    "times at least",
     job.FailureClass.PREEMPTED: f"never counts; sent back, at most {MAX_REQUEUES} times",
     job.FailureClass.CANCELLED: "a person's wish: no retry",
 }
