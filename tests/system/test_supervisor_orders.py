@@ -150,14 +150,6 @@ def test_after_a_reboot_attempts_are_lost_and_nobody_is_signalled(place):
     assert is_alive(supervisor)
 
 
-def test_reports_of_a_fenced_node_are_refused(place):
-    attempt = place.launch(1, "sleep 0.2")
-    place.engine.fence("node-1")
-    until(lambda: place.is_over(attempt), "the end")
-    place.open()
-    assert not any(isinstance(report, Released) for report in place.reports(attempt))
-
-
 def test_another_uid_is_refused(place):
     order = place.order(1, "true")
     with pytest.raises(PermanentEngineError, match="own user"):

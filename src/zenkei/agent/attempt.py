@@ -10,7 +10,7 @@ import os
 import time
 from typing import Any, NamedTuple
 
-from zenkei.agent import diary, notify
+from zenkei.agent import diary, heartbeat, notify
 from zenkei.agent.groups import Group
 from zenkei.agent.logfile import LogFile
 from zenkei.agent.output import MAX_DETAIL
@@ -131,6 +131,7 @@ class Attempt:
                 if error.errno not in FULL:
                     raise
                 diary.note(f"{self.directory}: no room for a record")
+                heartbeat.touch()
                 time.sleep(RETRY_S)
         notify.wake(self.document)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import time
 
-from zenkei.agent import notify, processes, staging
+from zenkei.agent import heartbeat, notify, processes, staging
 from zenkei.agent.groups import NO_GROUP, Group
+from zenkei.agent.stop import LEFT_S, described
 from zenkei.protocol import launch, names, records
 
 AGAIN_S = 0.02
@@ -25,7 +26,7 @@ def finish(document: launch.Launch, journal: records.Journal, group: Group) -> N
     if rebooted:
         proof = REBOOT
     else:
-        kill_all(document, group)
+        kill_all(document, group, journal)
         proof = group.proof
         proof = ENVIRON if proof == NO_GROUP else f"{proof}+{ENVIRON}"
         group.remove()
@@ -48,14 +49,22 @@ def finish(document: launch.Launch, journal: records.Journal, group: Group) -> N
     notify.wake(document)
 
 
-def kill_all(document: launch.Launch, group: Group) -> None:
+def kill_all(document: launch.Launch, group: Group, journal: records.Journal) -> None:
     """SIGKILL by control group and by mark until neither finds anybody."""
     mark = f"{names.TREE}={document.tree}".encode()
+    tell_at = time.monotonic() + LEFT_S
     while True:
+        heartbeat.touch()
         group.kill()
         left = processes.marked(mark)
         for pid in left:
             processes.kill_marked(pid, mark)
-        if not left and not group.members():
+        members = group.members()
+        if not left and not members:
             return
+        if time.monotonic() >= tell_at:
+            tell_at = float("inf")
+            detail = described(sorted({*left, *members}))
+            journal.append(records.LEFT, at_us=time.time_ns() // 1000, sync=False, detail=detail)
+            notify.wake(document)
         time.sleep(AGAIN_S)

@@ -25,6 +25,17 @@ def start_ticks(pid: int) -> int:
     return int(fields[19]) if fields else 0
 
 
+def describe(pid: int) -> str:
+    """`4711 (python, state D)`, for people."""
+    try:
+        with open(f"{_PROC}/{pid}/comm", "rb") as file:
+            name = file.read().decode("utf-8", "replace").strip()
+    except OSError:
+        name = "?"
+    fields = stat(pid)
+    return f"{pid} ({name}, state {fields[0].decode() if fields else '?'})"
+
+
 def is_zombie(pid: int) -> bool:
     """True if it has ended and waits for its parent; also if it is not there at all."""
     fields = stat(pid)

@@ -9,9 +9,12 @@ from typing import Callable
 
 from zenkei.agent import processes
 from zenkei.agent.attempt import Attempt
+from zenkei.protocol import records
 
 AGAIN_S = 0.02
 PATIENT_S = 1.0
+LEFT_S = 15.0
+"""After so long, processes that were killed and have not gone are told of."""
 
 
 class Stopper:
@@ -22,6 +25,7 @@ class Stopper:
         self._kill_at = 0.0
         self._next_at = 0.0
         self._rounds = 0
+        self._tell_at = 0.0
 
     @property
     def begun(self) -> bool:
@@ -55,8 +59,19 @@ class Stopper:
         self._attempt.group.kill()
         freeze_and_kill(pids)
         self._rounds += 1
+        self._tell_at = self._tell_at or now + LEFT_S
+        if now >= self._tell_at:
+            self._tell_at = float("inf")
+            self._attempt.report(records.LEFT, sync=False, detail=described(pids()))
         # what does not die at once waits in the kernel; no point in spinning
         self._next_at = now + (AGAIN_S if self._rounds < 50 else PATIENT_S)
+
+
+def described(pids: list[int]) -> str:
+    """What does not end although it was killed, for people."""
+    shown = ", ".join(processes.describe(pid) for pid in pids[:3])
+    more = f" and {len(pids) - 3} more" if len(pids) > 3 else ""
+    return f"killed and not gone: {shown}{more}"
 
 
 def freeze_and_kill(pids: Callable[[], list[int]]) -> None:

@@ -22,6 +22,7 @@ from zenkei.agent.attempt import Attempt, Cause
 from zenkei.agent.checkpoints import CheckpointWatch, Stop
 from zenkei.agent.control import ControlSocket
 from zenkei.agent.hang import HangWatch
+from zenkei.agent.heartbeat import Heartbeat
 from zenkei.agent.meeting import Meeting
 from zenkei.agent.memory import MemoryWatch
 from zenkei.agent.mpi_ranks import MpiRanks
@@ -114,7 +115,7 @@ class Supervisor:
         self.memory: MemoryWatch | None = None
         self.checkpoints: CheckpointWatch | None = None
         self.hang: HangWatch | None = None
-        self.watches: list[Watch] = []
+        self.watches: list[Watch] = [Heartbeat(attempt.document.heartbeat_s)]
         self.staging = 0
         self.time_limit_at = 0.0
         self.share_cpu_at = 0.0

@@ -17,13 +17,14 @@ from threading import Event as Flag
 
 from zenkei.control.apply import apply_starts
 from zenkei.control.dispatcher import Dispatcher
+from zenkei.control.health import HealthKeeper
 from zenkei.control.observer import Observer
 from zenkei.control.planner import PlanKeeper
 from zenkei.control.specs import SpecCache
 from zenkei.model.errors import EngineError, Unavailable
 from zenkei.ports.engine import Engine, NodeSeen
 from zenkei.ports.store import Committed, Store
-from zenkei.ports.system import Clock
+from zenkei.ports.system import Clock, Workers
 from zenkei.scheduler import Start
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class Controller:
     stepped_us: when the last step ended; 0 before the first. trouble: why steps fail at present.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of one cycle, put together in one place
         self,
         *,
         store: Store,
@@ -50,6 +51,7 @@ class Controller:
         keeper: PlanKeeper,
         dispatcher: Dispatcher,
         clock: Clock,
+        workers: Workers,
         guard: Callable[[], str] = lambda: "",
         seed: int = 0,
     ) -> None:
@@ -58,6 +60,9 @@ class Controller:
         self._engines = engines
         self._observers = [Observer(store, cache, engine) for engine in engines.values()]
         self._keeper = keeper
+        self._health = HealthKeeper(
+            store=store, engines=engines, keeper=keeper, workers=workers, wake=self.wake
+        )
         self._dispatcher = dispatcher
         self._clock = clock
         self._guard = guard
@@ -79,8 +84,9 @@ class Controller:
         self._claim()  # 2 effects that a dead controller left are taken over
         due_us = self._plan()  # 3, 4 snapshot, pure plan, applied with the same fits()
         #                          5 effects leave after each commit, by the store's listener
+        check_us = self._health.step(self._clock.now_us())  # 6 nodes that take no work
         self.stepped_us = self._clock.now_us()
-        return due_us
+        return min((us for us in (due_us, check_us) if us is not None), default=None)
 
     def run(self, stop: Flag) -> None:
         """Step whenever something happened, until `stop` is set and the controller woken."""

@@ -8,27 +8,32 @@ stored in the transaction of the events that its reports caused. Cost: O(reports
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TypeAlias
 
 from zenkei.control.draft import Draft
+from zenkei.control.noderows import NodeRows
 from zenkei.control.sayings import unheard
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
+from zenkei.lifecycle import nodes
 from zenkei.lifecycle.decide import Stale
 from zenkei.lifecycle.effects import retire
-from zenkei.model.cluster import Node
-from zenkei.model.errors import Conflict, NotFound, TemporaryEngineError
-from zenkei.model.job import RetryPolicy
+from zenkei.model import event as e
+from zenkei.model.errors import Conflict, EngineError, NotFound, TemporaryEngineError
+from zenkei.model.ids import AttemptId
+from zenkei.model.job import StopReason
 from zenkei.ports.engine import (
     Checkpointed,
+    Cleared,
     Engine,
     Exited,
+    Heard,
     NodeSeen,
     Noticed,
     Released,
     Report,
     Resumed,
+    Silent,
     Started,
 )
 from zenkei.ports.store import Changes, Reads, Store, Unit, View
@@ -48,6 +53,7 @@ class Observer:
         self._specs = cache
         self._engine = engine
         self._cursor = store.cursor(engine.cluster)
+        self._blamed: dict[AttemptId, str] = {}
 
     def observe(self) -> int:
         """Commit everything that has been reported; returns the number of reports."""
@@ -67,35 +73,108 @@ class Observer:
         return len(reports)
 
     def enter(self, seen: tuple[NodeSeen, ...]) -> None:
-        """Commit the nodes of an inventory, as if each had just been reported."""
-        if seen:
-            self._commit(seen, self._cursor)
+        """Commit the nodes of an inventory, as if each had just been reported.
 
-    def _commit(self, reports: tuple[Report, ...], cursor: str) -> None:
+        Who was silent is forgotten: the engine tells again.
+        """
+        if seen:
+            self._commit(seen, self._cursor, is_start=True)
+
+    def _commit(self, reports: tuple[Report, ...], cursor: str, *, is_start: bool = False) -> None:
         about = [report for report in reports if not isinstance(report, NodeSeen)]
         jobs = tuple(dict.fromkeys(report.attempt.job for report in about))
         seen = {r.node.name: r.node for r in reports if isinstance(r, NodeSeen)}
+        self._note_blame(reports)
+        named = [r.node for r in reports if isinstance(r, Silent | Heard | Cleared)]
+        blamed = [self._blamed.get(r.attempt, "") for r in reports if isinstance(r, Released)]
 
         def decide(view: View) -> tuple[Changes, None]:
-            draft = Draft(view)
-            for report in about:
-                self._take(draft, report)
-            changes = draft.finish()
+            draft, rows = Draft(view), NodeRows(view)
             for node in seen.values():
-                changed = _merge(view.node(node.name), node, view.now_us)
-                if changed is not None:
-                    changes.nodes.append(changed)
+                rows.take(nodes.seen(rows.get(node.name), node, view.clock_us))
+                if is_start:
+                    rows.take(nodes.heard(rows.get(node.name), "", view.clock_us))
+            for report in about:
+                if isinstance(report, Silent | Heard | Cleared):
+                    self._take_sign(draft, rows, report)
+                else:
+                    self._take(draft, rows, report)
+            changes = draft.finish()
+            rows.write(changes)
             if cursor != self._cursor:
                 changes.cursors[self._engine.cluster] = cursor
             return changes, None
 
-        reads = Reads(jobs=jobs, nodes=tuple(seen))
+        names = tuple(name for name in dict.fromkeys([*seen, *named, *blamed]) if name)
+        reads = Reads(jobs=jobs, nodes=names)
         self._store.submit(Unit(reads=reads, decide=decide)).result()
+        for report in reports:
+            if isinstance(report, Cleared):
+                self._lift(report)
+            elif isinstance(report, Released):
+                self._blamed.pop(report.attempt, None)
 
-    def _take(self, draft: Draft, report: _OfAttempt) -> None:
+    def _note_blame(self, reports: tuple[Report, ...]) -> None:
+        """Remember where attempts failed until they are released: only then their class is known.
+
+        An engine says both again after a restart.
+        """
+        for report in reports:
+            if isinstance(report, Exited) and report.reason is not StopReason.COMPLETED:
+                self._blamed[report.attempt] = report.exit.node
+
+    def _take_sign(self, draft: Draft, rows: NodeRows, report: Silent | Heard | Cleared) -> None:
+        """Silence makes the node suspect; an attempt that is lost is stopped, and fenced there."""
+        node, now_us, attempt = rows.get(report.node), draft.view.clock_us, str(report.attempt)
+        if node is None:
+            return
+        if isinstance(report, Heard):
+            rows.take(nodes.heard(node, attempt, now_us))
+        elif isinstance(report, Cleared):
+            rows.take(nodes.cleared(node, attempt, now_us))
+        elif self._is_current(draft, report.attempt):
+            said = f"{attempt}: {report.detail}"
+            if not report.lost:
+                rows.take(nodes.silent(node, attempt, said, now_us))
+                return
+            stop = c.Stop(attempt=report.attempt.number, reason=StopReason.NODE_LOST, grace_s=0.0)
+            draft.advance(report.attempt.job, stop)
+            rows.take(nodes.fenced(node, attempt, said, now_us))
+            log.warning("node fenced node=%s attempt=%s why=%s", node.name, attempt, report.detail)
+
+    def _lift(self, report: Cleared) -> None:
+        try:
+            self._engine.lift(report.node, report.attempt)
+        except EngineError as error:
+            # it will say so again when it starts anew
+            log.warning("fence not lifted node=%s why=%s", report.node, error)
+
+    def _is_current(self, draft: Draft, attempt: AttemptId) -> bool:
+        try:
+            row = draft.job(attempt.job)
+        except NotFound:
+            return False
+        return row.attempt == attempt.number and row.state.holds_allocation
+
+    def _count(self, draft: Draft, rows: NodeRows, attempt: AttemptId) -> None:
+        """An attempt was released: if it failed because of a node, that node is told."""
+        body, row = draft.changes.events[-1].body, draft.job(attempt.job)
+        name = self._blamed.get(attempt)
+        node = rows.get(name) if name else None
+        if node is None or not isinstance(body, e.Released):
+            return
+        weight = nodes.weight_of(row.stop, body.failure)
+        if weight:
+            detail = f": {row.exit.detail}" if row.exit is not None and row.exit.detail else ""
+            said = f"{attempt} ended there: {row.stop}{detail}"
+            rows.take(nodes.failed(node, weight, said, draft.view.clock_us))
+
+    def _take(self, draft: Draft, rows: NodeRows, report: _OfAttempt) -> None:
         attempt = report.attempt
         try:
             draft.advance(attempt.job, self._command(draft, report))
+            if isinstance(report, Released):
+                self._count(draft, rows, attempt)
         except (Stale, NotFound) as stale:
             log.info("late report dropped attempt=%s report=%s why=%s", attempt, report, stale)
             if isinstance(report, Released):
@@ -130,12 +209,3 @@ class Observer:
             hang=spec.hang.action,
             asks_memory=spec.resources.node.memory_bytes > 0,
         )
-
-
-def _merge(known: Node | None, seen: Node, now_us: int) -> Node | None:
-    """The row for a node as the engine sees it; None if nothing changed."""
-    if known is not None and replace(seen, since_us=known.since_us) == known:
-        return None
-    same_state = known is not None and (known.state, known.reason) == (seen.state, seen.reason)
-    since_us = known.since_us if known is not None and same_state else now_us
-    return replace(seen, since_us=since_us)

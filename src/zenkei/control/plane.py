@@ -87,6 +87,7 @@ def assemble(
         keeper=keeper,
         dispatcher=dispatcher,
         clock=ports.clock,
+        workers=ports.workers,
         guard=guard,
     )
     feed = Feed(store)

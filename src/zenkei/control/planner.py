@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Final
 
 from zenkei.control.specs import SpecCache
+from zenkei.model.cluster import Node
 from zenkei.model.data import Digest
 from zenkei.model.errors import InternalError, InvalidInput
 from zenkei.model.ids import JobId
@@ -111,6 +112,11 @@ class PlanKeeper:
         """The full account of a waiting job; None if it does not wait for the planner."""
         with self._lock:
             return self._planner.explain(job, self._plan) if self._planner is not None else None
+
+    def unready(self) -> tuple[tuple[Node, bool], ...]:
+        """Nodes that take no work, as of the last refresh, and whether anything is held there."""
+        with self._lock:
+            return self._planner.unready() if self._planner is not None else ()
 
     def spec_of(self, digest: Digest) -> JobSpec:
         """The spec behind a digest, from the cache that all of control shares."""

@@ -148,8 +148,15 @@ class InlineEngine:
     def discard(self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]) -> None:
         """Programs of this process keep nothing on a node."""
 
-    def fence(self, node: str) -> None:
+    def fence(self, node: str, attempt: AttemptId) -> None:
         """Programs end with this process: nothing of theirs can write later."""
+        self._end(attempt, StopReason.NODE_LOST, Exit(node=node, detail="fenced"))
+
+    def lift(self, node: str, attempt: AttemptId) -> None:
+        """Nothing is remembered of fences."""
+
+    def probe(self, node: str) -> tuple[str, ...]:
+        return () if any(n.name == node for n in self.inventory()) else (f"{node} is not there",)
 
     def retire(self, attempt: AttemptId) -> None:
         with self._lock:

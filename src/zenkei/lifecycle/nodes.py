@@ -36,10 +36,10 @@ LONGEST_PAUSE_S: Final = MAX_BACKOFF_S
 
 
 class Moved(NamedTuple):
-    """The row of a node after something happened to it, and the line for its log."""
+    """The row of a node after something happened to it, and the line for its log, if it is news."""
 
     node: Node
-    event: NodeEvent
+    event: NodeEvent | None
 
 
 def state_of(node: Node) -> tuple[NodeState, str]:
@@ -96,7 +96,14 @@ def seen(known: Node | None, found: Node, now_us: int) -> Moved | None:
     after = _settled(known, after, now_us)
     if after == known:
         return None
-    return _moved(known, after, NodeEventKind.REPORTED, now_us, why)
+    moved = _moved(known, after, NodeEventKind.REPORTED, now_us, why)
+    # how much of the disk is free changes all the time
+    return moved if _outlook(after) != _outlook(known) else moved._replace(event=None)
+
+
+def _outlook(node: Node) -> object:
+    sizes = (node.capacity.cpu_milli, node.capacity.memory_bytes, node.capacity.devices)
+    return (node.state, node.reason, sizes, node.blocked, node.labels, node.address)
 
 
 def _restarted(node: Node, now_us: int) -> Node:
@@ -193,12 +200,12 @@ def silent(node: Node, attempt: str, reason: str, now_us: int) -> Moved | None:
     return _moved(node, replace(node, health=health), NodeEventKind.SILENT, now_us, reason)
 
 
-def heard(node: Node, attempt: str, now_us: int) -> Moved | None:
-    """It gives signs of life again, or is gone."""
-    health = node.health
-    if attempt not in health.silent:
+def heard(node: Node | None, attempt: str, now_us: int) -> Moved | None:
+    """It gives signs of life again, or is gone. An empty `attempt`: so do all."""
+    if node is None or not node.health.silent or attempt not in ("", *node.health.silent):
         return None
-    health = replace(health, silent=tuple(a for a in health.silent if a != attempt))
+    left = tuple(a for a in node.health.silent if attempt and a != attempt)
+    health = replace(node.health, silent=left)
     return _moved(node, replace(node, health=health), NodeEventKind.HEARD, now_us, attempt)
 
 

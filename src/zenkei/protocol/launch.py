@@ -55,6 +55,7 @@ class Launch(NamedTuple):
     argv is what each rank runs (launcher `none`), or what is started once with `mpiexec` around it.
     patterns: regular expressions of the job's retry rules, searched in the last output (empty: a
     rule without one). port: where rank 0 may listen for the others, on the first address.
+    heartbeat_s: how often the supervisor gives a sign of life.
     """
 
     attempt: str
@@ -88,6 +89,7 @@ class Launch(NamedTuple):
     patterns: tuple[str, ...] = ()
     rdma: bool = False
     port: int = 0
+    heartbeat_s: float = 5.0
 
 
 def dump(document: Launch) -> bytes:

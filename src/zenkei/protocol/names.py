@@ -52,6 +52,8 @@ INTERFACE = "ZENKEI_INTERFACE"
 
 LAUNCH_FILE = "launch.json"
 SPOOL_FILE = "spool"
+HEARTBEAT_FILE = "heartbeat"
+"""Touched by a supervisor every few seconds."""
 INBOX_FILE = "inbox"
 CONTROL_SOCKET = "ctl"
 LOG_DIR = "log"

@@ -17,7 +17,7 @@ step), `saved` (step, paths: all ranks of the node that must say so have saved i
 0 must; stop, grace_s: reason and grace of an order to stop that waits for all nodes), `notice`
 (notice, rank, detail), `stuck` (ready, ranks, silent_s, usual_s, grace_s: what a silent node of
 several sees, no ranks: they move again), `share` (ranks, spins: how they spend their time; both
-read by `hangs`).
+read by `hangs`), `left` (detail: what was killed and is not gone, told once).
 
 Inbox: `stop` (reason, grace_s, checkpoint_s: first ask for a checkpoint and wait so long for it),
 `ask` (deadline_s: for a checkpoint), `dump` (the stacks of all ranks), `hung`
@@ -38,6 +38,7 @@ STARTED = "started"
 FAILED = "failed"
 EXITED = "exited"
 RELEASED = "released"
+LEFT = "left"
 RESUMED = "resumed"
 SAVED = "saved"
 NOTICE = "notice"

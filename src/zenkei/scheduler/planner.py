@@ -54,6 +54,7 @@ class Planner:
         self._wanted: list[dict[str, tuple[str, ...]]] = []
         self._shapes: dict[tuple[int, str], Shape] = {}
         self._nodes: dict[str, Node] = {}
+        self._unready: dict[str, Node] = {}
         self._clusters: dict[str, int] = {}
         self._held: dict[str, dict[int, list[HeldPart]]] = {}
         self._holds: dict[int, list[str]] = {}
@@ -136,12 +137,15 @@ class Planner:
         self._census.put(node)
         if node.state is NodeState.READY:
             self._index.put(NodeRow(node, self._left(node)))
+        else:
+            self._unready[node.name] = node
 
     def _remove_node(self, name: str) -> None:
         """What is held there stays known: the node may come back with it."""
         node = self._nodes.pop(name, None)
         if node is None:
             return
+        self._unready.pop(name, None)
         self._census.drop(name)
         self._clusters[node.cluster] -= 1
         if not self._clusters[node.cluster]:
@@ -180,6 +184,10 @@ class Planner:
             everyone=paused(self._paused) if self._paused else None,
             line=self._line,
         )
+
+    def unready(self) -> tuple[tuple[Node, bool], ...]:
+        """Nodes that take no work, by name, and whether anything is held there."""
+        return tuple((n, bool(self._held.get(name))) for name, n in sorted(self._unready.items()))
 
     def explain(self, job: JobId, last: Plan | None) -> Explanation | None:
         """The full account of a waiting job as things are now; None if it does not wait.

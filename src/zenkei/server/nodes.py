@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zenkei.control.noderows import NodeRows, removed
+from zenkei.lifecycle import nodes
 from zenkei.model.cluster import Node
 from zenkei.model.errors import Conflict
 from zenkei.model.resources import Free
@@ -18,7 +20,7 @@ def enter_nodes(store: Store, cluster: str, now: tuple[Node, ...], *, is_start: 
     names = tuple(dict.fromkeys([*known, *wanted]))
 
     def decide(view: View) -> tuple[Changes, None]:
-        changes = Changes()
+        changes, rows = Changes(), NodeRows(view)
         for name in names:
             blocked = _cannot_hold(view, name, wanted.get(name))
             if blocked and not is_start:
@@ -28,10 +30,13 @@ def enter_nodes(store: Store, cluster: str, now: tuple[Node, ...], *, is_start: 
                     hint="wait for it, or `zenkei down --jobs`, then declare the nodes",
                 )
             if name not in wanted:
-                if not blocked:
+                gone = view.node(name)
+                if not blocked and gone is not None:
                     changes.removed_nodes.append(name)
+                    changes.node_events.append(removed(gone, view.clock_us))
             elif not is_start:
-                changes.nodes.append(wanted[name])
+                rows.take(nodes.seen(rows.get(name), wanted[name], view.clock_us))
+        rows.write(changes)
         return changes, None
 
     store.submit(Unit(reads=Reads(nodes=names), decide=decide)).result()

@@ -34,6 +34,7 @@ def check_now(world: World) -> None:
     held = [part for a in world.store.allocations() for part in a.parts]
     _fit(world, "the store's allocations", nodes, held)
     living = [part for _, order in world.engine.alive() for _, part in order.nodes]
+    living += world.engine.ghosts()
     _fit(world, "what really runs", nodes, living)
     jobs = Counter(attempt.job for attempt, _ in world.engine.alive())
     twice = [str(job) for job, count in jobs.items() if count > 1]

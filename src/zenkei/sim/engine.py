@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from zenkei.model.cluster import Node
+from zenkei.model.cluster import Node, NodePart
 from zenkei.model.data import CheckpointPart, Digest
 from zenkei.model.errors import PermanentEngineError, TemporaryEngineError
 from zenkei.model.ids import AttemptId
@@ -18,22 +18,31 @@ from zenkei.model.job import Exit, JobSpec, StopReason
 from zenkei.ports.engine import (
     Artefact,
     Capabilities,
+    Cleared,
     Exited,
+    Heard,
     LaunchOrder,
     Message,
     NodeSeen,
     Released,
     Report,
+    Silent,
     Started,
     StopAttempt,
 )
 from zenkei.sim.clock import VirtualClock
 from zenkei.sim.faults import Faults
 
+SILENT_S = 20.0
+LOST_S = 60.0
+
 
 @dataclass(slots=True)
 class Run:
-    """One attempt as it really is. lives: its processes may still use its devices."""
+    """One attempt as it really is. lives: its processes may still use its devices.
+
+    fenced: nodes on which it was given up. ghosts: those of them where it lives all the same.
+    """
 
     order: LaunchOrder | None = None
     lives: bool = False
@@ -42,6 +51,8 @@ class Run:
     stop: StopReason | None = None
     completed: bool = False
     launches: int = 0
+    fenced: set[str] = field(default_factory=set)
+    ghosts: set[str] = field(default_factory=set)
     reports: list[Report] = field(default_factory=list)
 
 
@@ -56,8 +67,11 @@ class EngineDouble:
         self._faults = faults
         self._nodes = {node.name: node for node in nodes}
         self.runs: dict[AttemptId, Run] = {}
+        self._frozen: set[str] = set()
+        self._bad: set[str] = set()
         self.changes = 0
         self._fresh: list[Report] = []
+        self._cleared: dict[tuple[str, AttemptId], Cleared] = {}
         self._rescan = True
         self._wake: Callable[[], None] = lambda: None
 
@@ -108,7 +122,8 @@ class EngineDouble:
     def observe(self, cursor: str) -> tuple[tuple[Report, ...], str]:
         if self._rescan:
             self._rescan, self._fresh = False, []
-            return tuple(r for run in self.runs.values() for r in run.reports), cursor
+            told = [r for run in self.runs.values() for r in run.reports]
+            return (*told, *self._cleared.values()), cursor
         reports, self._fresh = tuple(self._fresh), []
         if reports and self._faults.chance(self._faults.rates.report_doubled):
             reports = reports + reports
@@ -135,8 +150,82 @@ class EngineDouble:
     def discard(self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]) -> None:
         """Nothing lies on the double's nodes."""
 
-    def fence(self, node: str) -> None:
-        """The double's nodes never come back with old processes: `reboot` ends them."""
+    def fence(self, node: str, attempt: AttemptId) -> None:
+        self._stumble("fence")
+        run = self.runs.get(attempt)
+        if run is None or run.order is None or node in run.fenced:
+            return
+        run.fenced.add(node)
+        if run.lives and node in self._frozen:
+            run.ghosts.add(node)
+            self._end(attempt, StopReason.NODE_LOST, Exit(node=node, detail="gave no sign of life"))
+        else:
+            self._clear(attempt, node)
+
+    def lift(self, node: str, attempt: AttemptId) -> None:
+        self._stumble("lift")
+        self._cleared.pop((node, attempt), None)
+
+    def probe(self, node: str) -> tuple[str, ...]:
+        self._stumble("probe")
+        return ("its memory is bad",) if node in self._bad else ()
+
+    # -- nodes that go wrong -----------------------------------------------------------------------
+
+    def freeze(self, name: str) -> None:
+        """Nothing is heard from the node, and it does not hear: what runs there goes on."""
+        self._frozen.add(name)
+        for delay_s, lost in ((SILENT_S, False), (LOST_S, True)):
+            self._clock.call_in(delay_s, lambda lost=lost: self._silence(name, lost))  # type: ignore[misc]
+
+    def thaw(self, name: str) -> None:
+        """It is heard again. What was fenced meanwhile ends now."""
+        self._frozen.discard(name)
+        for attempt, run in self.runs.items():
+            if name in run.ghosts:
+                run.ghosts.discard(name)
+                self.changes += 1
+                self._clear(attempt, name)
+            elif self._is_on(run, name) and run.lives:
+                self._tell(Heard(attempt=attempt, node=name))
+
+    def spoil(self, name: str) -> None:
+        """Whatever starts on the node fails there, until it is mended."""
+        self._bad.add(name)
+
+    def mend(self, name: str) -> None:
+        self._bad.discard(name)
+
+    def ghosts(self) -> list[NodePart]:
+        """Parts of attempts that were released and are not gone from there."""
+        gone = [run for run in self.runs.values() if not run.lives]
+        return [p for run in gone if run.order for n, p in run.order.nodes if n.name in run.ghosts]
+
+    def _silence(self, name: str, lost: bool) -> None:
+        if name not in self._frozen:
+            return
+        for attempt, run in self.runs.items():
+            if self._is_on(run, name) and run.lives and name not in run.fenced:
+                detail = "no sign of life"
+                self._tell(Silent(attempt=attempt, node=name, detail=detail, lost=lost))
+        if lost:  # what was launched there meanwhile is silent as well
+            self._clock.call_in(LOST_S, lambda: self._silence(name, True))
+
+    def _clear(self, attempt: AttemptId, name: str) -> None:
+        self._cleared[name, attempt] = Cleared(attempt=attempt, node=name)
+        self._tell(self._cleared[name, attempt])
+
+    def _tell(self, report: Report) -> None:
+        self._fresh.append(report)
+        self._wake()
+
+    @staticmethod
+    def _is_on(run: Run, name: str) -> bool:
+        return run.order is not None and any(node.name == name for node, _ in run.order.nodes)
+
+    def _is_cut_off(self, run: Run) -> bool:
+        """Whether a node on which the attempt was not given up can neither hear nor be heard."""
+        return any(self._is_on(run, name) for name in self._frozen - run.fenced)
 
     def retire(self, attempt: AttemptId) -> None:
         run = self.runs.get(attempt)
@@ -146,11 +235,15 @@ class EngineDouble:
     def reboot(self, name: str) -> None:
         """A node loses everything that runs on it and comes back with another boot id."""
         node = self._nodes[name]
+        self._frozen.discard(name)
         self._nodes[name] = replace(node, boot_id=f"{node.boot_id}+")
         self._fresh.append(NodeSeen(node=self._nodes[name]))
         for attempt, run in list(self.runs.items()):
             used = run.order is not None and any(n.name == name for n, _ in run.order.nodes)
-            if used and run.lives:
+            if name in run.ghosts:
+                run.ghosts.discard(name)
+                self._clear(attempt, name)
+            elif used and run.lives:
                 detail = f"node {name} restarted"
                 self._end(attempt, StopReason.NODE_LOST, Exit(node=name, detail=detail))
         self._wake()
@@ -163,6 +256,14 @@ class EngineDouble:
         run = self.runs[attempt]
         if run.exited or run.order is None:
             return
+        if self._is_cut_off(run):
+            self._clock.call_in(1.0, lambda: self._start(attempt))
+            return
+        bad = [node.name for node, _ in run.order.nodes if node.name in self._bad]
+        if bad:
+            ended = Exit(node=bad[0], detail="its memory is bad")
+            self._end(attempt, StopReason.HEALTH_CHECK, ended)
+            return
         self._say(run, Started(attempt=attempt))
         seconds = float(run.order.params.get("seconds", "1"))
         self._clock.call_in(seconds, lambda: self._finish(attempt))
@@ -170,6 +271,9 @@ class EngineDouble:
     def _finish(self, attempt: AttemptId) -> None:
         run = self.runs[attempt]
         assert run.order is not None, "only a launched attempt is finished"
+        if self._is_cut_off(run):
+            self._clock.call_in(1.0, lambda: self._finish(attempt))
+            return
         code = int(run.order.params.get("exit", "0"))
         if self._faults.chance(self._faults.rates.failed_exit):
             code = 7
@@ -181,6 +285,9 @@ class EngineDouble:
         run = self.runs[attempt]
         if run.exited:
             return
+        if self._is_cut_off(run):
+            self._clock.call_in(1.0, lambda: self._end(attempt, reason, ended))
+            return
         run.exited = True
         run.completed = reason is StopReason.COMPLETED
         self._say(run, Exited(attempt=attempt, reason=reason, exit=ended))
@@ -188,6 +295,9 @@ class EngineDouble:
 
     def _release(self, attempt: AttemptId) -> None:
         run = self.runs[attempt]
+        if self._is_cut_off(run):
+            self._clock.call_in(1.0, lambda: self._release(attempt))
+            return
         run.lives = False
         self.changes += 1
         self._say(run, Released(attempt=attempt, proof="sim"))

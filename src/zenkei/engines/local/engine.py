@@ -34,6 +34,7 @@ from zenkei.engines.local.link import AgentLink
 from zenkei.engines.local.nodes import NodesConfig
 from zenkei.engines.local.runs import Run, Runs
 from zenkei.engines.local.shipping import ship_agent, ship_sdk
+from zenkei.engines.local.silence import Patience
 from zenkei.engines.local.watch import Watch
 from zenkei.model.cluster import Node
 from zenkei.model.data import CheckpointPart, Digest
@@ -65,16 +66,19 @@ from zenkei.protocol.launch import Launch, dump
 MIB = 1 << 20
 STACKS = f"{names.STACKS_SUBDIR}/{names.STACKS_DUMPS}"
 LAUNCHES = 8
+BEATS = 4
+"""Signs of life that a supervisor gives in the time after which it is called silent."""
 CHECKED_S = 1.0
 """A check of an environment serves launches for so long: those of one planning cycle share it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """How much output of a node is kept."""
+    """How much output of a node is kept, and how long silence is borne."""
 
     log_head_bytes: int = 64 * MIB
     log_tail_bytes: int = 64 * MIB
+    patience: Patience = Patience()
 
 
 class LocalEngine:
@@ -117,7 +121,14 @@ class LocalEngine:
         self._stripes = tuple(RLock() for _ in range(64))
         self._env_dirs: dict[Digest, tuple[str, float]] = {}
         self._env_lock = Lock()
-        self._runs = Runs(self._layout, self._boot_id, self._resume, self._stop_node, self._blame)
+        self._runs = Runs(
+            self._layout,
+            self._boot_id,
+            self._resume,
+            self._stop_node,
+            self._blame,
+            limits.patience,
+        )
         self._watch = Watch(self._layout, self._runs)
         self._devices = DeviceWatch(self.inventory, self._runs.see)
 
@@ -306,8 +317,17 @@ class LocalEngine:
                 inbox.close()
             wake_supervisor(node)
 
-    def fence(self, node: str) -> None:
-        self._runs.fence(node)
+    def fence(self, node: str, attempt: AttemptId) -> None:
+        with self._locked(attempt), _engine_errors():
+            self._runs.fence(node, attempt)
+
+    def lift(self, node: str, attempt: AttemptId) -> None:
+        with _engine_errors():
+            self._runs.lift(node, attempt)
+
+    def probe(self, node: str) -> tuple[str, ...]:
+        with _engine_errors():
+            return ()
 
     # -- reports -----------------------------------------------------------------------------------
 
@@ -347,12 +367,16 @@ class LocalEngine:
     def outputs(self, attempt: AttemptId) -> tuple[str, ...]:
         run = self._runs.known(attempt)
         ranks = range(len(run.nodes)) if run is not None else ()
-        folders = [self._layout.node(attempt, rank) / names.OUTPUTS_DIR for rank in ranks]
+        sound = [rank for rank in ranks if not self._runs.fenced(attempt, rank)]
+        folders = [self._layout.node(attempt, rank) / names.OUTPUTS_DIR for rank in sound]
         return tuple(str(folder) for folder in folders if folder.is_dir())
 
     def saved(
         self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]
     ) -> tuple[str, ...]:
+        for part in parts:
+            if self._runs.fenced(attempt, part.node_rank):
+                raise PermanentEngineError(f"`{part.path}` lies on a node that was fenced")
         found = (checkpoints.unchanged(self._layout, attempt, step, part) for part in parts)
         return tuple(map(str, found))
 
@@ -383,6 +407,7 @@ class LocalEngine:
             tail_bytes=self._limits.log_tail_bytes,
             prefixes=prefixes,
             port=port,
+            heartbeat_s=self._limits.patience.silent_s / BEATS,
         )
 
     def _own_python(self) -> None:

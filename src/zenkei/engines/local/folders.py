@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from zenkei.engines.local.fences import fenced_attempts
 from zenkei.engines.local.layout import Layout
 from zenkei.model.errors import InvalidInput
 from zenkei.model.ids import JobId
@@ -36,7 +37,8 @@ class LocalFolders:
         return tuple(sorted(found))
 
     def remove(self, job: JobId) -> int:
-        if any(attempt.job == job for attempt in self._layout.active_attempts()):
+        held = [*self._layout.active_attempts(), *fenced_attempts(self._layout.fenced)]
+        if any(attempt.job == job for attempt in held):
             return 0
         folder = self._layout.attempts / str(job)
         size = _bytes(folder)

@@ -40,6 +40,7 @@ class Place:
     tail_bytes: int
     prefixes: Mapping[str, tuple[str, ...]]
     port: int
+    heartbeat_s: float = 5.0
 
 
 def documents(
@@ -99,6 +100,7 @@ def _document(
         hang=hang_watch(spec.hang),
         rdma=spec.rdma,
         port=place.port,
+        heartbeat_s=place.heartbeat_s,
     )
 
 

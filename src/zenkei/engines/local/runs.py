@@ -16,13 +16,25 @@ from threading import Lock
 from typing import Any
 
 from zenkei.engines.local import gang
+from zenkei.engines.local.fences import Fence, Fences
 from zenkei.engines.local.hanging import Hung
 from zenkei.engines.local.layout import ATTEMPT_FILE, Layout
 from zenkei.engines.local.ports import Ports
+from zenkei.engines.local.silence import Patience, Silence
 from zenkei.model.cluster import Node
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, StopReason
-from zenkei.ports.engine import Checkpointed, Exited, NodeSeen, Noticed, Released, Report
+from zenkei.ports.engine import (
+    Checkpointed,
+    Cleared,
+    Exited,
+    Heard,
+    NodeSeen,
+    Noticed,
+    Released,
+    Report,
+    Silent,
+)
 from zenkei.protocol import names, records
 
 CLAIM_PATIENCE_S = 2.0
@@ -53,6 +65,7 @@ class _Live:
     stopped: set[int] = field(default_factory=set)
     asked: dict[int, float] = field(default_factory=dict)
     hung: bool = False
+    left: set[int] = field(default_factory=set)
 
     @property
     def released(self) -> bool:
@@ -69,6 +82,7 @@ class Runs:
         resume: Callable[[Run, int], None],
         stop: Callable[[AttemptId, int, StopReason, float], None],
         blame: Callable[[AttemptId, Hung], None],
+        patience: Patience,
     ) -> None:
         self._layout = layout
         self._boot_id = boot_id
@@ -82,11 +96,10 @@ class Runs:
         self._start = f"{os.getpid()}-{time.time_ns():x}"
         self._wake: Callable[[], None] = lambda: None
         self._seen: dict[str, tuple[int, Report]] = {}
-        self._fenced: set[str] = set()
-        if layout.fenced.exists():
-            found = json.loads(layout.fenced.read_text(encoding="utf-8"))
-            # a new boot has ended whatever the fence was against
-            self._fenced = {node for node, boot in found.items() if boot == boot_id}
+        self._signs: dict[tuple[AttemptId, str], tuple[int, Report]] = {}
+        self._fences = Fences(layout.fenced)
+        self._asked: dict[Fence, float] = {}
+        self._silence = Silence(layout, patience, self._spool, now)
 
     # -- commitments -------------------------------------------------------------------------------
 
@@ -121,16 +134,81 @@ class Runs:
         self._layout.active_mark(attempt).unlink(missing_ok=True)
         with self._lock:
             self._live.pop(attempt, None)
+            for key in [k for k, s in self._signs.items() if k[0] == attempt]:
+                if not isinstance(self._signs[key][1], Cleared):
+                    del self._signs[key]
         self.ports.end(attempt)
 
-    def fence(self, node: str) -> None:
-        """Reports of attempts on this node are refused until the machine is started anew."""
+    def fence(self, node: str, attempt: AttemptId) -> None:
+        """What its records on this node say from now on is refused; it is ordered to end there."""
+        run = self.known(attempt)
+        ranks = [r for r, name in enumerate(run.nodes) if name == node] if run is not None else []
+        for rank in ranks:
+            taken = len(self._spool(attempt, rank))
+            fence = Fence(attempt=attempt, rank=rank, node=node, boot_id=self._boot_id, taken=taken)
+            if self._fences.put(fence):
+                self._stop(attempt, rank, StopReason.NODE_LOST, 0.0)
+        if not ranks:
+            self._sign(Cleared(attempt=attempt, node=node))
+        self.scan(attempt)
+        self.look_after_fences()
+        self.announce()
+
+    def lift(self, node: str, attempt: AttemptId) -> None:
+        self._fences.lift(attempt, node)
         with self._lock:
-            self._fenced.add(node)
-            text = json.dumps(dict.fromkeys(sorted(self._fenced), self._boot_id))
-        draft = self._layout.fenced.with_suffix(".draft")
-        draft.write_text(text, encoding="utf-8")
-        draft.rename(self._layout.fenced)
+            self._signs.pop((attempt, node), None)
+
+    def fenced(self, attempt: AttemptId, rank: int) -> bool:
+        """Whether what lies there is refused."""
+        return self._fences.get(attempt, rank) is not None
+
+    def look_after_fences(self) -> bool:
+        """Fenced attempts of which nothing is left, and those whose supervisor died; True if news.
+
+        An attempt that nobody looks after is cleaned here as everywhere.
+        """
+        fresh = False
+        for fence in self._fences.all():
+            if fence.cleared:
+                continue
+            spool = self._spool(fence.attempt, fence.rank)
+            over = bool(spool) and spool[-1]["kind"] == records.RELEASED
+            if over or fence.boot_id != self._boot_id:
+                self._fences.clear(fence)
+                self._sign(Cleared(attempt=fence.attempt, node=fence.node))
+                fresh = True
+            elif now() - self._asked.get(fence, -CLAIM_PATIENCE_S) >= CLAIM_PATIENCE_S:
+                self._asked[fence] = now()
+                run = self.known(fence.attempt)
+                node = self._layout.node(fence.attempt, fence.rank)
+                if run is not None and not is_supervised(str(node / names.SPOOL_FILE)):
+                    self._resume(run, fence.rank)
+        return fresh
+
+    def listen(self) -> bool:
+        """Who gives no sign of life, and who does again; True if news. Called every few seconds."""
+        with self._lock:
+            running = [
+                (attempt, live.run.nodes)
+                for attempt, live in self._live.items()
+                if not live.released
+            ]
+        signs = self._silence.look(running)
+        for sign in signs:
+            rank = dict(running)[sign.attempt].index(sign.node)
+            if not self.fenced(sign.attempt, rank):
+                self._sign(sign)
+        return bool(signs)
+
+    def _spool(self, attempt: AttemptId, rank: int) -> list[records.Record]:
+        return records.read(str(self._layout.node(attempt, rank) / names.SPOOL_FILE))
+
+    def _sign(self, sign: Silent | Heard | Cleared) -> None:
+        """The newest about an attempt on a node counts."""
+        with self._lock:
+            self._number += 1
+            self._signs[sign.attempt, sign.node] = (self._number, sign)
 
     # -- scanning ----------------------------------------------------------------------------------
 
@@ -149,21 +227,26 @@ class Runs:
         with self._lock:
             return [attempt for attempt, live in self._live.items() if not live.released]
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody must look again although nothing is told."""
+        return bool(self.unreleased()) or any(not fence.cleared for fence in self._fences.all())
+
     def scan(self, attempt: AttemptId) -> bool:
         """Read an attempt's records. True if that gave new reports."""
         with self._lock:
             live = self._live.get(attempt)
-            fenced = live is not None and not self._fenced.isdisjoint(live.run.nodes)
-        if live is None or fenced:
+        if live is None:
             return False
         if not live.run.nodes:
             found = gang.Gang(reports=_never_started(attempt), stop=())
         else:
             spools = [
-                records.read(str(self._layout.node(attempt, rank) / names.SPOOL_FILE))
+                self._fences.of(attempt, rank, self._spool(attempt, rank))
                 for rank in range(len(live.run.nodes))
             ]
             found = gang.read(attempt, live.run.nodes, spools)
+            self._tell_left(live, spools)
         with self._lock:
             have = {_identity(report) for _, report in live.reports}
             fresh = [report for report in found.reports if _identity(report) not in have]
@@ -180,6 +263,18 @@ class Runs:
             self._blame(attempt, hung)
         return bool(fresh)
 
+    def _tell_left(self, live: _Live, spools: list[list[records.Record]]) -> None:
+        """A supervisor says that processes do not end although they were killed."""
+        for rank, spool in enumerate(spools):
+            record = next((r for r in spool if r["kind"] == records.LEFT), None)
+            if record is None or rank in live.left or spool[-1]["kind"] == records.RELEASED:
+                continue
+            live.left.add(rank)
+            detail = str(record["detail"])
+            node = live.run.nodes[rank]
+            self._sign(Silent(attempt=live.run.attempt, node=node, detail=detail, lost=True))
+            self.announce()
+
     def revive(self, attempt: AttemptId) -> None:
         """See to nodes that have work left and no living supervisor."""
         with self._lock:
@@ -188,6 +283,8 @@ class Runs:
             return
         for rank in range(len(live.run.nodes)):
             if now() - live.asked.get(rank, -CLAIM_PATIENCE_S) < CLAIM_PATIENCE_S:
+                continue
+            if self.fenced(attempt, rank):
                 continue
             node = self._layout.node(attempt, rank)
             found = records.read(str(node / names.SPOOL_FILE))
@@ -217,7 +314,7 @@ class Runs:
         after = int(number) if start == self._start and number.isdigit() else 0
         with self._lock:
             found = [entry for live in self._live.values() for entry in live.reports]
-            found += self._seen.values()
+            found += [*self._seen.values(), *self._signs.values()]
             following = f"{self._start}:{self._number}"
         found = sorted((entry for entry in found if entry[0] > after), key=lambda entry: entry[0])
         return tuple(report for _, report in found), following

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import threading
+import time
 
 from zenkei.engines.local.layout import Layout
 from zenkei.engines.local.runs import Runs
@@ -32,6 +33,7 @@ class Watch:
         self._thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
         self._closing = False
+        self._look_at = 0.0
         with open(_QUEUE, encoding="ascii") as file:
             self._queue = int(file.read())
 
@@ -96,7 +98,7 @@ class Watch:
 
     def _round(self) -> None:
         assert self._socket is not None
-        waiting = self._runs.unreleased()
+        waiting = self._runs.busy
         self._socket.settimeout(SLOW_RESCAN_S if waiting else None)
         try:
             named = self._drain(self._socket.recv(256))
@@ -107,8 +109,15 @@ class Watch:
             self._look_after()
         else:
             fresh = [self._runs.scan(attempt) for attempt in named]
+        self._look_further(fresh)
         if any(fresh):
             self._runs.announce()
+
+    def _look_further(self, fresh: list[bool]) -> None:
+        """Signs of life and fences, every SLOW_RESCAN_S however busy the socket is."""
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + SLOW_RESCAN_S
+            fresh += [self._runs.listen(), self._runs.look_after_fences()]
 
     def _drain(self, first: bytes) -> set[AttemptId] | None:
         """The attempts that are named; None if some names may have been lost."""
