@@ -1,15 +1,13 @@
-"""Trains a small network on scikit-learn's handwritten digits with ChainerMN, one shard per rank."""
+"""Trains a small network on handwritten digits with ChainerMN, one shard of the data per rank."""
 
 import argparse
 import json
 import os
 
 import chainer
-import chainer.functions as F
-import chainer.links as L
 import chainermn
 import numpy as np
-from chainer import training
+from chainer import functions, links, training
 from chainer.training import extensions
 from sklearn.datasets import load_digits
 
@@ -20,11 +18,11 @@ class Network(chainer.Chain):
     def __init__(self):
         super().__init__()
         with self.init_scope():
-            self.hidden = L.Linear(64, 64)
-            self.out = L.Linear(64, 10)
+            self.hidden = links.Linear(64, 64)
+            self.out = links.Linear(64, 10)
 
     def forward(self, images):
-        return self.out(F.relu(self.hidden(images)))
+        return self.out(functions.relu(self.hidden(images)))
 
 
 def load(seed):
@@ -40,7 +38,7 @@ def load(seed):
 
 def trainer_of(comm, epochs, out):
     """Everything that a snapshot of ChainerMN's holds, and the evaluation on all ranks."""
-    model = L.Classifier(Network())
+    model = links.Classifier(Network())
     optimizer = chainermn.create_multi_node_optimizer(chainer.optimizers.Adam(0.01), comm)
     optimizer.setup(model)
     train, test = load(context().seed) if comm.rank == 0 else (None, None)

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from typing import Any
 import yaml
 
 from tests.testbeds.hosts import Hosts
+from zenkei import spec as specs
+from zenkei.data.blobs_dir import DirectoryBlobs
+from zenkei.envs.builder import UvBuilder
+from zenkei.model.data import Digest
 
 TIMEOUT_S = 280
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -77,15 +82,40 @@ class Cluster:
 @contextmanager
 def a_cluster(home: Path, hosts: Hosts, **sizes: Any) -> Iterator[Cluster]:
     """home: an empty ZENKEI_HOME (fixture `zenkei_home`). sizes: of the nodes, for NodesConfig."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    (CACHE / "envs").mkdir(exist_ok=True, mode=0o700)
-    (home / "envs").symlink_to(CACHE / "envs")
+    (home / "envs").symlink_to(_store())
     hosts.nodes(**sizes).save(home / "nodes.json")
     cluster = Cluster(home=home, hosts=hosts)
     try:
         yield cluster
     finally:
         cluster.zenkei("down", "--jobs", "--yes", cwd=home)
+
+
+class OneEnvironment:
+    """A builder that has built everything already, for `LocalPlace.artefacts`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def realise(self, lock: Digest, progress: Any) -> str:
+        return self.folder
+
+
+def environment(job: Path) -> OneEnvironment:
+    """That of a job file, from the store that all tests share; built now if it is not there."""
+    with tempfile.TemporaryDirectory() as blobs:
+        builder = UvBuilder(
+            root=_store(), blobs=DirectoryBlobs(Path(blobs)), environ=dict(os.environ)
+        )
+        spec = specs.parse(job.read_bytes(), file=str(job), read=None)
+        lock = builder.lock(spec.env, lambda line: None)
+        return OneEnvironment(builder.realise(lock, lambda line: None))
+
+
+def _store() -> Path:
+    store = CACHE / "envs"
+    store.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return store
 
 
 def changed(job: Path, folder: Path, **keys: Any) -> Path:
