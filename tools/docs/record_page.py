@@ -8,7 +8,7 @@ from typing import Any
 
 from tools.docs.markdown import code, page, table
 from zenkei import spec as specs
-from zenkei.control.records import RECORD_VERSION, record_of
+from zenkei.control.records import RECORD_VERSION, Records
 from zenkei.model import event as e
 from zenkei.model.cluster import Node, NodePart
 from zenkei.model.data import Digest, GitState, Result, ResultState
@@ -86,7 +86,8 @@ def sample() -> dict[str, Any]:
         ),
     )
     result = Result(attempt="1/1", state=ResultState.SEALED)
-    return dict(record_of(_row(job), spec, events, {"n": node}, result, "0", GitState()))
+    made = Records({"n": node}, "0")
+    return made.document(_row(job), spec, events, result, GitState())
 
 
 def _row(job: JobId) -> Job:

@@ -53,9 +53,9 @@ class Parser(argparse.ArgumentParser):
         """Positional job ids."""
         what = "42, a member 42.7, or - for your last job"
         if many:
-            self.add_argument("jobs", nargs="+", metavar="JOB", help=what)
+            self.add_argument("jobs", nargs="+", metavar="JOB", help=what, type=_job)
         else:
-            self.add_argument("job", metavar="JOB", help=what)
+            self.add_argument("job", metavar="JOB", help=what, type=_job)
 
     def whole(
         self,
@@ -83,6 +83,15 @@ class Parser(argparse.ArgumentParser):
         """The same for any number."""
         kind = _number(float, flags[-1], least, most, hint or f"`{self.prog} --help`")
         self.add_argument(*flags, type=kind, default=None, metavar=metavar, help=help)
+
+
+def _job(text: str) -> str:
+    """The daemon knows what an id is; who reads of attempts takes theirs for one."""
+    job, slash, attempt = text.partition("/")
+    if slash:
+        hint = f"such as `zenkei logs {job[:30]} --attempt {attempt[:10]}`"
+        raise usage(f"`{text[:60]}` names an attempt, not a job", hint)
+    return text
 
 
 def _number(

@@ -113,6 +113,8 @@ def _unknown(verb: str) -> int:
 
     near = difflib.get_close_matches(verb, [*VERBS, "version", "help"], 1)
     hint = f"did you mean `{near[0]}`?" if near else "`zenkei help` lists all verbs"
+    if verb.startswith("-") and not near:
+        hint = "options come after the verb, as in `zenkei ps --all`"
     raise usage(f"`{verb[:60]}` is not a verb of zenkei", hint)
 
 

@@ -41,9 +41,10 @@ def list_(argv: list[str]) -> int:
     answer = session.open().get("/v1/secrets", project=args.project)
     if args.json:
         session.print_json(answer)
+    elif answer["names"]:
+        print("\n".join(map(render.clean, answer["names"])))
     else:
-        for name in answer["names"]:
-            print(render.clean(name))
+        print(f"zenkei: project {render.clean(args.project)} has no secrets", file=sys.stderr)
     return 0
 
 

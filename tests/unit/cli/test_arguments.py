@@ -29,6 +29,8 @@ WRONG = {
     "prune --keep -1": "--keep -1: not a whole number",
     "du --top -1": "--top -1: not a whole number",
     "show": "JOB is missing",
+    "logs 5/2": "`5/2` names an attempt, not a job",
+    "--nonsense": "`--nonsense` is not a verb of zenkei",
     "run train.py": "train.py is a program, not a job file",
     "run python train.py": "`train.py`: the command of a job comes after `--`",
 }
