@@ -121,7 +121,7 @@ RESOURCES: Final = Section(
             Integer(least=1, most=limits.RANKS),
             "Processes per node.",
             "4",
-            "with `launcher: mpi` one per whole GPU, else 1",
+            "with `launcher: mpi` or `torchrun` one per whole GPU, else 1",
         ),
         Key(
             "gpus",
