@@ -36,7 +36,7 @@ def du(argv: list[str]) -> int:
         session.print_json(found)
         return 0
     rows = [[kind["kind"], render.size(kind["bytes"]), kind["about"]] for kind in found["kinds"]]
-    print(render.table(("KIND", "SIZE", ""), rows, right={1}))
+    print(render.table(("KIND", "SIZE", ""), rows, right={1}, cut=True))
     if found["jobs"]:
         jobs = [[job["job"], render.size(job["bytes"])] for job in found["jobs"]]
         print()

@@ -196,7 +196,8 @@ class Follower:
             return
         if self._live:
             sys.stdout.flush()
-            shown = render.clean(text)[:120]
+            # a line that wraps could not be taken back
+            shown = render.fit(render.clean(text), max(0, render.columns(sys.stderr) - 1) or 119)
             sys.stderr.write(f"\r\x1b[K{render.paint(shown, '2', sys.stderr)}")
             sys.stderr.flush()
         elif tell:

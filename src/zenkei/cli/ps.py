@@ -46,7 +46,7 @@ def ps(argv: list[str]) -> int:
         return 0
     now = now_us()
     head = ("JOB", "NAME", "STATE", "SINCE", "WHY")
-    print(table(head, [_line(row, now) for row in lines], right={3}))
+    print(table(head, [_line(row, now) for row in lines], right={3}, cut=True))
     if found["next"]:
         print(paint(f"the newest {count(len(lines), 'line')}; older ones: --limit N", "2"))
     return 0

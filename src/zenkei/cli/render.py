@@ -20,6 +20,8 @@ _HARMLESS = {code: f"\\x{code:02x}" for code in _CONTROL} | {
 }
 _ONE_LINE = _HARMLESS | {9: " ", 10: "\\n"}
 
+LEAST_WIDTH = 12
+
 STATE_COLOUR = {
     "running": "32",
     "starting": "36",
@@ -72,10 +74,40 @@ def width_of(text: str) -> int:
     )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> str:
-    """Aligned columns, two spaces between them. right: columns of numbers. Cells are cleaned."""
+def columns(stream: TextIO) -> int:
+    """Width of the terminal behind a stream; 0 if it is none or has no width."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except OSError:
+        return 0
+
+
+def fit(text: str, width: int) -> str:
+    """`text` cut to so many columns, with an ellipsis where something is missing."""
+    if width_of(text) <= width:
+        return text
+    while text and width_of(text) > max(0, width - 1):
+        text = text[:-1]
+    return text + "…"
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Iterable[int] = (),
+    cut: bool = False,
+) -> str:
+    """Aligned columns, two spaces between them. right: columns of numbers. Cells are cleaned.
+
+    cut: the last column is made of words, and gives way to the width of a terminal.
+    """
     cells = [[clean(cell) for cell in row] for row in rows]
     widths = [max(width_of(c) for c in column) for column in zip(head, *cells, strict=True)]
+    room = columns(sys.stdout) if cut else 0
+    if room and sum(widths) + 2 * len(widths) - 2 > room:
+        widths[-1] = max(LEAST_WIDTH, room - sum(widths[:-1]) - 2 * len(widths) + 2)
+        cells = [[*row[:-1], fit(row[-1], widths[-1])] for row in cells]
     to_right = set(right)
     lines = [_line(head, widths, to_right, is_head=True)]
     lines += [_line(row, widths, to_right) for row in cells]
@@ -87,7 +119,7 @@ def _line(
 ) -> str:
     out = []
     for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
-        space = " " * (width - width_of(cell))
+        space = " " * max(0, width - width_of(cell))
         shown = cell if is_head else paint(cell, STATE_COLOUR.get(cell, ""))
         out.append(space + shown if i in right else shown + space)
     return "  ".join(out).rstrip()

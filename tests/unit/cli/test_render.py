@@ -62,3 +62,23 @@ def test_a_moment_that_has_not_come_is_a_dash():
 def test_there_is_no_colour_outside_of_a_terminal(capsys):
     assert render.state("failed") == "failed"
     assert render.paint("x", "31") == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("学習中", 5, "学習…"), ("ab", 1, "…"), ("", 0, "")],
+)
+def test_a_text_is_cut_by_columns_not_by_characters(text, width, shown):
+    assert render.fit(text, width) == shown
+
+
+def test_on_a_narrow_terminal_the_last_column_gives_way(monkeypatch):
+    rows = [("1", "because of " + "x" * 60), ("2", "short")]
+    wide = render.table(("JOB", "WHY"), rows)
+    assert "x" * 60 in wide
+    monkeypatch.setattr(render, "columns", lambda stream: 30)
+    lines = render.table(("JOB", "WHY"), rows, cut=True).splitlines()
+    assert max(map(render.width_of, lines)) == 30
+    assert lines[1].endswith("x…")
+    assert lines[2] == "2    short"
+    assert render.table(("JOB", "WHY"), rows) == wide, "what may be copied is never cut"
