@@ -86,6 +86,7 @@ class Plant:
         self.controller = plane.controller
         self.dispatcher = plane.dispatcher
         self.commands = plane.commands
+        self.nodes = plane.nodes
         self.queries = plane.queries
         self.feed = plane.feed
         self.controller.register_nodes()

@@ -39,6 +39,7 @@ def services_of(plant: Plant, home: Path, principal: Principal = OWNER) -> Servi
     declared: list[VirtualNodes] = []
     return Services(
         commands=plant.commands,
+        nodes=plant.nodes,
         queries=plant.queries,
         feed=plant.feed,
         store=plant.store,

@@ -98,7 +98,7 @@ class Plant:
 def build(settings: Settings, stop: Callable[[], None]) -> Plant:
     """Put everything together; nothing runs yet."""
     home, parts, guard = settings.home, _adapters(settings), _guard(settings)
-    board = ProgressBoard()
+    board, stopping = ProgressBoard(), threading.Event()
     plane = assemble(
         Ports(
             store=parts.store,
@@ -130,6 +130,7 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
 
     services = Services(
         commands=plane.commands,
+        nodes=plane.nodes,
         queries=plane.queries,
         feed=plane.feed,
         store=parts.store,
@@ -143,7 +144,6 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
         stop=stop,
         version=__version__,
     )
-    stopping = threading.Event()
     return Plant(
         settings=settings,
         store=parts.store,

@@ -13,11 +13,11 @@ from zenkei.api.exits import ExitView, exit_of
 from zenkei.lifecycle import cause
 from zenkei.lifecycle.history import Attempt
 from zenkei.model import event as e
-from zenkei.model.cluster import Allocation, Node
+from zenkei.model.cluster import Allocation, Drain, Fence, Node, NodeEvent
 from zenkei.model.data import Checkpoint, GitState, Result
 from zenkei.model.event import Event, EventKind
 from zenkei.model.ids import WHOLE
-from zenkei.model.job import Exit, FailureClass, Job, JobState
+from zenkei.model.job import Exit, FailureClass, Job, JobState, StopReason
 from zenkei.scheduler import Explanation, Reason
 
 View = dict[str, Any]
@@ -66,7 +66,6 @@ def exit_view(ended: Exit | None) -> View | None:
         "node": ended.node,
         "detail": ended.detail,
         "symptom": ended.symptom,
-        "tail": list(ended.tail),
     }
 
 
@@ -77,23 +76,23 @@ def cause_view(job: Job) -> View | None:
     """
     if job.failure in _NO_FAULT or (not job.message and job.exit is None):
         return None
-    stop, ended = job.stop, job.exit or Exit()
-    ran = stop is not None
-    text = job.message or (cause.line(stop, ended) if stop is not None else "")
+    ran, ended = job.stop is not None, job.exit or Exit()
+    stop = job.stop or StopReason.COMPLETED
+    text = job.message or (cause.line(stop, ended) if ran else "")
+    if not text:
+        return None
     return {
         "text": text,
-        "hint": cause.hint(stop, ended) if stop is not None else "",
+        "hint": cause.hint(stop, ended) if ran else "",
         "failure": job.failure,
         "symptom": ended.symptom,
         "rank": ended.rank if ran else None,
         "node": ended.node,
         "tail": list(ended.tail),
-    } if text else None
+    }
 
 
-_NO_FAULT = frozenset(
-    {None, FailureClass.NONE, FailureClass.CANCELLED, FailureClass.PREEMPTED}
-)
+_NO_FAULT = frozenset({None, FailureClass.NONE, FailureClass.CANCELLED, FailureClass.PREEMPTED})
 
 
 def digests(job: Job) -> View:
@@ -137,6 +136,7 @@ def attempt_view(attempt: Attempt) -> View:
         "stop": attempt.stop,
         "failure": attempt.failure,
         "rank_exit": exit_view(attempt.exit),
+        "tail": list(attempt.exit.tail) if attempt.exit is not None else [],
         "release_proof": attempt.proof,
     }
 
@@ -187,6 +187,17 @@ def node_view(node: Node, held: Iterable[Allocation]) -> View:
         "virtual": node.virtual,
         "address": node.address,
         "labels": node.labels,
+        "own_labels": node.own_labels,
+        "drain": _drain_view(node.drain),
+        "health": {
+            "state": node.health.state,
+            "reason": node.health.reason,
+            "failures": node.health.failures_milli / 1000,
+            "counted_us": node.health.counted_us,
+            "failed_checks": node.health.failed_checks,
+            "next_check_us": node.health.next_check_us,
+        },
+        "fence": _fence_view(node.fence),
         "topology": list(node.topology),
         "cpu_milli": node.capacity.cpu_milli,
         "memory_bytes": node.capacity.memory_bytes,
@@ -229,6 +240,36 @@ def checkpoint_view(point: Checkpoint) -> View:
         "size_bytes": point.size_bytes,
         "at_us": point.at_us,
         "parts": [{"node_rank": part.node_rank, "path": part.path} for part in point.parts],
+    }
+
+
+def _drain_view(drain: Drain | None) -> View | None:
+    if drain is None:
+        return None
+    return {"by": drain.by, "reason": drain.reason, "since_us": drain.since_us}
+
+
+def _fence_view(fence: Fence | None) -> View | None:
+    if fence is None:
+        return None
+    return {
+        "attempts": list(fence.attempts),
+        "reason": fence.reason,
+        "since_us": fence.since_us,
+    }
+
+
+def node_event_view(event: NodeEvent) -> View:
+    """A line of the nodes' log."""
+    return {
+        "seq": event.seq,
+        "node": event.node,
+        "at_us": event.at_us,
+        "kind": event.kind,
+        "before": event.before,
+        "after": event.after,
+        "reason": event.reason,
+        "by": event.by,
     }
 
 

@@ -24,7 +24,7 @@ ONLY = {
 JOBS = frozenset(
     [*ONLY, "show", "logs", "events", "wait", "rerun", "metrics"]
 )  # verbs whose arguments are jobs
-NOUNS = {"result": True, "checkpoint": True, "env": False, "secret": False}
+NOUNS = {"result": True, "checkpoint": True, "env": False, "secret": False, "node": False}
 """Verbs of two words, and whether the third is a job."""
 
 

@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "du": ("du", "du", "what zenkei keeps on this disk"),
     "prune": ("prune", "prune", "forget old jobs and free what they kept"),
     "nodes": ("nodes", "nodes", "machines, what of them is free, who has the rest"),
+    "node": ("node", "node", "one machine: drain, resume, label, what happened to it"),
     "doctor": ("doctor", "doctor", "what works here, what is missing, what that would enable"),
     "completion": ("completion", "completion", "completion script for bash, zsh or fish"),
     "up": ("daemon", "up", "start the daemon; declare virtual nodes"),

@@ -1,4 +1,7 @@
-"""`zenkei events JOB`: what happened to a job from its birth on; with --follow, what happens."""
+"""`zenkei events JOB`: what happened to a job from its birth on; with --follow, what happens.
+
+`zenkei events --nodes [NODE]`: the same for the machines.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,20 @@ WIDTH = max(map(len, ("prepare_failed", "stop_ordered")))
 def events(argv: list[str]) -> int:
     """One line an event; with --json one document a line."""
     parser = Parser("events", "What happened to a job, in order.")
-    parser.jobs(many=False)
+    parser.add_argument(
+        "job",
+        nargs="?",
+        default="",
+        metavar="JOB",
+        help="42, a member 42.7, or -: your last job",
+    )
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
+    parser.add_argument("--nodes", action="store_true", help="of nodes: of all, or of one (NODE)")
     args = parser.parse_args(argv)
+    if args.nodes:
+        return _nodes(args.job, as_json=args.json)
+    if not args.job:
+        parser.error("the following arguments are required: JOB")
     client = session.open()
     job, after = str(args.job), 0
     if args.follow and job == "-":
@@ -29,6 +43,14 @@ def events(argv: list[str]) -> int:
     after = _show(client, job, after, as_json=args.json)
     if args.follow:
         _follow(client, job, after, as_json=args.json)
+    return 0
+
+
+def _nodes(node: str, *, as_json: bool) -> int:
+    from zenkei.cli.node import event_line
+
+    for event in session.open().get("/v1/node-events", node=node)["events"]:
+        print(json.dumps(event, ensure_ascii=False) if as_json else event_line(event))
     return 0
 
 

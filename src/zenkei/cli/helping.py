@@ -9,7 +9,7 @@ GROUPS = {
     "Watch": ("ps", "show", "logs", "events", "metrics", "wait", "explain"),
     "Steer": ("cancel", "hold", "release", "preempt", "rerun", "exec"),
     "Keep": ("result", "checkpoint", "env", "secret", "du", "prune"),
-    "Machine": ("up", "down", "nodes", "doctor", "completion", "version", "help"),
+    "Machine": ("up", "down", "nodes", "node", "doctor", "completion", "version", "help"),
 }
 OWN = {"version": "version of this program", "help": "this list"}
 

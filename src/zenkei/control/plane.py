@@ -13,6 +13,7 @@ from zenkei.control.commands import Commands
 from zenkei.control.controller import Controller
 from zenkei.control.dispatcher import Dispatcher
 from zenkei.control.feed import Feed
+from zenkei.control.nodecommands import NodeCommands
 from zenkei.control.planner import PlanKeeper
 from zenkei.control.prepare import Preparer
 from zenkei.control.queries import Queries
@@ -44,6 +45,7 @@ class ControlPlane:
     """The use-cases of one process."""
 
     commands: Commands
+    nodes: NodeCommands
     queries: Queries
     feed: Feed
     controller: Controller
@@ -96,6 +98,7 @@ def assemble(
     queries = Queries(store=store, cache=cache, keeper=keeper, engines=engines, blobs=ports.blobs)
     return ControlPlane(
         commands=Commands(store, cache, engines),
+        nodes=NodeCommands(store, cache),
         queries=queries,
         feed=feed,
         controller=controller,

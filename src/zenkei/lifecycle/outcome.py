@@ -132,7 +132,8 @@ class _Failed:
         return Next(
             state=JobState.PENDING,
             failure=failure,
-            delay_s=0.0 if preempted else _backoff_s(1.0, requeues),
+            # once, at once: whoever lost a node loses no more time than that
+            delay_s=0.0 if preempted or not requeues else _backoff_s(1.0, requeues - 1),
             message="" if preempted else self.message,
             avoid=() if preempted else self._node(),
         )

@@ -11,6 +11,7 @@ from zenkei.server import (
     routes_exec,
     routes_jobs,
     routes_metrics,
+    routes_nodes,
     routes_results,
     routes_secrets,
     routes_streams,
@@ -29,6 +30,7 @@ ROUTERS = (
     routes_metrics.router,
     routes_exec.router,
     routes_cluster.router,
+    routes_nodes.router,
     routes_secrets.router,
     routes_upkeep.router,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 import anyio.to_thread
@@ -12,6 +12,7 @@ import anyio.to_thread
 from zenkei.api.requests import VirtualNodes
 from zenkei.control.commands import Commands
 from zenkei.control.feed import Feed
+from zenkei.control.nodecommands import NodeCommands
 from zenkei.control.queries import Queries
 from zenkei.model.access import Principal
 from zenkei.ports.blobs import Blobs
@@ -19,6 +20,7 @@ from zenkei.ports.store import Store
 from zenkei.ports.trees import Trees
 from zenkei.server.keeping import Keeping
 from zenkei.server.progress import ProgressBoard
+from zenkei.server.series import Summaries
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,6 +36,7 @@ class Services:
     """
 
     commands: Commands
+    nodes: NodeCommands
     queries: Queries
     feed: Feed
     store: Store
@@ -46,6 +49,7 @@ class Services:
     declare: Callable[[VirtualNodes], None]
     stop: Callable[[], None]
     version: str
+    summaries: Summaries = field(default_factory=Summaries)
 
 
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -251,3 +251,11 @@ def test_the_message_is_the_cause_in_one_line() -> None:
     ended = Exit(code=1, rank=3, node="node-2", ranks=4, symptom="cuda_out_of_memory", detail="x")
     then = outcome(StopReason.NONZERO_EXIT, ended, RetryPolicy(), Standing())
     assert then.message == "rank 3 on node-2 failed first: CUDA out of memory (exit code 1)"
+
+
+def test_the_first_attempt_that_a_machine_costs_is_made_up_for_at_once() -> None:
+    delays = [
+        outcome(StopReason.NODE_LOST, Exit(), RetryPolicy(), Standing(requeues=n)).delay_s
+        for n in range(4)
+    ]
+    assert delays == [0.0, 1.0, 2.0, 4.0]
