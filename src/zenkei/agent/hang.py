@@ -27,8 +27,8 @@ from zenkei.agent.suspects import LIVES, OTHERS, Suspects
 from zenkei.agent.watching import INFINITE, Watch
 from zenkei.protocol import hangs, launch, records
 
-MOST_NOTICES = 20
-MOST_RECORDS = 200
+MOST_NOTICES = 10
+MOST_RECORDS = 40
 GRACE_S = 5.0
 """What hangs does not use a longer grace, but a rank that waits in Python can save its work."""
 STEPS = 4
@@ -37,11 +37,17 @@ DEFAULT = launch.HangWatch()
 
 
 class _Case(NamedTuple):
-    """What the silence means now. limit_s: how long it may last; strong: seen, not guessed."""
+    """What the silence means now.
+
+    look_s: after so long stacks are taken, and people are told if `tells`. limit_s: after so long
+    it is a hang. strong: that is seen, not guessed from the silence.
+    """
 
     evidence: tuple[hangs.Evidence, ...]
+    look_s: float
     limit_s: float
-    strong: bool
+    strong: bool = True
+    tells: bool = True
 
 
 class HangWatch(Watch):
@@ -79,7 +85,7 @@ class HangWatch(Watch):
         self._heard = False
         self._dumped_at = 0.0
         self._seen: dict[int, stacks.Seen] = {}
-        self._is_told = False
+        self._is_told = self._is_last = False
         self._is_over = False
         self._told = ""
         self._notices = 0
@@ -152,20 +158,22 @@ class HangWatch(Watch):
         self._suspects.forget()
         self._dumped_at = 0.0
         self._seen = {}
-        self._is_told = False
+        self._is_told = self._is_last = False
 
     def _judge(self, now: float, silent_s: float) -> None:
         policy = self._policy
         if policy.timeout_s and silent_s >= policy.timeout_s:
-            case = _Case(self._evidence(now), policy.timeout_s, strong=True)
+            case = _Case(self._evidence(now), policy.timeout_s, policy.timeout_s)
         else:
             found = self._case(now, silent_s)
             if found is None:
                 self._moves()
                 return
             case = found
-        tell_s = case.limit_s if case.strong else case.limit_s / 2
-        if silent_s >= tell_s and not self._dumped_at:
+        # a guess is looked at once more before it counts
+        last = not case.strong and silent_s >= case.limit_s and not self._is_last
+        if last or (silent_s >= case.look_s and not self._dumped_at):
+            self._is_last = last
             self._dumped_at = now
             self.dumper.begin(f"silent for {hangs.seconds(silent_s)}", now)
             return
@@ -173,9 +181,9 @@ class HangWatch(Watch):
             self._waits(case, silent_s)
             return
         verdict = hangs.judge(case.evidence, silent_s, self._rhythm.usual_s)
-        if not self._is_told:
+        if not self._is_told and case.tells:
             self._is_told = True
-            self._tell(verdict)
+            self._tell(case, verdict)
         confirmed = now - self._dumped_at >= self._confirm_s
         if silent_s >= case.limit_s and confirmed:
             self._hung(case, verdict, silent_s)
@@ -194,25 +202,47 @@ class HangWatch(Watch):
         window_s = min(60.0, max(2.0, min(silent_s, rhythm.blocked_limit_s()) / 2))
         states = self._suspects.states(now, window_s, rhythm.busy_limit_s(), collective)
         stopped = self._suspects.stopped_s(now)
-        if any(for_s >= self._policy.quiet_s for for_s in stopped.values()):
-            return _Case(self._evidence(now), self._policy.quiet_s, strong=True)
-        if not states or any(state.kind == LIVES for state in states.values()):
+        quiet_s = self._policy.quiet_s
+        if any(for_s >= quiet_s for for_s in stopped.values()):
+            return _Case(self._evidence(now), quiet_s, quiet_s)
+        lives = [state for state in states.values() if state.kind == LIVES]
+        if not states or any(not state.timed for state in lives):
             return None
         evidence = self._evidence(now, states)
-        kinds = {state.kind for state in states.values()}
-        if hangs.STOPPED in kinds:
+        if lives:
+            # worth a look: a library's own time limit is no sign of life in a collective
+            return _Case(evidence, rhythm.blocked_limit_s(), INFINITE, tells=False)
+        if any(state.kind == hangs.STOPPED for state in states.values()):
             return None  # not long enough yet
+        return self._case_of(states, evidence)
+
+    def _case_of(
+        self, states: dict[int, suspects.State], evidence: tuple[hangs.Evidence, ...]
+    ) -> _Case:
+        """Nobody lives, nobody is stopped."""
+        rhythm = self._rhythm
         ranks = [rank for rank in states if rank != OTHERS]
-        in_collective = bool(ranks) and all(rank in collective for rank in ranks)
-        gpus_busy = any(seen.gpu_busy for seen in self._seen.values())
-        blocked = kinds <= {hangs.WAITS} and not (gpus_busy and not in_collective)
-        if blocked and (in_collective or not any(state.woke for state in states.values())):
-            return _Case(evidence, rhythm.blocked_limit_s(), strong=True)
+        in_collective = bool(ranks) and all(
+            rank in self._seen and self._seen[rank].collective for rank in ranks
+        )
+        gpus_work = not in_collective and any(seen.gpu_busy for seen in self._seen.values())
+        blocked = all(state.kind == hangs.WAITS for state in states.values()) and not gpus_work
+        if blocked and (in_collective or not any(map(self._works_below, states.items()))):
+            return _Case(evidence, rhythm.blocked_limit_s(), rhythm.blocked_limit_s())
         if in_collective and rhythm.is_known:
-            return _Case(evidence, rhythm.collective_limit_s(), strong=True)
-        if not self._may_guess:
-            return _Case(evidence, INFINITE, strong=False)
-        return _Case(evidence, rhythm.busy_limit_s(), strong=False)
+            return _Case(evidence, rhythm.collective_limit_s(), rhythm.collective_limit_s())
+        look_s = rhythm.busy_limit_s() / 2
+        if blocked:
+            look_s = rhythm.blocked_limit_s()
+        elif len(ranks) > 1 or not self._node_alone:
+            look_s = min(look_s, rhythm.collective_limit_s())
+        limit_s = rhythm.busy_limit_s() if self._may_guess else INFINITE
+        return _Case(evidence, look_s, limit_s, strong=False)
+
+    def _works_below(self, item: tuple[int, suspects.State]) -> bool:
+        """True if a rank may be waiting for threads of its own that were seen to run."""
+        rank, state = item
+        return state.woke and (rank not in self._seen or self._seen[rank].joins)
 
     @property
     def _may_guess(self) -> bool:
@@ -245,10 +275,11 @@ class HangWatch(Watch):
     # -- what follows ------------------------------------------------------------------------------
 
     def _hung(self, case: _Case, verdict: hangs.Verdict, silent_s: float) -> None:
-        if self._policy.action == "warn":
+        warns = self._policy.action == "warn"
+        if self._node_alone and warns:
             return
         local = any(one.state == hangs.STOPPED for one in case.evidence)
-        if self._node_alone or local:
+        if (self._node_alone or local) and not warns:
             self._is_over = True
             self._end(Cause("hung", rank=verdict.rank, detail=verdict.text), self.grace_s)
         else:
@@ -273,10 +304,11 @@ class HangWatch(Watch):
         self, *, ready: bool, evidence: tuple[hangs.Evidence, ...], silent_s: float
     ) -> None:
         """ready: by what is known here it is a hang. No evidence: it moves again."""
-        if self._node_alone or self._policy.action == "warn" or self._records >= MOST_RECORDS:
+        told = f"{ready}{[(one.rank, one.state) for one in evidence]}"
+        if self._node_alone or told == self._told:
             return
-        told = f"{ready}{evidence}"
-        if told == self._told:
+        # that they move again is told in any case
+        if evidence and self._records >= MOST_RECORDS:
             return
         self._told = told
         self._records += 1
@@ -288,15 +320,19 @@ class HangWatch(Watch):
             silent_s=round(silent_s, 1),
             usual_s=round(self._rhythm.usual_s, 1),
             grace_s=self.grace_s,
+            ends=self._policy.action != "warn",
         )
 
-    def _tell(self, verdict: hangs.Verdict) -> None:
+    def _tell(self, case: _Case, verdict: hangs.Verdict) -> None:
         if self._notices >= MOST_NOTICES:
             return
         self._notices += 1
         self._attempt.remark(verdict.text)
         text = verdict.text[:500]
-        self._notice("quiet", verdict.rank, text)
+        waits = all(one.state in (hangs.WAITS, hangs.ENDED) for one in case.evidence)
+        if self._node_alone or not waits:
+            # on a node that merely waits for another all may be well
+            self._notice("quiet", verdict.rank, text)
         if self._seen:
             places = (f"rank {rank} at {seen.place}" for rank, seen in sorted(self._seen.items()))
             self._notice("stacks", -1, f"dump {self.dumper.count}: {', '.join(places)}"[:500])

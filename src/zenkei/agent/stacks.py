@@ -30,10 +30,14 @@ Json = Dict[str, Any]
 
 
 class Seen(NamedTuple):
-    """Of one rank, from a dump: where the main thread of its deepest Python is."""
+    """Of one rank, from a dump: where the main thread of its deepest Python is.
+
+    collective: in a call that needs the other ranks. joins: it waits for threads of its own.
+    """
 
     place: str
     collective: bool
+    joins: bool
     gpu_busy: bool
 
 
@@ -217,6 +221,7 @@ _COLLECTIVE = re.compile(
     r"rendezvous|sync_global_devices)\s*\(",
     re.IGNORECASE,
 )
+_JOINS = re.compile(r"/(threading|queue|concurrent/futures/\w+|multiprocessing/pool)\.py$")
 _LIBRARY = re.compile(r"(^<)|/(site|dist)-packages/|/lib/python\d|/python\d+\.zip/")
 
 
@@ -229,7 +234,9 @@ def summary(dump: Json) -> dict[int, Seen]:
         main = next((t for t in process["threads"] if t.get("main")), None)
         if main is None or not main["frames"]:
             continue
-        seen = Seen(place_of(main["frames"]), is_collective(main["frames"]), busy)
+        frames = main["frames"]
+        joins = bool(_JOINS.search(frames[0]["file"]))
+        seen = Seen(place_of(frames), is_collective(frames), joins, busy)
         known = found.get(process["rank"])
         if known is None or not known.collective:
             found[process["rank"]] = seen
@@ -239,9 +246,7 @@ def summary(dump: Json) -> dict[int, Seen]:
 def place_of(frames: list[Json]) -> str:
     """The innermost line of the program's own."""
     own = next((f for f in frames if not _LIBRARY.search(f["file"])), frames[0])
-    text = f"{os.path.basename(own['file'])}:{own['line']} in {own['function']}"
-    source = own.get("text", "")
-    return f"{text}: {source[:60]}" if source else text
+    return f"{os.path.basename(own['file'])}:{own['line']} in {own['function']}"
 
 
 def is_collective(frames: list[Json]) -> bool:

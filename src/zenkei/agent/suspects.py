@@ -8,10 +8,10 @@ What cannot be told counts for life. The table of all cases is in docs/concepts/
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, Iterator, List, NamedTuple
 
 from zenkei.agent import sockets, vitals, waits
-from zenkei.agent.vitals import Look, Process
+from zenkei.agent.vitals import Look, Process, Thread
 from zenkei.protocol import hangs
 
 LONG_SLEEP_S = 2.0
@@ -26,11 +26,15 @@ OTHERS = -1
 
 
 class State(NamedTuple):
-    """kind: LIVES or a word of `protocol.hangs`. woke: only helper threads were seen at work."""
+    """kind: LIVES or a word of `protocol.hangs`. woke: helper threads were seen at work.
+
+    timed: all that speaks for life is a time limit of the wait, which may be a library's own.
+    """
 
     kind: str
     how: str = ""
     woke: bool = False
+    timed: bool = False
 
 
 class _Rank:
@@ -50,6 +54,8 @@ class Suspects:
     def __init__(
         self, groups: Callable[[], Groups], addresses: tuple[str, ...], *, alone: bool
     ) -> None:
+        # nodes that are declared only share the machine's loopback
+        addresses = (*addresses, "127.0.0.1", "::1") if len(addresses) > 1 else addresses
         self._groups = groups
         self._addresses = addresses
         self._alone = alone
@@ -155,8 +161,10 @@ class Suspects:
             return State(LIVES, life)
         if now - rank.busy_at < window_s:
             return State(hangs.COMPUTES, "computes")
-        if self._sleeps(rank, look, now, patience_s):
+        if self._sleeps(rank, look, now):
             return State(LIVES, "sleeps until a time of its own")
+        if self._goes_on(rank, look, now, patience_s):
+            return State(LIVES, "waits with a time limit", timed=True)
         process = leaf(look)
         if process is None:
             return State(LIVES, "cannot be seen")
@@ -187,16 +195,17 @@ class Suspects:
         return ""
 
     @staticmethod
-    def _sleeps(rank: _Rank, look: Look, now: float, patience_s: float) -> bool:
+    def _sleeps(rank: _Rank, look: Look, now: float) -> bool:
         """True if a thread is in a sleep it began before it could have been polling."""
-        for pid, process in look.processes.items():
-            for thread in process.threads:
-                until = rank.sleeps.get((pid, thread.tid), 0.0)
-                if until + LONG_SLEEP_S < now or thread.wait.left_s < 0:
-                    continue
-                if thread.wait.kind == waits.SLEEP or until - now <= patience_s:
-                    return True
-        return False
+        return any(
+            thread.wait.kind == waits.SLEEP and left_s >= 0
+            for thread, left_s in _timed(rank, look, now)
+        )
+
+    @staticmethod
+    def _goes_on(rank: _Rank, look: Look, now: float, patience_s: float) -> bool:
+        """True if a main thread waits, for a lock or a file, with a time limit that is near."""
+        return any(left_s <= patience_s for _, left_s in _timed(rank, look, now))
 
     def _serves(self, process: Process) -> bool:
         if process.threads[0].wait.kind not in (waits.POLL, waits.SOCKET, waits.SIGNAL):
@@ -217,3 +226,12 @@ def leaf(look: Look) -> Process | None:
     living = [p for p in look.processes.values() if p.threads and p.state != "Z"]
     own = [p for p in living if p.threads[0].wait.kind != waits.CHILD]
     return own[0] if own else (living[0] if living else None)
+
+
+def _timed(rank: _Rank, look: Look, now: float) -> Iterator[tuple[Thread, float]]:
+    """Threads whose wait ends by itself, for the first time in this silence; in how many s."""
+    for pid, process in look.processes.items():
+        for thread in process.threads:
+            until = rank.sleeps.get((pid, thread.tid), 0.0)
+            if until + LONG_SLEEP_S >= now and thread.wait.left_s >= 0:
+                yield thread, max(0.0, until - now)

@@ -25,9 +25,9 @@ LOST: Final = {
 }
 _HINTS: Final = {
     StopReason.TIME_LIMIT: "raise `time_limit`, or save checkpoints and go on from them",
-    StopReason.NODE_LOST: "`zenkei node ls` shows the state of nodes",
+    StopReason.NODE_LOST: "`zenkei nodes` shows their state",
     StopReason.LAUNCH_FAILED: "`zenkei logs` has what the node said",
-    StopReason.HUNG: "look at the stacks in `zenkei logs`",
+    StopReason.HUNG: "`zenkei stacks` shows where its ranks were",
     StopReason.DISK_FULL: "`zenkei du` and `zenkei prune` make space",
 }
 _SIGNALS: Final = {
@@ -48,7 +48,8 @@ def line(reason: StopReason, ended: Exit) -> str:
         return ""
     what, how = _what(reason, ended), _how(ended)
     said = f"{what} ({how})" if what and how else what or how or "it failed"
-    return f"{_who(ended)}{said}"
+    last = f", last line: {_short(ended.detail)}" if ended.detail and not what else ""
+    return f"{_who(ended)}{said}{last}"
 
 
 def hint(reason: StopReason, ended: Exit) -> str:
@@ -68,11 +69,10 @@ def _speaks(reason: StopReason, ended: Exit) -> bool:
 
 def _what(reason: StopReason, ended: Exit) -> str:
     meaning = MEANINGS.get(ended.symptom)
+    if meaning is None and reason is StopReason.OUT_OF_MEMORY:
+        meaning = MEANINGS["memory_limit"]
     if meaning is None:
-        if reason is StopReason.OUT_OF_MEMORY:
-            meaning = MEANINGS["memory_limit"]
-        else:
-            return _short(ended.detail)
+        return ""
     tells = ended.detail and (meaning.told or reason is StopReason.OUT_OF_MEMORY)
     return ": ".join(filter(None, (meaning.title, _short(ended.detail) if tells else "")))
 

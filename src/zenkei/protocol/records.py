@@ -15,8 +15,8 @@ this node, absent: there was no such order), `released` (proof). In between `fai
 the first of this node to fail, told before the others are stopped), any number of `resumed` (rank,
 step), `saved` (step, paths: all ranks of the node that must say so have saved it; first: only rank
 0 must; stop, grace_s: reason and grace of an order to stop that waits for all nodes), `notice`
-(notice, rank, detail), `stuck` (ready, ranks, silent_s, usual_s, grace_s: what a silent node of
-several sees, no ranks: they move again), `share` (ranks, spins: how they spend their time; both
+(notice, rank, detail), `stuck` (ready, ranks, silent_s, usual_s, grace_s, ends: what a silent node
+of several sees, no ranks: they move again), `share` (ranks, spins: how they spend their time; both
 read by `hangs`), `left` (detail: what was killed and is not gone, told once).
 
 Inbox: `stop` (reason, grace_s, checkpoint_s: first ask for a checkpoint and wait so long for it),

@@ -1,6 +1,7 @@
 """Ranks that add up a number after each step, over plain sockets."""
 
 import os
+import signal
 import socket
 import struct
 import time
@@ -32,8 +33,6 @@ def all_reduce(peers, value):
 
 
 peers = meet()
-
-import signal
 
 for step in range(100):
     time.sleep(0.1)

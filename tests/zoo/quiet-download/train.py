@@ -1,4 +1,4 @@
-"""A slow server gives 60 kB a second; the client keeps them in memory: no processor time, no file."""
+"""60 kB a second, kept in memory: no processor time to speak of, and no file."""
 
 import socket
 import subprocess

@@ -7,7 +7,7 @@ def busy(for_s):
         pass
 
 
-for epoch in range(2):
+for _ in range(2):
     for step in range(20):
         busy(0.25)
         print("step", step, flush=True)

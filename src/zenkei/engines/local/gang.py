@@ -52,6 +52,9 @@ def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Rec
         reports.append(Started(attempt=attempt))
     reports += words.said(attempt, names, own)
     reports += hanging.stragglers(attempt, names, own)
+    hung = hanging.hung(own)
+    if hung is not None:
+        reports.append(hanging.noticed(attempt, names, hung))
     if len(exits) == len(last):
         reports.append(_exited(attempt, names, exits, failures))
     if all(records.RELEASED in kinds for kinds in last):
@@ -62,7 +65,8 @@ def read(attempt: AttemptId, names: Sequence[str], spools: Sequence[Sequence[Rec
     ending = failures or failing
     why = StopReason(ending[rootcause.first(ending)]["reason"]) if ending else StopReason.COMPLETED
     grace_s = rootcause.grace_s(why, GRACE_S)
-    hung = hanging.hung(own) if not ending else None
+    if ending or (hung is not None and not hung.ends):
+        hung = None
     return Gang(reports=tuple(reports), stop=stop, why=why, grace_s=grace_s, hung=hung)
 
 

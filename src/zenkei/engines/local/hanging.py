@@ -21,12 +21,16 @@ Spools = Sequence[Sequence[Record]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hung:
-    """node: its place in the gang; rank: -1 if no single one is to blame."""
+    """node: its place in the gang; rank: -1 if no single one is to blame.
+
+    ends: the attempt is to be ended for it, not only told.
+    """
 
     node: int
     rank: int
     detail: str
     grace_s: float
+    ends: bool
 
 
 def hung(spools: Spools) -> Hung | None:
@@ -43,14 +47,26 @@ def hung(spools: Spools) -> Hung | None:
             return None
         evidence += [(node, one) for one in found]
     told = [record for record in latest if record is not None and record["ranks"]]
-    if not any(record["ready"] for record in told):
+    if not evidence or not any(record["ready"] for record in told):
         return None
-    silent_s = min(float(record["silent_s"]) for record in told if record["ready"])
+    silent_s = max(float(record["silent_s"]) for record in told if record["ready"])
     usual_s = max(float(record["usual_s"]) for record in told)
     verdict = hangs.judge([one for _, one in evidence], silent_s, usual_s)
     node = next((node for node, one in evidence if one.rank == verdict.rank), evidence[0][0])
     grace_s = min(float(record["grace_s"]) for record in told)
-    return Hung(node=node, rank=verdict.rank, detail=verdict.text, grace_s=grace_s)
+    ends = all(record["ends"] for record in told)
+    return Hung(node=node, rank=verdict.rank, detail=verdict.text, grace_s=grace_s, ends=ends)
+
+
+def noticed(attempt: AttemptId, names: Sequence[str], found: Hung) -> Noticed:
+    """For people; what a single node tells about itself is told by its own watch."""
+    return Noticed(
+        attempt=attempt,
+        notice=Notice.QUIET,
+        detail=found.detail[:500],
+        rank=found.rank,
+        node=names[found.node],
+    )
 
 
 def stragglers(attempt: AttemptId, names: Sequence[str], spools: Spools) -> Iterator[Noticed]:
