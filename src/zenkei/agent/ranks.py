@@ -6,7 +6,6 @@ starts.
 
 from __future__ import annotations
 
-import errno
 import os
 
 from zenkei.agent import processes, rank_env, spawn
@@ -55,9 +54,9 @@ class Ranks:
         argv = (*attempt.document.prefix, *command)
         program = spawn.Program(argv, names.WORK_DIR, env, rank_env.host_name(attempt.document))
         child = spawn.spawn(program, attempt.group)
-        if child.error == errno.EPERM and program.host_name:
+        if child.error and program.host_name:
+            # where no namespaces are allowed, names must resolve
             spawn.close(child)
-            attempt.remark("this machine allows no host name of its own: names must resolve")
             child = spawn.spawn(program._replace(host_name=""), attempt.group)
         self.attach(rank, child.stdout, child.stderr)
         if not child.error:
