@@ -12,7 +12,7 @@ from zenkei.model.access import Principal
 from zenkei.model.ids import AttemptId
 from zenkei.server.asking import JobText, Svc, Who, job_id
 from zenkei.server.errors import Json
-from zenkei.server.series import read_rank
+from zenkei.server.series import View, read_rank
 from zenkei.server.services import Services, in_thread
 
 router = APIRouter()
@@ -35,13 +35,14 @@ async def job_metrics(
         which = svc.queries.attempt(who, found, attempt)
         asked = svc.queries.spec(who, found).resources
         ranks = range(asked.nodes * asked.ranks) if rank is None else (rank,)
-        series = [
-            one.view()
-            for number in ranks
-            for one in read_rank(
-                number, _Stream(svc, who, which, number).read, name=name, points=points
-            )
-        ]
+        series: list[View] = []
+        for number in ranks:
+            stream = _Stream(svc, who, which, number).read
+            if points:
+                kept = read_rank(number, stream, name=name, points=points)
+                series += [one.view() for one in kept]
+            else:
+                series += svc.summaries.views(which, number, stream, name=name)
         return {"job": str(found), "attempt": str(which), "series": series}
 
     return Json(await in_thread(read))

@@ -5,9 +5,10 @@ import math
 
 import pytest
 
+from zenkei.model.ids import AttemptId, JobId
 from zenkei.protocol import metrics
 from zenkei.server import series
-from zenkei.server.series import PIECE, number, read_rank
+from zenkei.server.series import PIECE, Summaries, number, read_rank
 
 
 def stream(*points, name="loss"):
@@ -79,3 +80,67 @@ def test_what_is_no_metric_gives_nothing(data):
 
 def test_numbers_stay_numbers():
     assert number(1.5) == 1.5
+
+
+class Growing:
+    """A rank's stream while its program runs; counts the bytes that are read."""
+
+    def __init__(self, data=b""):
+        self.data = data
+        self.bytes = 0
+
+    def read(self, offset, limit):
+        piece = self.data[offset : offset + limit]
+        self.bytes += len(piece)
+        return piece
+
+
+ATTEMPT = AttemptId(JobId(1), 1)
+
+
+@pytest.mark.parametrize("torn", [0, 1, 31, 40])
+def test_asking_again_reads_only_what_is_new_and_says_the_same(torn):
+    first = stream(*((i, float(i % 7)) for i in range(1000)))
+    then = stream((7, 9.0), (8, math.nan)) + stream((0, 0.5), name="acc")
+    whole, summaries = first + then, Summaries()
+    growing = Growing(whole[: len(first) + torn])
+    summaries.views(ATTEMPT, 3, growing.read, name="")
+    growing.data, growing.bytes = whole, 0
+    assert summaries.views(ATTEMPT, 3, growing.read, name="") == views(whole)
+    assert growing.bytes == len(then) - torn
+    assert summaries.views(ATTEMPT, 3, growing.read, name="acc") == views(whole, name="acc")
+    assert summaries.views(ATTEMPT, 3, growing.read, name="no") == []
+
+
+def test_ranks_and_attempts_are_summed_up_apart():
+    summaries = Summaries()
+    streams = {
+        (ATTEMPT, 0): stream((0, 1.0)),
+        (ATTEMPT, 1): stream((0, 2.0)),
+        (AttemptId(JobId(1), 2), 0): stream((0, 3.0)),
+    }
+    for _ in range(2):
+        found = [
+            summaries.views(attempt, rank, Growing(data).read, name="")[0]["last"]["value"]
+            for (attempt, rank), data in streams.items()
+        ]
+        assert found == [1.0, 2.0, 3.0]
+
+
+def test_what_was_asked_for_long_ago_is_summed_up_anew():
+    summaries = Summaries(most=4)
+    growing = {rank: Growing(stream((0, float(rank)))) for rank in range(5)}
+    for rank in (0, 1, 2, 3, 4, 0):
+        (found,) = summaries.views(ATTEMPT, rank, growing[rank].read, name="")
+        assert found["last"]["value"] == rank
+    assert growing[0].bytes == 2 * len(growing[0].data)
+    assert growing[4].bytes == len(growing[4].data)
+
+
+def test_a_name_beyond_those_that_are_shown_is_found_if_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(series, "MOST_SERIES", 2)
+    data = b"".join(stream((0, 1.0), name=name) for name in ("a", "b", "c"))
+    summaries = Summaries()
+    assert len(summaries.views(ATTEMPT, 0, Growing(data).read, name="")) == 2
+    (found,) = summaries.views(ATTEMPT, 0, Growing(data).read, name="c")
+    assert found["name"] == "c"
