@@ -11,9 +11,13 @@ import pytest
 
 from tests.system import test_faults_agent as agent
 from tests.system import test_faults_daemon as daemon
+from tests.system import test_faults_mpi as mpi
 from tests.system import test_faults_two_controllers as controllers
 from tests.system.faults_home import a_home
 from tests.system.test_faults_daemon import SEED
+from tests.testbeds.local_place import LocalPlace
+from tests.testbeds.mpi_envs import KINDS, OneEnvironment, mpi_environment
+from zenkei.engines.local import NodesConfig
 
 KILLS = int(os.environ.get("ZENKEI_SOAK_KILLS", "1000"))
 ROUND = 250
@@ -34,6 +38,16 @@ def test_supervisors_agents_and_ranks_killed_many_times():
 def test_daemon_agent_and_supervisors_killed_together_many_times():
     with a_home() as home:
         agent.daemons_and_all(home, KILLS // 10, SEED + 3000)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mpi_jobs_that_lose_a_part_many_times(kind, short_tmp, tmp_path):
+    environment = mpi_environment(kind, tmp_path)
+    with LocalPlace(short_tmp / "home", nodes=NodesConfig(nodes=2)) as place:
+        place.artefacts = OneEnvironment(environment)
+        place.open()
+        killed = mpi.kill_again_and_again(place, KILLS // 4, SEED + 5000)
+    assert set(killed) == set(mpi.VICTIMS)
 
 
 @pytest.mark.postgres

@@ -130,7 +130,7 @@ class Home:
 
     def __init__(self, folder: Path, **environ: str) -> None:
         self.folder = folder
-        self.path = folder / "home"
+        self.path = Path(environ.get("ZENKEI_HOME", folder / "home"))
         for name in ("home", "user", "run", "tmp", "work"):
             (folder / name).mkdir(mode=0o700, exist_ok=True)
         kept = {k: v for k, v in os.environ.items() if k.startswith(("ZENKEI_TEST", "COV"))}

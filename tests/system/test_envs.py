@@ -41,7 +41,8 @@ def builder_process(
 ) -> subprocess.Popen[str]:
     places = [str(world.home), str(world.index)]
     argv = [sys.executable, "-c", REALISE, *places, digest, json.dumps(environ)]
-    path = {**os.environ, "PYTHONPATH": f"{repo}:{repo / 'src'}"}
+    given = os.environ.get("PYTHONPATH", "")
+    path = {**os.environ, "PYTHONPATH": f"{repo}:{repo / 'src'}:{given}"}
     return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=path, cwd=repo)
 
 

@@ -1,28 +1,22 @@
 """A disk that fills up while an environment is made: an error that says so, and nothing left."""
 
 import contextlib
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.testbeds.small_disk import given_or_small_disk
 from tests.unit.envs.world import World, fresh_world
 from zenkei.model.errors import Unavailable
 from zenkei.model.job import EnvRequest
-
-pytestmark = pytest.mark.root
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """Its home has 3 MB; the index lies elsewhere."""
-    home = tmp_path / "home"
-    home.mkdir()
-    options = ["-o", "size=3m,mode=700"]
-    subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", home], check=True)
-    yield fresh_world(tmp_path)
-    subprocess.run(["umount", home], check=True)
+    with given_or_small_disk(tmp_path / "small", 3 << 20) as disk:
+        yield fresh_world(disk, index=tmp_path / "index")
 
 
 def fill(file: Path) -> None:

@@ -1,52 +1,64 @@
-"""The short forms once more as an ordinary user: no capability, no writable control group."""
+"""The short forms once more as an ordinary user: no mounts, no capability, no control group.
+
+Of each suite, what an ordinary user may see differently. Left out: of the disk, what is the
+daemon's alone (when to start, sealing, laying out code: the same system calls, the same answers);
+of the database, locks, versions and copies (SQLite's own, no privilege is involved); of the
+environments, what the index answers. Small disks are mounted by root for the user.
+"""
 
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.process_guard import RUN_DIR
-from tests.system.test_supervisor_as_user import UID, as_user, python_for_everybody
+from tests.testbeds.as_user import UID, pytest_as_user
+from tests.testbeds.mpi_envs import KINDS, VARIABLE, mpi_environment
+from tests.testbeds.small_disk import GIVEN, small_disk
+
+FAULTS = "tests/system/test_faults_"
+pytestmark = [pytest.mark.root, pytest.mark.timeout(200)]
 
 
-@pytest.mark.root
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("suite", ["daemon", "agent"])
 def test_an_ordinary_user_loses_nothing_either(suite, repo: Path, short_tmp: Path):
-    python = python_for_everybody()
-    if python is None:
-        pytest.skip("no interpreter of this version that another user may start")
-    for folder in ("tmp", "home"):
-        (short_tmp / folder).mkdir()
-        os.chown(short_tmp / folder, UID, UID)
-    short_tmp.chmod(0o755)
-    packages = next(path for path in sys.path if path.endswith("site-packages"))
-    env = {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": str(short_tmp / "home"),
-        "TMPDIR": str(short_tmp / "tmp"),
-        "PYTHONPATH": f"{repo}:{repo / 'src'}:{packages}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "LANG": "C",
-        "ZENKEI_TEST_RUN": os.environ["ZENKEI_TEST_RUN"],
-        "ZENKEI_TEST_KILLS": "15",
-        "ZENKEI_TEST_AGENT_KILLS": "20",
-        RUN_DIR: str(short_tmp / "tmp"),
-    }
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*as_user(), python, *words, f"tests/system/test_faults_{suite}.py"],
-        cwd=repo,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 1
+    few = {"ZENKEI_TEST_KILLS": "15", "ZENKEI_TEST_AGENT_KILLS": "20"}
+    pytest_as_user(repo, short_tmp, [f"{FAULTS}{suite}.py"], least=1, timeout_s=180, **few)
+
+
+def test_an_ordinary_users_mpi_jobs_end_whatever_is_killed(repo: Path, short_tmp: Path):
+    for kind in KINDS:
+        mpi_environment(kind, short_tmp / "mpi")
+    words = ["-k", "any_instant or one_world or link", f"{FAULTS}mpi.py"]
+    given = {VARIABLE: str(short_tmp / "mpi"), "ZENKEI_TEST_MPI_KILLS": "6"}
+    words.append("tests/system/test_supervisor_mpi.py")
+    pytest_as_user(repo, short_tmp, words, least=6, timeout_s=120, **given)
+
+
+def test_an_ordinary_users_database_is_kept_too(repo: Path, short_tmp: Path):
+    chosen = ["-k", "deleted or may_not_be_written"]
+    pytest_as_user(repo, short_tmp, [*chosen, f"{FAULTS}database.py"], least=2, timeout_s=120)
+
+
+def test_an_ordinary_users_full_disk_is_told_and_waited_for(repo: Path, short_tmp: Path):
+    chosen = ["-k", "while_a_job_prints or copied_for_an_attempt or twice or locking"]
+    files = [f"{FAULTS}disk.py", "tests/system/test_envs_disk.py"]
+    with handed_over(short_tmp / "disk") as where:
+        given = {GIVEN: str(where)}
+        pytest_as_user(repo, short_tmp, [*chosen, *files], least=4, timeout_s=120, **given)
+
+
+def test_an_ordinary_users_builders_may_be_killed(repo: Path, short_tmp: Path):
+    chosen = ["-k", "killed or dead_builder or must_be_built"]
+    pytest_as_user(repo, short_tmp, [*chosen, "tests/system/test_envs.py"], least=3, timeout_s=120)
+
+
+@contextmanager
+def handed_over(where: Path) -> Iterator[Path]:
+    """A small disk that is the user's."""
+    with small_disk(where, size_bytes=64 << 20):
+        os.chown(where, UID, UID)
+        yield where

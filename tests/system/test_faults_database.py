@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import sqlite3
@@ -118,6 +119,18 @@ def test_a_database_that_is_deleted_while_it_is_used_is_told_and_none_is_made_in
     assert not (home.path / FILE).exists()
     assert refused(home)["code"] == "store-missing"
     assert not (home.path / FILE).exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+def test_a_database_that_may_not_be_written_is_refused_untouched_and_says_so(home):
+    job = worked(home)
+    (home.path / FILE).chmod(0o400)
+    error = refused(home)
+    assert error["code"] == "store-unavailable"
+    (home.path / FILE).chmod(0o600)
+    home.start()
+    assert home.state(job) == "succeeded"
+    home.end_checks()
 
 
 def test_a_daily_copy_is_made_and_what_it_holds_can_be_put_back(home):

@@ -1,13 +1,12 @@
 """A full disk: who is hit is told so, the daemon lives, and all goes on when there is room again.
 
-ZENKEI_HOME is a small file system in memory, which only root may mount.
+ZENKEI_HOME is a small file system in memory, which root has mounted.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,29 +16,23 @@ import pytest
 
 from tests.system.faults_home import Home, a_home
 from tests.testbeds.local_place import until
+from tests.testbeds.small_disk import given_or_small_disk
 from zenkei.cli import checks
 from zenkei.client.failure import Failure
 
 MIB = 1 << 20
 SIZE = 64 * MIB
 KEPT_FREE = 4 * MIB
-pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
 def home(short_tmp: Path) -> Iterator[Home]:
-    where = short_tmp / "home"
-    where.mkdir(mode=0o700)
-    options = f"size={SIZE},mode=700"
-    mount = ["mount", "-t", "tmpfs", "-o", options, "zenkei-test", str(where)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this root may not mount")
     free = {"ZENKEI_MIN_FREE_BYTES": str(KEPT_FREE), "ZENKEI_MIN_FREE_PERCENT": "0.1"}
-    try:
-        with a_home(short_tmp, **free) as found:
+    with given_or_small_disk(short_tmp / "home", SIZE) as disk:
+        where = {"ZENKEI_HOME": str(disk / "zenkei")} if disk.parent != short_tmp else {}
+        with a_home(short_tmp, **free, **where) as found:
             yield found
-    finally:
-        subprocess.run(["umount", "--lazy", str(where)], check=True)
 
 
 def free_bytes(home: Home) -> int:

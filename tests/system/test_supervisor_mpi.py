@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.testbeds.local_place import LocalPlace, is_alive, numbers
+from tests.testbeds.mpi_envs import KINDS, OneEnvironment, mpi_environment
 from zenkei.engines.local import NodesConfig
 from zenkei.model.data import Digest
 from zenkei.model.ids import AttemptId
@@ -22,6 +20,8 @@ from zenkei.ports.engine import Released
 
 PROGRAM = """
 import os, signal, sys, time
+if sys.argv[1] == "absent" and os.environ["ZENKEI_RANK"] == "0":
+    os._exit(5)
 from mpi4py import MPI
 world = MPI.COMM_WORLD
 total = world.allreduce(world.rank)
@@ -42,36 +42,9 @@ if does != "end":
 """
 
 
-class OneEnvironment:
-    """A builder that has built everything already."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def realise(self, lock: Digest, progress: Any) -> str:
-        return str(self.folder)
-
-
-@pytest.fixture(scope="module", params=["openmpi", "mpich"])
+@pytest.fixture(scope="module", params=KINDS)
 def environment(request, tmp_path_factory):
-    """A virtual environment with one MPI and mpi4py."""
-    folder = tmp_path_factory.mktemp(request.param) / "env"
-    uv = Path(sys.executable).parent / "uv"
-    env = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
-    python = os.path.realpath(sys.executable)
-    subprocess.run([uv, "venv", "-q", "-p", python, folder], check=True, env=env)
-    install = [uv, "pip", "install", "-q", "-p", folder / "bin" / "python"]
-    done = subprocess.run(
-        [*install, "--only-binary", ":all:", request.param, "mpi4py"],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"{request.param} cannot be installed here: {done.stderr[-300:]}")
-    (folder / "program.py").write_text(PROGRAM)
-    return folder
+    return mpi_environment(request.param, tmp_path_factory.mktemp("mpi"))
 
 
 @pytest.fixture
@@ -82,10 +55,9 @@ def place(environment, short_tmp: Path):
         yield opened
 
 
-def launch(place: LocalPlace, does: str) -> AttemptId:
-    program = f"{place.artefacts.folder}/program.py"
+def launch(place: LocalPlace, does: str, grace_s: float = 5.0) -> AttemptId:
     order = place.order(
-        1, ("python", program, does), nodes=2, ranks=2, launcher=Launcher.MPI, grace_s=5.0
+        1, ("python", "-c", PROGRAM, does), nodes=2, ranks=2, launcher=Launcher.MPI, grace_s=grace_s
     )
     place.engine.launch(replace(order, env=Digest("b3:" + "0" * 64)))
     return order.attempt
@@ -110,6 +82,14 @@ def test_a_rank_that_fails_is_the_cause_and_ends_the_gang(place):
     ended = place.exited(attempt)
     assert (ended.exit.code, ended.exit.rank, ended.exit.node) == (5, 3, "node-2")
     assert ended.exit.detail == "the last words"
+
+
+def test_a_rank_that_never_joins_ends_the_gang_long_before_the_grace_is_over(place):
+    attempt = launch(place, "absent", grace_s=1000.0)
+    place.wait(attempt, Released)
+    ended = place.exited(attempt)
+    exit_ = ended.exit
+    assert (exit_.code, exit_.rank, exit_.node) == (5, 0, "node-1"), place.chunks(attempt)
 
 
 def test_a_stop_order_reaches_the_ranks_and_waits_for_them(place):

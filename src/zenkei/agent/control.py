@@ -147,6 +147,7 @@ class Connection:
             if kind == wire.RANK:
                 pipes, self._rights = self._rights, []
                 self._rank = ranks.register(payload, pipes)
+                self._supervisor.stopper.ask_late(ranks.processes_of(self._rank))
             elif self._rank is not None:
                 rank, self._rank = self._rank, None
                 self._supervisor.failed(ranks.rank_ended(rank, payload))

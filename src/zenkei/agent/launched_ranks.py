@@ -98,7 +98,9 @@ class LaunchedRanks(Ranks):
         """The ranks, never the launcher or its daemons: they would kill without a grace."""
         if not self._below:
             return super().to_terminate()
-        found = []
-        for pid in self._below.values():
-            found += [*processes.below(pid), pid]
-        return found
+        return [pid for rank in self._below for pid in self.processes_of(rank)]
+
+    def processes_of(self, rank: int) -> list[int]:
+        """Of a rank that lives here."""
+        pid = self._below[rank]
+        return [*processes.below(pid), pid]

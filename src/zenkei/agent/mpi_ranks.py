@@ -37,9 +37,14 @@ class MpiRanks(LaunchedRanks):
 
     @property
     def over(self) -> bool:
-        if not super().over:
+        """Once there is a cause mpiexec is not waited for.
+
+        It may wait for ranks of other nodes, and those are asked to end when this one has ended.
+        """
+        if self._below:
             return False
-        return self._head or self._link_gone or self._attempt.cause is not None
+        no_more = not self._launcher if self._head else self._link_gone
+        return no_more or self._attempt.cause is not None
 
     def link_ended(self) -> Cause | None:
         """What mpiexec started here has ended."""

@@ -42,6 +42,12 @@ class Stopper:
             for pid in pids():
                 processes.send(pid, signal.SIGTERM)
 
+    def ask_late(self, pids: list[int]) -> None:
+        """What appeared after the order is asked too: it would hold up the others' end."""
+        if self.begun:
+            for pid in pids:
+                processes.send(pid, signal.SIGTERM)
+
     def kill_now(self) -> None:
         self._kill_at = min(self._kill_at or time.monotonic(), time.monotonic())
 

@@ -92,10 +92,10 @@ class World:
         return sum(line.startswith("environment ready") for line in self.said)
 
 
-def fresh_world(folder: Path) -> World:
+def fresh_world(folder: Path, index: Path | None = None) -> World:
     """With one package, `apple` 1.0, that has a console script."""
     (folder / "home" / "person").mkdir(parents=True)
-    world = World(home=folder / "home", index=folder / "index")
+    world = World(home=folder / "home", index=index or folder / "index")
     world.wheel("apple", script="apple")
     return world
 
