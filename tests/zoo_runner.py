@@ -148,7 +148,7 @@ def check(case: Case, seen: Seen) -> None:
     if "first_line" in expect:
         assert re.search(expect["first_line"], seen.first_line), seen.text
     if "tail" in expect:
-        assert re.search(expect["tail"], "\n".join(ended.get("tail", ()))), seen.text
+        assert re.search(expect["tail"], "\n".join(last["tail"])), seen.text
     told = {
         notice["notice"] for attempt in job["attempts"] for notice in attempt.get("notices", ())
     }

@@ -1,8 +1,8 @@
 """What each symptom means, and what follows from it: one total table. Pure.
 
-Read by `outcome` (class and action), by `cause` (title and hint) and by `tools.docs`: the table is a
-page of the guide. `protocol.symptoms` finds them; a test says that both
-tables have the same names. A user's own rules overrule what stands here.
+Read by `outcome` (class and action), by `cause` (title and hint) and by `tools.docs`, whose guide
+on failures is this table. `protocol.symptoms` finds the symptoms; a test says that both tables have
+the same names. A user's own rules overrule what stands here.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
         INFRA,
         ELSEWHERE,
         "a GPU has a hardware error (ECC, Xid, NVLink)",
-        "tell whoever looks after the machine; `zenkei node` shows its state",
+        "tell whoever looks after the machine; `zenkei nodes` shows its state",
         told=True,
     ),
     "gpu_lost": _m(
@@ -158,7 +158,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
         FailureClass.HUNG,
         AGAIN,
         "a collective operation timed out",
-        "a rank did not come to it: look where all ranks are with `zenkei stacks`",
+        "a rank did not come to it: the logs of all ranks (`zenkei logs`) show which",
         told=True,
     ),
     "rendezvous_timeout": _m(
