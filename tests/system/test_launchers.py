@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.frameworks import EXAMPLES, environment
+from tests.system.frameworks import EXAMPLES, a_cluster, environment
 from tests.testbeds.hosts import Hosts
 from tests.testbeds.local_place import LocalPlace, until
 from zenkei.engines.local import NodesConfig
@@ -150,6 +150,33 @@ def test_a_port_that_a_stranger_has_on_the_node_fails_the_launch_and_the_next_ha
         f" process {stranger.pid} ({Path(sys.executable).name[:15]})"
     )
     assert place.exited(again.attempt).reason is StopReason.COMPLETED
+
+
+@pytest.mark.root
+def test_a_job_whose_port_was_taken_runs_at_once_at_another_one(
+    zenkei_home: Path, hosts: Hosts
+) -> None:
+    port = Ports(zenkei_home).lease(AttemptId.parse("1/1"), look=False)
+    job = zenkei_home.parent / "job.yaml"
+    job.write_text("command: echo port $MASTER_PORT\nresources: {nodes: 2}\ncode: false\n")
+    server = f"import socket; s = socket.create_server(('', {port})); print(flush=True); s.accept()"
+    argv = [*hosts.prefix(0), sys.executable, "-c", server]
+    with (
+        a_cluster(zenkei_home, hosts) as cluster,
+        subprocess.Popen(argv, stdout=subprocess.PIPE) as stranger,
+    ):
+        try:
+            assert stranger.stdout is not None
+            stranger.stdout.readline()
+            done = cluster.run(job)
+        finally:
+            stranger.kill()
+        assert done.returncode == 0, done.stderr
+        ends = [attempt["stop"] for attempt in cluster.show()["attempts"]]
+    assert ends == ["launch_failed", "completed"]
+    [said] = [line for line in done.stdout.splitlines() if line.startswith("[0]")]
+    assert said.startswith("[0] port 2")
+    assert said != f"[0] port {port}"
 
 
 def test_two_attempts_at_a_time_have_ports_of_their_own_also_after_a_restart(
