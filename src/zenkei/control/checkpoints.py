@@ -172,8 +172,10 @@ class CheckpointKeeper:
         )
         pruned = self._surplus(row, known)
         self._commit(effect.job, command, [kept, *pruned], effect)
-        is_running = row.attempt == effect.attempt and row.state.holds_allocation
-        self._discard(engine, known, pruned if is_running else [*pruned, kept])
+        now = self._store.job(effect.job)  # it may have ended while this was stored
+        if now is None or now.attempt != effect.attempt or not now.state.holds_allocation:
+            pruned = [*pruned, kept]
+        self._discard(engine, known, pruned)
 
     def settle(self, effects: list[Effect], engine_of: EngineOf) -> None:
         """These attempts are over: what is kept need not lie on their nodes any more.
