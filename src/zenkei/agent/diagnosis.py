@@ -6,8 +6,9 @@ Called by the supervisor once, when all ranks have ended. Promises:
 - the job's own patterns are tried in a child with little time, so that a hostile one costs at most
   SLOW_PATTERNS * PATTERN_CPU_S; it is named in the log and counts as not matching;
 - what is kept (`tail`) is small, and its secrets were masked when it was read.
-Cost: 0.2 ms for a rank whose output tells something, 3 ms for one whose does not (64 KiB), a fork
-(1-2 ms) if there are patterns. A rank that ended well costs nothing.
+Cost, measured with 8 ranks of 64 KiB on a busy core: 2 ms where the output tells something, 3 ms
+where it does not, 5 ms where all ranks are looked at, 10 ms more with three patterns. A node whose
+ranks ended well pays nothing.
 """
 
 from __future__ import annotations

@@ -257,7 +257,8 @@ class Supervisor:
             self._end_with(Cause("node_lost", detail="the supervisor was told to end (SIGTERM)"))
 
     def on_wake(self) -> None:
-        """Somebody wrote into the inbox."""
+        """Somebody wrote into the inbox. What had ended before that, did so by itself."""
+        self._reap()
         self._read_orders()
 
     def _read_orders(self) -> None:
