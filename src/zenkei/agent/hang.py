@@ -78,7 +78,6 @@ class HangWatch(Watch):
         self._every_s = min(5.0, max(0.5, policy.quiet_s / 6))
         # without a policy there are dumps for who asks for one, and nothing else
         self._next_at = now + self._every_s if document.hang else INFINITE
-        self._looked_at = now
         # time in which nobody looked (the machine was suspended, the supervisor stopped) is taken
         # off: in it the ranks could not be seen either
         self._lost_s = 0.0
@@ -128,10 +127,10 @@ class HangWatch(Watch):
         self.dumper.work(now)
         if now < self._next_at or self._is_over or self._attempt.cause is not None:
             return
-        self._lost_s += max(0.0, now - self._looked_at - 3 * self._every_s - 1.0)
-        self._looked_at = now
+        self._lost_s += max(0.0, now - self._next_at - self._every_s - 1.0)
+        cost_s = -time.thread_time()
         self._look(now)
-        cost_s = time.monotonic() - now
+        cost_s += time.thread_time()
         self._next_at = now + max(self._every_s, min(30.0, 300 * cost_s))
 
     # -- one look ----------------------------------------------------------------------------------

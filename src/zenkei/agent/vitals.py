@@ -99,15 +99,15 @@ def compare(before: Look, after: Look) -> Motion:
     moved += max(0, after.network_bytes - before.network_bytes)
     # one tick more may have been counted than there was
     share = max(0, ticks - 1) * TICK_S / seconds
-    busy = share > BUSY_SHARE or _is_runnable(after)
+    busy = share > BUSY_SHARE or (_is_runnable(before) and _is_runnable(after))
     flows = moved / seconds > FLOW_BYTES_PER_S or (churned and share > BUSY_SHARE)
     return Motion(busy, flows, ran, woke)
 
 
-def _is_runnable(after: Look) -> bool:
-    """Starved of a processor is not idle."""
+def _is_runnable(look: Look) -> bool:
+    """Starved of a processor is not idle; seen so once, it may just have woken up."""
     return any(
-        thread.state == "R" for process in after.processes.values() for thread in process.threads
+        thread.state == "R" for process in look.processes.values() for thread in process.threads
     )
 
 

@@ -138,6 +138,10 @@ def attempt_view(attempt: Attempt) -> View:
         "rank_exit": exit_view(attempt.exit),
         "tail": list(attempt.exit.tail) if attempt.exit is not None else [],
         "release_proof": attempt.proof,
+        "notices": [
+            {"notice": n.notice, "rank": n.rank, "node": n.node, "detail": n.detail}
+            for n in attempt.notices
+        ],
     }
 
 

@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "metrics": ("metrics", "metrics", "latest values that a job has reported"),
     "explain": ("explain", "explain", "why a job waits, and what would help"),
     "exec": ("execute", "execute", "run a command in a running job"),
+    "stacks": ("stacks", "stacks", "where the ranks of a job are, or were when it hung"),
     "checkpoint": ("checkpoint", "checkpoint", "what a job can go on from; ask for a new one"),
     "result": ("result", "result", "files and record that a job has left"),
     "env": ("env", "env", "environments on this machine"),

@@ -100,6 +100,9 @@ def detail(kind: str, body: dict[str, Any]) -> str:
         text = f"attempt {body['attempt']}" + (f": {why}" if why not in ("", "none") else "")
     elif kind in ("held", "unheld"):
         text = ", ".join(body["reasons"]) + _by(body)
+    elif kind == "noticed":
+        where = f" on {body['node']}" if body.get("node") else ""
+        text = f"attempt {body['attempt']}{where}: {body['notice']}: {body['detail']}"
     elif kind == "submitted":
         text = f"by {body['owner']}, name {body['name']}"
     else:

@@ -83,8 +83,6 @@ def _job(job: Json) -> None:
         if value:
             _pair(key, clock(value))
     _waits(job)
-    if job["message"]:
-        _pair("message", job["message"])
     if job["rerun_of"]:
         _pair("rerun of", job["rerun_of"])
     for name, digest in job["digests"].items():
@@ -148,8 +146,11 @@ def _attempt(attempt: Json) -> None:
         _pair("ended", f"{attempt['stop']}, {attempt['failure'] or 'not released yet'}")
     ended = attempt["rank_exit"]
     if ended and (ended["code"] or ended["signal"] or ended["detail"]):
-        code = f"code {ended['code']}" if ended["code"] is not None else f"signal {ended['signal']}"
-        _pair("exit", f"{code}, rank {ended['rank']} on {ended['node']} {ended['detail']}")
+        how = f"signal {ended['signal']}, " if ended["signal"] else ""
+        how = f"code {ended['code']}, " if ended["code"] is not None else how
+        _pair("exit", f"{how}rank {ended['rank']} on {ended['node']} {ended['detail']}")
+    for notice in attempt["notices"]:
+        _pair("noticed", f"{notice['notice']}: {notice['detail']}")
     if attempt["release_proof"]:
         _pair("all gone by", attempt["release_proof"])
 

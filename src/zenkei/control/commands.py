@@ -21,7 +21,7 @@ from zenkei.model.data import Digest
 from zenkei.model.errors import Conflict, Denied, EngineError, Unavailable
 from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import Dependency, HoldReason, Job, JobSpec, JobState, StopReason
-from zenkei.ports.engine import AskCheckpoint, Engine
+from zenkei.ports.engine import AskCheckpoint, DumpStacks, Engine, Message
 from zenkei.ports.store import Changes, Reads, Store, T, Unit, View
 
 
@@ -160,9 +160,21 @@ class Commands:
                 f"job {job} does not say that it can save checkpoints",
                 hint="`checkpoint: true` in the job file, and a program that answers",
             )
+        return self._tell(running, AskCheckpoint(deadline_s=policy.grace_s))
+
+    def dump_stacks(self, principal: Principal, job: JobId) -> tuple[AttemptId, ...]:
+        """Let running jobs keep the stacks of their ranks; they go on. Read as a stream."""
+        rows = self._readable(principal, job)
+        _control(principal, job, rows)
+        running = [row for row in rows if row.state is JobState.RUNNING]
+        if not running:
+            raise _not_running(rows[0], "look into")
+        return self._tell(running, DumpStacks())
+
+    def _tell(self, running: list[Job], message: Message) -> tuple[AttemptId, ...]:
+        """Something that changes no state: not through the outbox."""
         allocations = self._store.allocations_of(AttemptId(r.id, r.attempt) for r in running)
         for held in allocations:
-            message = AskCheckpoint(deadline_s=policy.grace_s)
             try:
                 self._engines[held.cluster].tell(held.attempt, message)
             except EngineError as error:

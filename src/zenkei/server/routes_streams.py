@@ -93,14 +93,24 @@ async def job_stream(
     offset: Count = 0,
     limit: Annotated[int, Query(ge=1, le=16 << 20)] = 1 << 20,
 ) -> Response:
-    """Bytes of a stream that the engine keeps with an attempt, such as metrics/0."""
+    """Bytes of a stream that the engine keeps with an attempt: log/0, metrics/0, stacks/0."""
     kind, _, rest = name.partition("/")
-    if kind not in ("log", "metrics") or not rest.removesuffix("/index").isdecimal():
-        raise InvalidInput("bad-stream", f"`{name[:60]}` is no stream", hint="log/0, metrics/0")
+    if kind not in ("log", "metrics", "stacks") or not rest.removesuffix("/index").isdecimal():
+        raise InvalidInput(
+            "bad-stream", f"`{name[:60]}` is no stream", hint="log/0, metrics/0, stacks/0"
+        )
     found = await job_id(svc, who, job)
     which = await in_thread(svc.queries.attempt, who, found, attempt)
     data = await in_thread(svc.queries.read, who, which, name, offset, limit)
     return Response(data, media_type="application/octet-stream")
+
+
+@router.post("/v1/jobs/{job}/stacks")
+async def dump_stacks(svc: Svc, who: Who, job: JobText) -> Response:
+    """Take the stacks of all ranks of a running job; they appear as streams stacks/<node>."""
+    found = await job_id(svc, who, job)
+    asked = await in_thread(svc.commands.dump_stacks, who, found)
+    return Json({"asked": [str(attempt) for attempt in asked]})
 
 
 @router.get("/v1/events")
