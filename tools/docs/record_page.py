@@ -8,10 +8,17 @@ from typing import Any
 
 from tools.docs.markdown import code, page, table
 from zenkei import spec as specs
-from zenkei.control.records import RECORD_VERSION, Records
+from zenkei.control.records import RECORD_VERSION, Records, Saved
 from zenkei.model import event as e
 from zenkei.model.cluster import Node, NodePart
-from zenkei.model.data import Digest, GitState, Result, ResultState
+from zenkei.model.data import (
+    Checkpoint,
+    CheckpointState,
+    Digest,
+    GitState,
+    Result,
+    ResultState,
+)
 from zenkei.model.ids import JobId
 from zenkei.model.job import Exit, FailureClass, Job, JobState, StopReason
 from zenkei.model.resources import Capacity, Device, DeviceShare, Request
@@ -66,7 +73,9 @@ def paths(value: object, prefix: str = "") -> list[str]:
 
 def sample() -> dict[str, Any]:
     """The record of a job that ended well, on one node with one GPU."""
-    spec = specs.parse(b"command: 'true'\nresources: {gpus: 1}\n", file="job.yaml")
+    spec = specs.parse(
+        b"command: 'true'\nresources: {gpus: 1}\ncheckpoint: true\n", file="job.yaml"
+    )
     job = JobId(1)
     part = NodePart(
         node="n", request=Request(gpu_count=1, gpu_milli=1000), devices=(DeviceShare(0, 1000),)
@@ -87,7 +96,9 @@ def sample() -> dict[str, Any]:
     )
     result = Result(attempt="1/1", state=ResultState.SEALED)
     made = Records({"n": node}, "0")
-    return made.document(_row(job), spec, events, result, GitState())
+    point = Checkpoint(attempt="1/1", step=1, state=CheckpointState.KEPT)
+    saved = Saved(points=(point,), steps=lambda _attempt: (1, 1))
+    return made.document(_row(job), spec, events, result, GitState(), saved)
 
 
 def _row(job: JobId) -> Job:

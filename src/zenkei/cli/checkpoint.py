@@ -44,6 +44,30 @@ def ask(argv: list[str]) -> int:
     return 0
 
 
+def progress_lines(progress: Json) -> list[tuple[str, str]]:
+    """What `show` says of an attempt: where it went on, what it saved, what was lost."""
+    lines = []
+    if progress["given"] >= 0:
+        said = progress["resumed"]
+        how = "" if said == progress["given"] else ", its program has not said so"
+        if said >= 0 and said != progress["given"]:
+            how = f", its program went on from step {said}"
+        lines.append(("resumed", f"from step {progress['given']}{how}"))
+    if progress["last"] >= 0:
+        steps = f"{progress['first']} to {progress['last']}"
+        gap = ", with a gap before it" if progress["joins"] is False else ""
+        lines.append(("steps", steps + gap))
+    if progress["saved"] >= 0:
+        took = f", {progress['answer_s']:.1f} s after it was asked for"
+        answer = took if progress["answer_s"] >= 0 else ""
+        lines.append(("saved", f"step {progress['saved']}, {clock(progress['saved_us'])}{answer}"))
+    if progress["lost_steps"] or progress["lost_gpu_s"]:
+        lines.append(
+            ("lost", f"{progress['lost_steps']} steps, {progress['lost_gpu_s']:.1f} GPU-seconds")
+        )
+    return lines
+
+
 def _row(point: Json) -> tuple[str, ...]:
     kept = size(point["size_bytes"]) if point["state"] == "kept" else ""
     return (

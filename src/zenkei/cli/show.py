@@ -7,6 +7,7 @@ from typing import Any
 
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
+from zenkei.cli.checkpoint import progress_lines
 from zenkei.cli.render import (
     clean,
     clock,
@@ -90,8 +91,10 @@ def _job(job: Json) -> None:
             _pair(name, digest)
     _git(job["git"])
     _result(job["result"])
-    for attempt in job["attempts"]:
+    for number, attempt in enumerate(job["attempts"]):
         _attempt(attempt)
+        for name, value in progress_lines(job["progress"][number]) if job["progress"] else ():
+            _pair(name, value)
 
 
 def _cause(job: Json) -> None:

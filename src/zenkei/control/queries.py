@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from zenkei.control.draft import no_job
 from zenkei.control.origins import Origins
 from zenkei.control.planner import PlanKeeper
+from zenkei.control.progress import Progress, Steps, progress_of, reported_steps
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle.history import Attempt, attempts
 from zenkei.model.access import Principal, Target, Verb, can
@@ -35,7 +36,8 @@ MOST_EVENTS = 100_000
 class JobView:
     """Everything about one job. reason: why it waits (planner), if it does.
 
-    git: where its code came from, if that is known.
+    git: where its code came from, if that is known. progress: by attempt; empty for a job that does
+    not save checkpoints.
     """
 
     job: Job
@@ -46,6 +48,8 @@ class JobView:
     result: Result | None
     usage: tuple[Usage, ...]
     git: GitState | None
+    checkpoints: tuple[Checkpoint, ...] = ()
+    progress: tuple[Progress, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,16 +118,21 @@ class Queries:
     def show(self, principal: Principal, job: JobId) -> JobView:
         """Everything about one job (not about a whole array: its members are asked one by one)."""
         row = self.row(principal, job)
-        events = self._store.events(job=row.id, limit=MOST_EVENTS)
+        spec = self._specs.get(row.spec)
+        tries = attempts(self._store.events(job=row.id, limit=MOST_EVENTS))
+        points = self._store.checkpoints(row.id) if spec.checkpoint is not None else ()
+        saves = tries if spec.checkpoint is not None else ()
         return JobView(
             job=row,
-            spec=self._specs.get(row.spec),
-            attempts=attempts(events),
+            spec=spec,
+            attempts=tries,
             dependencies=self._store.dependencies(row.id),
             reason=self.reason(row),
             result=self._result(row),
             usage=self._store.usage(row.id),
             git=Origins(self._blobs).git(row.source),
+            checkpoints=points,
+            progress=tuple(progress_of(one, points, self._steps(one)) for one in saves),
         )
 
     def reason(self, row: Job) -> Reason | None:
@@ -215,6 +224,12 @@ class Queries:
     def counts_of(self, numbers: Iterable[int]) -> Mapping[int, Mapping[JobState, int]]:
         """Jobs by state of each submission, whose owner the caller has checked."""
         return self._store.counts_of(numbers)
+
+    def _steps(self, attempt: Attempt) -> Steps:
+        try:
+            return reported_steps(self._engine(attempt.id), attempt)
+        except NotFound:
+            return -1, -1
 
     def _result(self, row: Job) -> Result | None:
         return self._store.result(AttemptId(row.id, row.attempt)) if row.attempt else None

@@ -7,16 +7,17 @@ stable and documented in `docs/reference/record.md`. Secrets appear by name only
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 
 import orjson
 
 from zenkei import spec as specs
 from zenkei.control.orders import seed_of
+from zenkei.control.progress import Steps, progress_of
 from zenkei.lifecycle.history import Attempt, attempts
 from zenkei.model.cluster import Node, NodePart
-from zenkei.model.data import Digest, GitState, Result
+from zenkei.model.data import Checkpoint, Digest, GitState, Result
 from zenkei.model.event import Event
 from zenkei.model.job import Job, JobSpec
 
@@ -25,6 +26,17 @@ UNCONTROLLED = (
     "threads of numerical libraries and the order of floating-point sums are not controlled",
     "GPU kernels may be non-deterministic unless the program selects deterministic ones",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """Checkpoints of a job; steps that an attempt has reported (`control.progress`)."""
+
+    points: tuple[Checkpoint, ...]
+    steps: Callable[[Attempt], Steps]
+
+    def of(self, attempt: Attempt) -> dict[str, object]:
+        return asdict(progress_of(attempt, self.points, self.steps(attempt)))
 
 
 class Records:
@@ -46,8 +58,12 @@ class Records:
         events: Iterable[Event],
         result: Result,
         git: GitState | None = None,
+        saved: Saved | None = None,
     ) -> dict[str, object]:
-        """JSON document of one job as of its last attempt. git: of the code, if it is known."""
+        """JSON document of one job as of its last attempt. git: of the code, if it is known.
+
+        saved: what is known of its progress, if it can save checkpoints.
+        """
         return {
             "record": RECORD_VERSION,
             "zenkei": self._version,
@@ -68,7 +84,8 @@ class Records:
             "not_controlled": UNCONTROLLED,
             "rerun_of": row.rerun_of,
             "submitted_us": row.submitted_us,
-            "attempts": [self._attempt(attempt) for attempt in attempts(events)],
+            "attempts": [self._attempt(attempt, saved) for attempt in attempts(events)],
+            "checkpoints": [_checkpoint(point) for point in saved.points] if saved else [],
             "output": {
                 "attempt": result.attempt,
                 "state": result.state,
@@ -84,7 +101,7 @@ class Records:
             self._specs[digest] = json.loads(specs.canonical(spec))
         return self._specs[digest]
 
-    def _attempt(self, attempt: Attempt) -> dict[str, object]:
+    def _attempt(self, attempt: Attempt, saved: Saved | None) -> dict[str, object]:
         ended = attempt.exit
         return {
             "attempt": str(attempt.id),
@@ -100,6 +117,7 @@ class Records:
             "detail": ended.detail if ended else "",
             "release_proof": attempt.proof,
             "nodes": [self._part(part) for part in attempt.parts],
+            "progress": saved.of(attempt) if saved else None,
         }
 
     def _part(self, part: NodePart) -> dict[str, object]:
@@ -114,6 +132,19 @@ class Records:
                 **_hardware(node),
             }
         return found
+
+
+def _checkpoint(point: Checkpoint) -> dict[str, object]:
+    return {
+        "attempt": point.attempt,
+        "step": point.step,
+        "state": point.state,
+        "reason": point.reason,
+        "manifest": point.manifest,
+        "files": point.files,
+        "bytes": point.size_bytes,
+        "saved_us": point.at_us,
+    }
 
 
 def encode(document: dict[str, object]) -> bytes:

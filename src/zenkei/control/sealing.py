@@ -10,16 +10,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from zenkei.control.dependencies import wake_dependents_of
 from zenkei.control.origins import Origins
-from zenkei.control.records import Records, encode
+from zenkei.control.progress import reported_steps
+from zenkei.control.records import Records, Saved, encode
 from zenkei.control.specs import SpecCache
 from zenkei.model.data import Digest, Result, ResultState
 from zenkei.model.errors import EngineError, TemporaryEngineError, Unavailable, ZenkeiError
 from zenkei.model.event import Effect
 from zenkei.model.ids import AttemptId
+from zenkei.model.job import Job, JobSpec
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.engine import Engine
 from zenkei.ports.store import Changes, Store, Unit, View
@@ -74,7 +77,9 @@ class Sealer:
             if row is not None:
                 spec, git = self._specs.get(row.spec), origins.git(row.source)
                 events = histories.get(attempt.job, ())
-                records[attempt] = encode(written.document(row, spec, events, result, git))
+                saved = self._saved(row, spec, engine_of(effect))
+                document = written.document(row, spec, events, result, git, saved)
+                records[attempt] = encode(document)
         digests = dict(zip(records, self._blobs.put_many(records.values()), strict=True))
         self._commit(
             Changes(
@@ -89,6 +94,12 @@ class Sealer:
         for attempt, (effect, _) in sealed.items():
             engine_of(effect).retire(attempt)
         self._commit(Changes(done=[effect.id for effect, _ in sealed.values()]))
+
+    def _saved(self, row: Job, spec: JobSpec, engine: Engine) -> Saved | None:
+        """Read only for jobs that can save: the others cost nothing."""
+        if spec.checkpoint is None:
+            return None
+        return Saved(points=self._store.checkpoints(row.id), steps=partial(reported_steps, engine))
 
     def _commit(self, changes: Changes) -> None:
         def decide(view: View) -> tuple[Changes, None]:

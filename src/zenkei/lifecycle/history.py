@@ -26,7 +26,9 @@ class Saved:
 class Attempt:
     """One try, never reused. Times in microseconds UTC; 0 where it did not happen (yet).
 
-    resumed: step of the checkpoint that its program says it went on from, -1 if it says nothing.
+    offered: step of the checkpoint that it was given to go on from, -1 if there was none. resumed:
+    of that which its program says it went on from, -1 if it says nothing. asked_us: when it was
+    asked for a checkpoint before a stop.
     """
 
     id: AttemptId
@@ -40,7 +42,9 @@ class Attempt:
     exit: Exit | None = None
     failure: FailureClass | None = None
     proof: str = ""
+    offered: int = -1
     resumed: int = -1
+    asked_us: int = 0
     checkpoints: tuple[Saved, ...] = ()
     notices: tuple[e.Noticed, ...] = ()
 
@@ -48,6 +52,7 @@ class Attempt:
 def attempts(events: Iterable[Event]) -> tuple[Attempt, ...]:
     """All attempts in the events of one job, in order."""
     made: list[dict[str, Any]] = []  # fields of each: made into a value once, at the end
+    newest = -1
     for event in events:
         body = event.body
         if isinstance(body, e.Allocated):
@@ -57,8 +62,15 @@ def attempts(events: Iterable[Event]) -> tuple[Attempt, ...]:
                     "cluster": body.cluster,
                     "parts": body.parts,
                     "allocated_us": event.at_us,
+                    "offered": newest,
                 }
             )
+        elif isinstance(body, e.CheckpointKept):
+            newest = body.step
+        elif isinstance(body, e.CheckpointLost):
+            newest = body.left if newest == body.step else newest
+            if made and not made[-1].get("started_us"):
+                made[-1]["offered"] = newest
         elif made:
             made[-1].update(_news(made[-1], event))
     return tuple(Attempt(**fields) for fields in made)
@@ -73,7 +85,11 @@ def _news(known: dict[str, Any], event: Event) -> dict[str, Any]:
         stop = merge(known.get("stop"), body.reason)
         return {"exited_us": event.at_us, "stop": stop, "exit": body.exit}
     if isinstance(body, e.StopOrdered):
-        return {"stop": merge(known.get("stop"), body.reason)}
+        asked_us = event.at_us if body.checkpoint_s > 0 else 0
+        return {
+            "stop": merge(known.get("stop"), body.reason),
+            "asked_us": known.get("asked_us") or asked_us,
+        }
     if isinstance(body, e.Released):
         return {"released_us": event.at_us, "failure": body.failure, "proof": body.proof}
     if isinstance(body, e.Resumed):

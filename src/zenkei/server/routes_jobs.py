@@ -156,6 +156,8 @@ def _everything(view: JobView) -> dict[str, Any]:
         "waits": views.reason_view(view.reason),
         "result": views.result_view(view.result),
         "usage": view.usage,
+        "checkpoints": [views.checkpoint_view(point) for point in view.checkpoints],
+        "progress": view.progress,
     }
 
 
