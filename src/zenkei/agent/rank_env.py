@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FOREIGN = ("mpi", "torchrun")
 """Launchers that start the ranks themselves: what zenkei starts is no rank yet."""
+_LOOPBACK = "lo"
 _OPEN_MPI = "OMPI_COMM_WORLD_RANK"
 STACKS_FILE = f"{names.STACKS_SUBDIR}/{names.STACKS_RAW}"
 
@@ -107,7 +108,8 @@ def _of_interface(interface: str, *, rdma: bool) -> dict[str, str]:
         "FI_TCP_IFACE": interface,
         "FI_SOCKETS_IFACE": interface,
     }
-    if not rdma:
+    if not rdma and interface != _LOOPBACK:
+        # UCX takes no loopback for a way to another node, not even of the same machine
         found["UCX_NET_DEVICES"] = interface
     return found
 

@@ -70,6 +70,12 @@ def test_with_rdma_ucx_may_choose_among_all_devices():
     assert "UCX_NET_DEVICES" not in told(rdma=True)
 
 
+def test_ucx_is_left_alone_where_all_nodes_are_one_machine():
+    env = told(interface="lo")
+    assert "UCX_NET_DEVICES" not in env
+    assert env["GLOO_SOCKET_IFNAME"] == "lo"
+
+
 def test_without_a_known_interface_nothing_is_claimed():
     assert not [name for name in told(interface="") if name.endswith(("IFNAME", "IFACE"))]
 
