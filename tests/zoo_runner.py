@@ -80,10 +80,21 @@ def cases(kind: str) -> list[Case]:
 
 @contextmanager
 def open_zoo(
-    wanted: Iterable[Case], *, nodes: int, cpus: int = 32, gpus: int = 0, settings: str = ""
+    wanted: Iterable[Case],
+    *,
+    nodes: int,
+    cpus: int = 32,
+    gpus: int = 0,
+    settings: str = "",
+    envs: Path | None = None,
 ) -> Iterator[dict[str, Seen]]:
-    """What became of each program, by name. settings: text of the daemon's settings.toml."""
+    """What became of each program, by name.
+
+    settings: text of the daemon's settings.toml. envs: a store of environments to share.
+    """
     with a_place() as place:
+        if envs is not None:
+            (place.home / "envs").symlink_to(envs)
         if settings:
             (place.home / "settings.toml").write_text(settings, encoding="utf-8")
         up = ("--nodes", str(nodes), "--cpus-per-node", str(cpus), "--memory-per-node", "64GiB")
