@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.frameworks import EXAMPLES, a_cluster, environment
+from tests.testbeds.as_user import pytest_as_user
 from tests.testbeds.hosts import Hosts
 from tests.testbeds.local_place import LocalPlace, until
 from zenkei.engines.local import NodesConfig
@@ -125,6 +126,17 @@ def test_what_the_job_sets_itself_is_left_as_it_is(short_tmp: Path) -> None:
         assert place.output(attempt) == b"ib0 =lo\n"
 
 
+def test_jax_ranks_without_gpus_find_their_own_address_under_their_host_name(
+    short_tmp: Path,
+) -> None:
+    ask = "import socket; print(socket.gethostbyname(socket.gethostname()))"
+    with LocalPlace(short_tmp / "home", nodes=NodesConfig(nodes=2)) as place:
+        attempt = place.launch(1, python(ask), nodes=2, launcher=Launcher.JAX)
+        place.wait(attempt, Released)
+        assert place.output(attempt, 0) == b"127.0.1.1\n"
+        assert place.output(attempt, 1) == b"127.0.1.2\n"
+
+
 @pytest.mark.root
 def test_a_port_that_a_stranger_has_on_the_node_fails_the_launch_and_the_next_has_another(
     place: LocalPlace, hosts: Hosts
@@ -216,6 +228,13 @@ def test_mpi_programs_that_start_without_mpiexec_are_warned_of_in_the_log(short_
         assert place.output(order.attempt) == b"1\n1\n"
         said = place.output(order.attempt, stream=logs.SYSTEM)
         assert b"`launcher: mpi` makes them one world" in said
+
+
+@pytest.mark.root
+def test_an_ordinary_user_s_ranks_find_each_other_too(repo: Path, short_tmp: Path) -> None:
+    chosen = "virtual or sets_itself or two_attempts or own_address"
+    words = ["-k", chosen, "tests/system/test_launchers.py"]
+    pytest_as_user(repo, short_tmp, words, least=4, timeout_s=100)
 
 
 # -- ranks that torchrun starts --------------------------------------------------------------------
