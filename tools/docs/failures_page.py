@@ -53,8 +53,10 @@ In this order; the first that applies decides.
 Words are weaker evidence than what zenkei has seen itself. So a failure that the program's words
 blame on the machine costs no retry the first time it happens on a node, and the next attempt goes
 elsewhere; if the same node fails the job again, it counts. No job is sent back more than
-{requeues} times. A job that hangs is started again elsewhere, from its last checkpoint, at least
-{hung} times even with `retry: 0`, unless `hang.action` is `fail`.
+{requeues} times without getting further: a new checkpoint, of a later step than any before, sets
+that count back, so a long training may be preempted and lose nodes as often as it likes. A job that
+hangs is started again elsewhere, from its last checkpoint, at least {hung} times even with
+`retry: 0`, unless `hang.action` is `fail`.
 
 `more_memory` and the table's "twice the memory" need a `resources.memory` to double. It is doubled
 once: a job that runs out of twice its memory is given up.

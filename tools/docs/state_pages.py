@@ -78,13 +78,14 @@ FAILURES = {
     job.FailureClass.USER_ERROR: "counts; tried again up to `retry.limit`, by `retry.rules`",
     job.FailureClass.OUT_OF_MEMORY: "counts; tried again up to `retry.limit`, once with twice the "
     "memory that was asked for",
-    job.FailureClass.INFRASTRUCTURE: f"sent back to other nodes, at most {MAX_REQUEUES} times; "
-    "never counts, except where only the program's words say so and the node is one that failed it "
-    "before",
+    job.FailureClass.INFRASTRUCTURE: f"sent back to other nodes, at most {MAX_REQUEUES} times "
+    "without a new checkpoint; never counts, except where only the program's words say so and the "
+    "node is one that failed it before",
     job.FailureClass.DATA: "counts; tried again up to `retry.limit`",
     job.FailureClass.HUNG: f"counts; tried again elsewhere up to `retry.limit`, {HUNG_RESTARTS} "
     "times at least",
-    job.FailureClass.PREEMPTED: f"never counts; sent back, at most {MAX_REQUEUES} times",
+    job.FailureClass.PREEMPTED: f"never counts; sent back, at most {MAX_REQUEUES} times "
+    "without a new checkpoint",
     job.FailureClass.CANCELLED: "a person's wish: no retry",
 }
 NODES = {

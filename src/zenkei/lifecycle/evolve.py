@@ -203,7 +203,15 @@ def _checkpointed(job: Job, body: e.Checkpointed, event: Event) -> Job:
 def _kept(job: Job, body: e.CheckpointKept, event: Event) -> Job:
     # they are kept in the order of attempts and steps: the last one is the newest
     saving = tuple(step for step in job.saving if step != body.step)
-    return _next(job, event, saving=saving, step=body.step)
+    is_further = body.step > job.reached
+    return _next(
+        job,
+        event,
+        saving=saving,
+        step=body.step,
+        reached=max(job.reached, body.step),
+        requeues=0 if is_further else job.requeues,
+    )
 
 
 def _lost(job: Job, body: e.CheckpointLost, event: Event) -> Job:

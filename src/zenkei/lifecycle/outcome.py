@@ -3,8 +3,9 @@ stop reason's class.
 
 `outcome` is total: it has an answer for every StopReason, symptom and policy (a test enumerates
 them). The caps are bounds on loops, not policy: a job that infrastructure or preemption sends back
-more than MAX_REQUEUES times fails. Words in the output are weaker evidence than what the system has
-seen itself: a symptom of infrastructure is free of charge only the first time on a node.
+more than MAX_REQUEUES times fails, unless it gets further meanwhile: a checkpoint of a step that it
+had not reached before sets the count back. Words in the output are weaker evidence than what the
+system has seen itself: a symptom of infrastructure is free of charge only the first time on a node.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class Next:
 class Standing:
     """What else an outcome depends on. counted, requeues: how many earlier attempts did and did
 
-    not use up the retry limit. avoid, memory_milli: as in Job. asks_memory: it has a request that
-    can be doubled. hang: what the job wants when it hangs.
+    not use up the retry limit (requeues: since it last got further). avoid, memory_milli: as in
+    Job. asks_memory: it has a request that can be doubled. hang: what the job wants when it hangs.
     """
 
     counted: int = 0
@@ -127,7 +128,7 @@ class _Failed:
         preempted = failure is FailureClass.PREEMPTED
         if requeues >= MAX_REQUEUES:
             last = f"; the last time: {self.message}" if self.message and not preempted else ""
-            message = f"it was sent back {requeues} times without ending{last}"
+            message = f"it was sent back {requeues} times without getting any further{last}"
             return Next(state=JobState.FAILED, failure=failure, message=message)
         return Next(
             state=JobState.PENDING,

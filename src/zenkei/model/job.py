@@ -305,7 +305,8 @@ class Job:
     """One intent and its state: a row. Changed only by `lifecycle.evolve`.
 
     version: number of events that made it. attempt: number of the current or last attempt, 0 before
-    the first. counted: attempts that used up retry.limit. requeues: attempts that did not.
+    the first. counted: attempts that used up retry.limit. requeues: attempts that did not, since
+    the job last got further. reached: the highest step of which a checkpoint was ever kept, or -1.
     stop, exit: of the current or last attempt. message: why it failed or was rejected, for people.
     step: of the newest checkpoint that can be resumed from, -1 if there is none. saving: steps of
     checkpoints that are saved but not yet kept where the next attempt finds them. avoid: nodes that
@@ -341,6 +342,7 @@ class Job:
     message: str = ""
     rerun_of: str = ""
     step: int = -1
+    reached: int = -1
     saving: tuple[int, ...] = ()
     avoid: tuple[str, ...] = ()
     memory_milli: int = 1000

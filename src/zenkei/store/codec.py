@@ -250,6 +250,8 @@ def encode_standing(job: Job) -> str:
         values["holds"] = sorted(job.holds)
     if job.step >= 0:
         values["step"] = job.step
+    if job.reached >= 0:
+        values["reached"] = job.reached
     if job.memory_milli != 1000:
         values["memory_milli"] = job.memory_milli
     return dumps(values)

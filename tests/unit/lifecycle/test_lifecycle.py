@@ -11,6 +11,7 @@ from zenkei.lifecycle.decide import Stale, decide
 from zenkei.lifecycle.effects import effects
 from zenkei.lifecycle.evolve import evolve, replay
 from zenkei.lifecycle.history import attempts
+from zenkei.lifecycle.outcome import MAX_REQUEUES
 from zenkei.lifecycle.transitions import BIRTH, TRANSITIONS
 from zenkei.model import event as e
 from zenkei.model.cluster import NodePart
@@ -97,6 +98,46 @@ def test_the_straight_way_from_submit_to_success() -> None:
 
 def test_an_exit_before_the_start_was_seen_still_ends_the_job() -> None:
     assert pending().do(START, WELL, GONE).job.state is JobState.SUCCEEDED
+
+
+def preempted(attempt: int, *kept: int) -> list[c.Command]:
+    """One attempt that saved these steps and was sent back."""
+    saves = [c.ReportCheckpoint(attempt=attempt, step=step, parts=()) for step in kept]
+    keeps = [
+        c.KeepCheckpoint(attempt=attempt, step=step, manifest=Digest("b3:x"), files=1, size_bytes=1)
+        for step in kept
+    ]
+    return [
+        START,
+        c.ReportStarted(attempt=attempt),
+        *saves,
+        c.Stop(attempt=attempt, reason=StopReason.PREEMPTED, by="operator"),
+        replace(GONE, attempt=attempt),
+        *keeps,
+    ]
+
+
+def test_a_job_that_gets_further_each_time_may_be_sent_back_without_end() -> None:
+    story = pending()
+    for attempt in range(1, 2 * MAX_REQUEUES):
+        story.do(*preempted(attempt, attempt))
+    assert (story.job.state, story.job.requeues) == (JobState.PENDING, 0)
+
+
+@pytest.mark.parametrize("kept", [(), (7,)], ids=["no checkpoint", "always the same step"])
+def test_a_job_that_gets_no_further_is_sent_back_only_so_often(kept: tuple[int, ...]) -> None:
+    story = pending()
+    for attempt in range(1, MAX_REQUEUES + 2):
+        assert story.job.state is JobState.PENDING
+        story.do(*preempted(attempt, *(kept if attempt % 2 else ())))
+        if kept and attempt % 2 and story.job.state is JobState.PENDING:
+            lost = c.LoseCheckpoint(attempt=attempt, step=7, reason="damaged", left=-1)
+            story.do(lost)
+    more = preempted(MAX_REQUEUES + 2)
+    if kept:  # the first of its checkpoints was progress
+        story.do(*more)
+    assert story.job.state is JobState.FAILED
+    assert "20 times without getting any further" in story.job.message
 
 
 def test_a_held_job_leaves_only_when_no_reason_is_left() -> None:
