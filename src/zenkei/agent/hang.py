@@ -142,7 +142,9 @@ class HangWatch(Watch):
             self._rhythm.sign(clock)
         moved, self._heard = self._heard or grew, False
         silent_s = self._rhythm.silence_s(clock)
-        self._pacing.look(self._ranks.pids(), moves=moved or silent_s < self._every_s)
+        # ranks that never say anything are seen by what they do
+        moves = moved or silent_s < self._every_s or not self._rhythm.signs
+        self._pacing.look(self._ranks.pids(), moves=moves)
         if silent_s < 2 * self._every_s:
             self._progress()
             return
@@ -169,6 +171,9 @@ class HangWatch(Watch):
                 self._moves()
                 return
             case = found
+        if not self._node_alone and case.evidence and _all_wait(case.evidence):
+            # the node where the cause is may need to know where these wait
+            case = case._replace(look_s=min(case.look_s, policy.quiet_s))
         # a guess is looked at once more before it counts
         last = not case.strong and silent_s >= case.limit_s and not self._is_last
         if last or (silent_s >= case.look_s and not self._dumped_at):
@@ -263,7 +268,9 @@ class HangWatch(Watch):
             kind = hangs.WAITS if state.kind == LIVES else state.kind
             place = seen.place if seen and kind != hangs.STOPPED else ""
             in_collective = bool(seen and seen.collective)
-            found.append(hangs.Evidence(rank, kind, state.how, place, in_collective))
+            spins = kind == hangs.COMPUTES and in_collective
+            how = "waits busily" if spins else state.how
+            found.append(hangs.Evidence(rank, kind, how, place, in_collective))
         for rank, end in self._ranks.ends.items():
             if rank < 0:
                 continue
@@ -277,8 +284,7 @@ class HangWatch(Watch):
         warns = self._policy.action == "warn"
         if self._node_alone and warns:
             return
-        local = any(one.state == hangs.STOPPED for one in case.evidence)
-        if (self._node_alone or local) and not warns:
+        if (self._node_alone or _stopped(case.evidence)) and not warns:
             self._is_over = True
             self._end(Cause("hung", rank=verdict.rank, detail=verdict.text), self.grace_s)
         else:
@@ -290,8 +296,7 @@ class HangWatch(Watch):
 
     def _waits(self, case: _Case, silent_s: float) -> None:
         """For the other nodes: nothing moves here, whoever is to blame."""
-        waits = all(one.state in (hangs.WAITS, hangs.ENDED) for one in case.evidence)
-        if waits and silent_s >= self._policy.quiet_s:
+        if _all_wait(case.evidence) and silent_s >= self._policy.quiet_s:
             self._record(ready=False, evidence=case.evidence, silent_s=silent_s)
 
     def _moves(self) -> None:
@@ -326,12 +331,10 @@ class HangWatch(Watch):
         if self._notices >= MOST_NOTICES:
             return
         self._notices += 1
+        if not self._node_alone and not _stopped(case.evidence):
+            return  # all may be well on another node: the engine tells what all know together
         self._attempt.remark(verdict.text)
-        text = verdict.text[:500]
-        waits = all(one.state in (hangs.WAITS, hangs.ENDED) for one in case.evidence)
-        if self._node_alone or not waits:
-            # on a node that merely waits for another all may be well
-            self._notice("quiet", verdict.rank, text)
+        self._notice("quiet", verdict.rank, verdict.text[:500])
         if self._seen:
             places = (f"rank {rank} at {seen.place}" for rank, seen in sorted(self._seen.items()))
             self._notice("stacks", -1, f"dump {self.dumper.count}: {', '.join(places)}"[:500])
@@ -353,3 +356,12 @@ class HangWatch(Watch):
         if others:
             found[OTHERS] = others
         return found
+
+
+def _all_wait(evidence: tuple[hangs.Evidence, ...]) -> bool:
+    """Spinning in a collective is waiting too."""
+    return all(one.state in (hangs.WAITS, hangs.ENDED) or one.collective for one in evidence)
+
+
+def _stopped(evidence: tuple[hangs.Evidence, ...]) -> bool:
+    return any(one.state == hangs.STOPPED for one in evidence)

@@ -160,7 +160,9 @@ def _write(dump: Json) -> None:
 def _dump(attempt: Attempt, groups: dict[int, list[int]], number: int, why: str) -> Json:
     until = time.monotonic() + SOFT_LIMIT_S
     found = []
-    chosen = [(rank, pid) for rank, pids in sorted(groups.items()) for pid in pids]
+    # what belongs to no rank comes last
+    by_rank = sorted(groups.items(), key=lambda item: (item[0] < 0, item[0]))
+    chosen = [(rank, pid) for rank, pids in by_rank for pid in pids]
     for rank, pid in chosen[:MOST_PROCESSES]:
         process = _process(rank, pid)
         if process is not None:

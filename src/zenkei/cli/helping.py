@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 GROUPS = {
     "Start": ("init", "run", "submit", "schema"),
-    "Watch": ("ps", "show", "logs", "events", "metrics", "wait", "explain"),
+    "Watch": ("ps", "show", "logs", "events", "metrics", "stacks", "wait", "explain"),
     "Steer": ("cancel", "hold", "release", "preempt", "rerun", "exec"),
     "Keep": ("result", "checkpoint", "env", "secret", "du", "prune"),
     "Machine": ("up", "down", "nodes", "node", "doctor", "completion", "version", "help"),

@@ -16,6 +16,7 @@ POLLS = "polls"
 WAITS = "waits"
 ENDED = "ended"
 
+MOST_PLACES = 4
 SHARE = 0.75
 """A straggler is seen at work (or asleep) at least so often, the others waiting."""
 
@@ -49,7 +50,7 @@ def judge(found: Sequence[Evidence], silent_s: float, usual_s: float) -> Verdict
     if not culprits:
         return Verdict(-1, head)
     names = _names([one.rank for one in culprits])
-    text = f"{head}: {names} {_how(culprits[0], len(culprits))}"
+    text = f"{head}: {names} {_how(culprits)}"
     if others and culprits[0].state != ENDED:
         text += f"; {_waiters(others)}"
     if culprits[0].state == ENDED:
@@ -67,7 +68,7 @@ def _culprits(found: Sequence[Evidence]) -> tuple[list[Evidence], list[Evidence]
         outside = [one for one in chosen if not one.collective]
         if state == COMPUTES and outside and len(outside) < len(found):
             chosen, rest = outside, [one for one in found if one not in outside]
-        if chosen and (state == STOPPED or outside or len(chosen) == len(found)):
+        if chosen and (state == STOPPED or outside):
             return chosen, [one for one in rest if one.state != ENDED]
     ended = [one for one in found if one.state == ENDED]
     if ended and len(ended) < len(found):
@@ -85,14 +86,15 @@ def _odd_ones(found: Sequence[Evidence]) -> tuple[list[Evidence], list[Evidence]
     for one in found:
         places.setdefault(one.place, []).append(one)
     groups = sorted(places.values(), key=len)
-    if len(groups) > 1 and len(groups[0]) < len(groups[-1]):
+    if "" not in places and len(groups) > 1 and len(groups[0]) < len(groups[-1]):
         odd = groups[0]
         return odd, [one for one in found if one not in odd]
     return list(found), []
 
 
-def _how(one: Evidence, many: int) -> str:
-    """In the singular or plural, with the place."""
+def _how(culprits: Sequence[Evidence]) -> str:
+    """In the singular or plural, with the place, or the places if they are few."""
+    one, many = culprits[0], len(culprits)
     if one.state == STOPPED:
         return f"{'is' if many == 1 else 'are'} stopped (SIGSTOP)"
     words = one.how or {COMPUTES: "computes", POLLS: "polls"}.get(one.state, "waits")
@@ -102,7 +104,14 @@ def _how(one: Evidence, many: int) -> str:
         first, _, rest = words.partition(" ")
         plural = {"has": "have", "is": "are"}.get(first, first.rstrip("s") or first)
         words = f"{plural} {rest}".rstrip()
-    return f"{words} at {one.place}" if one.place else words
+    places = dict.fromkeys(each.place for each in culprits)
+    if "" in places:
+        return words
+    if len(places) == 1:
+        return f"{words} at {one.place}"
+    shown = [f"{each.rank} at {each.place}" for each in culprits[:MOST_PLACES]]
+    more = ", …" if many > MOST_PLACES else ""
+    return f"{words} in different places ({', '.join(shown)}{more})"
 
 
 def _waiters(others: Sequence[Evidence]) -> str:
