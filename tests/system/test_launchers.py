@@ -16,9 +16,10 @@ from tests.system.frameworks import EXAMPLES, a_cluster, environment
 from tests.testbeds.as_user import pytest_as_user
 from tests.testbeds.hosts import Hosts
 from tests.testbeds.local_place import LocalPlace, until
-from zenkei.engines.local import NodesConfig
+from zenkei.engines.local import NodesConfig, ports
 from zenkei.engines.local.ports import Ports
 from zenkei.model.data import Digest
+from zenkei.model.errors import TemporaryEngineError
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import EnvRequest, Launcher, StopReason
 from zenkei.ports.engine import LaunchOrder, Released, Started
@@ -191,20 +192,25 @@ def test_a_job_whose_port_was_taken_runs_at_once_at_another_one(
     assert said != f"[0] port {port}"
 
 
-def test_two_attempts_at_a_time_have_ports_of_their_own_also_after_a_restart(
-    short_tmp: Path,
+def test_an_attempt_has_its_port_alone_until_it_is_retired_also_after_a_restart(
+    short_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with socket.socket() as sock:
+        sock.bind(("", 0))
+        port = sock.getsockname()[1]
+    monkeypatch.setattr(ports, "kernel_free", lambda _: range(port, port + 1))
     with LocalPlace(short_tmp / "home", nodes=NodesConfig(nodes=2)) as place:
-        say = "echo $MASTER_PORT; exec sleep 1000"
-        first = place.launch(1, say, nodes=2)
-        port = int(place.until_output(first, b"\n"))
+        first = place.launch(1, "echo $MASTER_PORT; exec sleep 1000", nodes=2)
+        assert place.until_output(first, b"\n") == f"{port}\n".encode()
         place.open()
-        table = place.engine._runs.ports
-        assert table.lease(first, look=False) == port
-        with socket.create_server(("", first_port(place, AttemptId.parse("2/1")))):
-            second = place.launch(2, say, nodes=2)
-            other = int(place.until_output(second, b"\n"))
-        assert other not in (port, first_port(place, second))
+        with pytest.raises(TemporaryEngineError, match="no port"):
+            place.launch(2, "true", nodes=2)
+        place.stop(first)
+        place.wait(first, Released)
+        place.engine.retire(first)
+        second = place.launch(2, "echo $MASTER_PORT", nodes=2)
+        place.wait(second, Released)
+        assert place.output(second) == f"{port}\n".encode()
 
 
 def test_rdma_that_a_node_only_claims_to_have_fails_before_the_ranks_start(short_tmp: Path) -> None:
@@ -232,7 +238,7 @@ def test_mpi_programs_that_start_without_mpiexec_are_warned_of_in_the_log(short_
 
 @pytest.mark.root
 def test_an_ordinary_user_s_ranks_find_each_other_too(repo: Path, short_tmp: Path) -> None:
-    chosen = "virtual or sets_itself or two_attempts or own_address"
+    chosen = "virtual or sets_itself or restart or own_address"
     words = ["-k", chosen, "tests/system/test_launchers.py"]
     pytest_as_user(repo, short_tmp, words, least=4, timeout_s=100)
 
