@@ -74,7 +74,7 @@ def cause_view(job: Job) -> View | None:
 
     Null while nothing has failed, and where somebody wanted the end.
     """
-    if job.failure in _NO_FAULT or (not job.message and job.exit is None):
+    if not job.message and (job.exit is None or job.failure in _NO_FAULT):
         return None
     ran, ended = job.stop is not None, job.exit or Exit()
     stop = job.stop or StopReason.COMPLETED
