@@ -10,6 +10,7 @@ import yaml
 
 from zenkei.lifecycle.symptoms import MEANINGS, follows
 from zenkei.protocol import symptoms
+from zenkei.protocol.symptom_table import TABLE, Symptom
 
 CASES = yaml.safe_load((Path(__file__).parent / "symptoms.yaml").read_text(encoding="utf-8"))
 
@@ -27,8 +28,8 @@ def test_every_symptom_has_a_meaning_and_every_meaning_a_symptom() -> None:
     assert all(meaning.hint and follows(meaning) for meaning in MEANINGS.values())
 
 
-@pytest.mark.parametrize("symptom", symptoms.TABLE, ids=lambda symptom: symptom.name)
-def test_each_row_of_the_table_is_reached_by_its_own_words(symptom: symptoms.Symptom) -> None:
+@pytest.mark.parametrize("symptom", TABLE, ids=lambda symptom: symptom.name)
+def test_each_row_of_the_table_is_reached_by_its_own_words(symptom: Symptom) -> None:
     """None is shadowed by an earlier one: it would be dead."""
     for words in (*symptom.words, *symptom.starts):
         line = words if isinstance(words, bytes) else b" ".join(words)

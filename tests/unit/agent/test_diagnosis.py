@@ -6,6 +6,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def tail(before: bytes, after: bytes = b"") -> Tail:
     return made
 
 
-def explained(attempt: Attempt, tails: dict[int, Tail], **cause: object) -> Cause:
+def explained(attempt: Attempt, tails: dict[int, Tail], **cause: Any) -> Cause:
     """After rank 0 ended with code 1, or as `cause` says."""
     first = Cause("nonzero_exit", code=1, rank=0)._replace(**cause)
     attempt.blame(first)
