@@ -17,7 +17,8 @@ import pytest
 
 from tests.process_guard import RUN_DIR, RUN_ID
 
-UID = 54321
+UID = 50_000 + os.getpid() % 10_000
+"""One for each process that runs tests: what one user leaves behind is told from another's."""
 # starts itself once more: setpriv itself may still reach what its children may not
 PROBE = "import subprocess, sys; subprocess.run([sys.executable, '-c', ''], check=True)"
 

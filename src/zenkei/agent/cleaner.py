@@ -9,8 +9,10 @@ neither was adopted and killed by the warm agent, if that still lived.
 from __future__ import annotations
 
 import time
+from functools import partial
+from typing import Collection
 
-from zenkei.agent import heartbeat, notify, processes, staging
+from zenkei.agent import heartbeat, notify, processes, remains, staging
 from zenkei.agent.groups import NO_GROUP, Group
 from zenkei.agent.stop import LEFT_S, described
 from zenkei.protocol import launch, names, records
@@ -20,13 +22,23 @@ ENVIRON = "environ-search"
 REBOOT = "reboot"
 
 
-def finish(document: launch.Launch, journal: records.Journal, group: Group) -> None:
-    """Returns when the tree is gone and the spool says so."""
+def finish(
+    document: launch.Launch,
+    journal: records.Journal,
+    group: Group,
+    used: Collection[str] = (),
+) -> None:
+    """Returns when the tree is gone and the spool says so.
+
+    used: shared memory that its processes had in use when they were found.
+    """
     rebooted = document.boot_id not in ("", processes.boot_id())
     if rebooted:
         proof = REBOOT
     else:
+        seen = remains.shared_by(_of_tree(document, group)) | set(used)
         kill_all(document, group, journal)
+        remains.clear(document, seen, partial(_tell_left, document, journal), LEFT_S)
         proof = group.proof
         proof = ENVIRON if proof == NO_GROUP else f"{proof}+{ENVIRON}"
         group.remove()
@@ -49,6 +61,11 @@ def finish(document: launch.Launch, journal: records.Journal, group: Group) -> N
     notify.wake(document)
 
 
+def _of_tree(document: launch.Launch, group: Group) -> list[int]:
+    mark = f"{names.TREE}={document.tree}".encode()
+    return [*processes.marked(mark), *group.members()]
+
+
 def kill_all(document: launch.Launch, group: Group, journal: records.Journal) -> None:
     """SIGKILL by control group and by mark until neither finds anybody."""
     mark = f"{names.TREE}={document.tree}".encode()
@@ -64,7 +81,10 @@ def kill_all(document: launch.Launch, group: Group, journal: records.Journal) ->
             return
         if time.monotonic() >= tell_at:
             tell_at = float("inf")
-            detail = described(sorted({*left, *members}))
-            journal.append(records.LEFT, at_us=time.time_ns() // 1000, sync=False, detail=detail)
-            notify.wake(document)
+            _tell_left(document, journal, described(sorted({*left, *members})))
         time.sleep(AGAIN_S)
+
+
+def _tell_left(document: launch.Launch, journal: records.Journal, detail: str) -> None:
+    journal.append(records.LEFT, at_us=time.time_ns() // 1000, sync=False, detail=detail)
+    notify.wake(document)

@@ -16,6 +16,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 _MS_RDONLY, _MS_NOSUID, _MS_REMOUNT, _MS_BIND = 1, 2, 32, 4096
 _MS_REC, _MS_SLAVE = 16384, 1 << 19
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWUSER = 0x00020000, 0x04000000, 0x10000000
+_CLONE_NEWIPC = 0x08000000
+_MS_NODEV = 4
+_MNT_DETACH = 2
+_IPC_RMID = 0
 
 
 def become_subreaper() -> None:
@@ -35,6 +39,34 @@ def show_read_only(directory: str) -> None:
     _check(_LIBC.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None))
     _check(_LIBC.mount(path, path, None, _MS_BIND, None))
     _check(_LIBC.mount(None, path, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID, None))
+
+
+def hide_shared_memory(shm: str) -> None:
+    """Shared memory, semaphores and message queues of this process's own. Raises OSError.
+
+    Whatever is made in them goes with the last process that sees them. shm: a directory that holds
+    POSIX shared memory; the new one is as large.
+    """
+    found = os.statvfs(shm)
+    options = f"mode=1777,size={found.f_blocks * found.f_frsize}".encode()
+    _check(_LIBC.unshare(_CLONE_NEWNS | _CLONE_NEWIPC))
+    _check(_LIBC.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None))
+    _check(_LIBC.mount(b"shm", os.fsencode(shm), b"tmpfs", _MS_NOSUID | _MS_NODEV, options))
+
+
+def remove_ipc(kind: str, number: int) -> None:
+    """Remove a System V object: kind `shm`, `sem` or `msg`. Raises OSError."""
+    if kind == "shm":
+        _check(_LIBC.shmctl(number, _IPC_RMID, None))
+    elif kind == "sem":
+        _check(_LIBC.semctl(number, 0, _IPC_RMID))
+    else:
+        _check(_LIBC.msgctl(number, _IPC_RMID, None))
+
+
+def unmount(path: str) -> None:
+    """Take a mount out of sight, in use or not. Raises OSError."""
+    _check(_LIBC.umount2(os.fsencode(path), _MNT_DETACH))
 
 
 def take_host_name(name: str) -> None:

@@ -16,7 +16,7 @@ import selectors
 import signal
 import socket
 
-from zenkei.agent import diary, groups, kernel, processes, supervisor
+from zenkei.agent import diary, groups, kernel, processes, remains, supervisor
 from zenkei.protocol import names, records, wire
 
 AGAIN_S = 0.02
@@ -57,6 +57,7 @@ class Server:
         self._children: dict[int, str] = {}
         self._groups: dict[int, str] = {}
         self._orphaned: list[str] = []
+        self._used: set[str] = set()
         self._open = True
         self._selector.register(control, selectors.EVENT_READ, self._on_control)
         self._selector.register(signals, selectors.EVENT_READ, self._on_signal)
@@ -113,7 +114,8 @@ class Server:
             self._selector.close()
             os.closerange(3, 64)
             os.setsid()
-            supervisor.main(directory, secrets, self._places, inside=inside)
+            used = frozenset(self._used)
+            supervisor.main(directory, secrets, self._places, inside=inside, used=used)
             status = 0
         except BaseException:  # noqa: BLE001 - nothing may return from a fork
             diary.note_exception()
@@ -141,12 +143,15 @@ class Server:
             return
         adopted = [p for p in processes.children(os.getpid()) if p not in self._children]
         for pid in adopted:
-            for each in [*processes.below(pid), pid]:
+            found = [*processes.below(pid), pid]
+            self._used |= remains.shared_by(found)
+            for each in found:
                 processes.send(each, signal.SIGKILL)
         if not adopted:
             waiting, self._orphaned = self._orphaned, []
             for directory in waiting:
                 self._supervise(directory, {}, "")
+            self._used.clear()
 
 
 def _fork(group: str) -> tuple[int, bool]:

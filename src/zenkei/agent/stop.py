@@ -7,7 +7,7 @@ import signal
 import time
 from typing import Callable
 
-from zenkei.agent import processes
+from zenkei.agent import processes, remains
 from zenkei.agent.attempt import Attempt
 from zenkei.protocol import records
 
@@ -18,7 +18,10 @@ LEFT_S = 15.0
 
 
 class Stopper:
-    """Begins at most once; a later order can only shorten the grace."""
+    """Begins at most once; a later order can only shorten the grace.
+
+    used: shared memory that was in use when it began (see `remains`).
+    """
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
@@ -26,6 +29,7 @@ class Stopper:
         self._next_at = 0.0
         self._rounds = 0
         self._tell_at = 0.0
+        self.used: set[str] = set()
 
     @property
     def begun(self) -> bool:
@@ -38,8 +42,10 @@ class Stopper:
             self._kill_at = min(self._kill_at, until)
             return
         self._kill_at = until
+        found = pids()
+        self.used |= remains.used_by(found)
         if grace_s > 0:
-            for pid in pids():
+            for pid in found:
                 processes.send(pid, signal.SIGTERM)
 
     def ask_late(self, pids: list[int]) -> None:
@@ -68,9 +74,13 @@ class Stopper:
         self._tell_at = self._tell_at or now + LEFT_S
         if now >= self._tell_at:
             self._tell_at = float("inf")
-            self._attempt.report(records.LEFT, sync=False, detail=described(pids()))
+            self.tell_left(described(pids()))
         # what does not die at once waits in the kernel; no point in spinning
         self._next_at = now + (AGAIN_S if self._rounds < 50 else PATIENT_S)
+
+    def tell_left(self, detail: str) -> None:
+        """Something of the attempt is not gone, and may never be."""
+        self._attempt.report(records.LEFT, sync=False, detail=detail)
 
 
 def described(pids: list[int]) -> str:

@@ -16,8 +16,9 @@ import os
 import selectors
 import signal
 import time
+from typing import Collection
 
-from zenkei.agent import cleaner, diagnosis, diary, groups, kernel, processes, staging
+from zenkei.agent import cleaner, diagnosis, diary, groups, kernel, processes, remains, staging
 from zenkei.agent.attempt import Attempt, Cause
 from zenkei.agent.checkpoints import CheckpointWatch, Stop
 from zenkei.agent.control import ControlSocket
@@ -28,7 +29,7 @@ from zenkei.agent.memory import MemoryWatch
 from zenkei.agent.mpi_ranks import MpiRanks
 from zenkei.agent.pipes import Pipes
 from zenkei.agent.ranks import Ranks
-from zenkei.agent.stop import Stopper
+from zenkei.agent.stop import LEFT_S, Stopper
 from zenkei.agent.torchrun_ranks import TorchrunRanks
 from zenkei.agent.watching import Watch
 from zenkei.protocol import launch, names, records
@@ -45,9 +46,17 @@ PEERS_GRACE_S = 0.5
 
 
 def main(
-    directory: str, secrets: dict[str, bytes], places: groups.Places, *, inside: bool = False
+    directory: str,
+    secrets: dict[str, bytes],
+    places: groups.Places,
+    *,
+    inside: bool = False,
+    used: Collection[str] = (),
 ) -> None:
-    """Start the attempt in `directory`, or finish it if an earlier supervisor died."""
+    """Start the attempt in `directory`, or finish it if an earlier supervisor died.
+
+    used: shared memory that the processes of a dead one had in use.
+    """
     os.chdir(directory)
     with open(names.LAUNCH_FILE, "rb") as file:
         document = launch.load(file.read())
@@ -60,7 +69,7 @@ def main(
         return
     group = groups.Group(places, document.tree, inside=inside)
     if journal.last(records.CLAIMED) or document.boot_id not in ("", processes.boot_id()):
-        cleaner.finish(document, journal, group)
+        cleaner.finish(document, journal, group, used)
         return
     journal.append(
         records.CLAIMED,
@@ -150,6 +159,7 @@ class Supervisor:
         self.attempt.open()
         document = self.attempt.document
         self.attempt.group.create(document.memory_bytes, document.cpu_milli)
+        remains.hide(document)
         self.protected = staging.protect_environment(self.attempt.document)
         if self.attempt.document.code_dir:
             self.staging = staging.start(self.attempt)
@@ -369,6 +379,7 @@ class Supervisor:
         if not self.attempt.journal.last(records.EXITED):
             self._report_exit(sync=False)
         self.attempt.close()
+        remains.clear(self.attempt.document, self.stopper.used, self.stopper.tell_left, LEFT_S)
         proof = self.attempt.group.proof if self.begun else NEVER_STARTED
         self.attempt.group.remove()
         staging.remove_private(self.attempt.document)
