@@ -1,6 +1,6 @@
 """Save progress so that the job can be stopped and go on: `from zenkei.sdk import checkpoint`.
 
-    found = checkpoint.resume()               step and path to go on from, or None
+    found = checkpoint.resume()               None, or read(found.path) and go on after found.step
     if checkpoint.due():                      asked for, or worth its cost by now
         with checkpoint.file(step) as path:   written beside, synced, renamed, told
             write(path)
@@ -38,13 +38,16 @@ FAILURES_PER_DAY = 0.1
 
 
 class Resume(NamedTuple):
-    """Go on after `step`. path: what was given to `saved`, as it was then, below another directory;
+    """Go on after `step`, from a copy of what was saved.
 
-    a directory that has everything if the ranks gave different paths.
+    directory: what was given to `saved`, or one that has everything if the ranks gave different
+    paths. path: what this rank wrote with `file` or `folder`; the same as `directory` if it did
+    not, or gave it a name (see `find`).
     """
 
     step: int
     path: str
+    directory: str
 
 
 class _Keeper:
@@ -104,7 +107,9 @@ class _Keeper:
         with self._lock:
             if not self._has_resumed:
                 self._has_resumed = _tell(wire.Mark(int(step), resumed=True))
-        return Resume(int(step), os.path.normpath(path))
+        whole = os.path.normpath(path)
+        own = os.path.join(whole, _own_name())
+        return Resume(int(step), own if os.path.exists(own) else whole, whole)
 
 
 _keeper = _Keeper()
@@ -207,7 +212,7 @@ def find(name: str = "") -> str:
     Raises FileNotFoundError.
     """
     found = resume()
-    path = os.path.join(found.path, name or _own_name()) if found else ""
+    path = os.path.join(found.directory, name or _own_name()) if found else ""
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no `{name or _own_name()}` to go on from")
     return path

@@ -34,7 +34,7 @@ def load(**parts: Any) -> int:
     if found is None:
         return 0
     chainer = _chainer()
-    folder = os.path.join(found.path, f"rank-{context().rank}")
+    folder = os.path.join(found.directory, f"rank-{context().rank}")
     for name, part in parts.items():
         chainer.serializers.load_npz(os.path.join(folder, f"{name}.npz"), part)
     return found.step

@@ -47,8 +47,8 @@ def load(*, map_location: Any = "cpu", **parts: Any) -> int:
     if found is None:
         return 0
     torch = _torch()
-    own = _read(torch, os.path.join(found.path, f"rank-{context().rank}.pt"), "cpu")
-    shared = os.path.join(found.path, SHARED)
+    own = _read(torch, os.path.join(found.directory, f"rank-{context().rank}.pt"), "cpu")
+    shared = os.path.join(found.directory, SHARED)
     states = _read(torch, shared, map_location) if os.path.exists(shared) else own["states"]
     missing = sorted(set(parts) - set(states))
     if missing:

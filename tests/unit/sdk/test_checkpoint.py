@@ -103,11 +103,22 @@ def test_where_to_go_on_is_found_and_told_once(job: Path, monkeypatch) -> None:
     monkeypatch.setenv(names.RESUME_STEP, "120")
     monkeypatch.setenv(names.RESUME_PATH, f"{job}/resume/step-120")
     found = checkpoint.resume()
-    assert found == checkpoint.resume() == (120, str(folder))
+    assert found == checkpoint.resume() == (120, str(folder / "state"), str(folder))
     assert Path(checkpoint.find()).read_text() == "progress"
     assert told(job) == [wire.Mark(120, resumed=True)]
     with pytest.raises(FileNotFoundError, match="no `other`"):
         checkpoint.find("other")
+
+
+def test_who_wrote_under_another_name_goes_on_from_the_whole_directory(
+    job: Path, monkeypatch
+) -> None:
+    folder = job / "resume" / "step-7"
+    folder.mkdir(parents=True)
+    (folder / "model.bin").touch()
+    monkeypatch.setenv(names.RESUME_STEP, "7")
+    monkeypatch.setenv(names.RESUME_PATH, str(folder))
+    assert checkpoint.resume() == (7, str(folder), str(folder))
 
 
 def test_the_interval_is_what_the_job_file_says_or_what_a_checkpoint_is_worth(
