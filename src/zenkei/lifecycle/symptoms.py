@@ -158,7 +158,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
         FailureClass.HUNG,
         AGAIN,
         "a collective operation timed out",
-        "a rank did not come to it: the logs of all ranks (`zenkei logs`) show which",
+        "a rank did not come to it: `zenkei stacks` shows where the ranks were",
         told=True,
     ),
     "rendezvous_timeout": _m(
