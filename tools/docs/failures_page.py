@@ -56,7 +56,9 @@ elsewhere; if the same node fails the job again, it counts. No job is sent back 
 {requeues} times without getting further: a new checkpoint, of a later step than any before, sets
 that count back, so a long training may be preempted and lose nodes as often as it likes. A job that
 hangs is started again elsewhere, from its last checkpoint, at least {hung} times even with
-`retry: 0`, unless `hang.action` is `fail`.
+`retry: 0`, unless `hang.action` is `fail`. [How a hang is told from a long
+silence](../concepts/hangs.md), and what a job can say about itself; `zenkei stacks JOB` shows where
+its ranks were.
 
 `more_memory` and the table's "twice the memory" need a `resources.memory` to double. It is doubled
 once: a job that runs out of twice its memory is given up.
