@@ -53,7 +53,8 @@ def test_a_save_that_fails_leaves_nothing_and_tells_nothing(job: Path) -> None:
             Path(path).write_text("half")
             raise RuntimeError
 
-    pytest.raises(RuntimeError, save_half)
+    with pytest.raises(RuntimeError):
+        save_half()
     assert told(job) == []
     assert list((job / "checkpoints" / "step-120").iterdir()) == []
 
