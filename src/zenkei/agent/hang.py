@@ -8,7 +8,7 @@ several, each node writes what it sees (`stuck` records) and the engine decides.
 is in docs/concepts/hangs.md.
 
 Cost: while there are signs of progress a few system calls per look; in silence 0.2 ms a process.
-Looks are spaced so that they take at most 0.3 % of a processor.
+Looks are spaced so that they take at most 0.17 % of a processor.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from zenkei.agent.watching import INFINITE, Watch
 from zenkei.protocol import hangs, launch, records
 
 MOST_NOTICES = 10
+COST_FACTOR = 600
 MOST_RECORDS = 40
 GRACE_S = 5.0
 """What hangs does not use a longer grace, but a rank that waits in Python can save its work."""
@@ -131,7 +132,7 @@ class HangWatch(Watch):
         cost_s = -time.thread_time()
         self._look(now)
         cost_s += time.thread_time()
-        self._next_at = now + max(self._every_s, min(30.0, 300 * cost_s))
+        self._next_at = now + max(self._every_s, min(30.0, COST_FACTOR * cost_s))
 
     # -- one look ----------------------------------------------------------------------------------
 
