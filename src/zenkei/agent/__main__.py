@@ -3,7 +3,7 @@
 Both are started by engines and read frames (`protocol.wire`) from standard input; words after the
 verb name control groups to do without (`unified freezer memory cpu`), for tests of the others.
 `rank` is started by mpiexec or torchrun for every rank, `mpi-rsh` by mpiexec in place of ssh,
-`network` by a supervisor inside a node that is entered by a prefix.
+`network` by a supervisor inside a node that is entered by a prefix, `probe` by an engine there.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ def main() -> None:
         from zenkei.agent import rank_wrapper
 
         sys.exit(rank_wrapper.main(sys.argv[2:]))
+    elif verb == "probe":
+        from zenkei.agent import health
+
+        sys.exit(health.main(sys.argv[2:]))
     elif verb == "network":
         from zenkei.agent import network
 

@@ -6,29 +6,38 @@ child's exit status tells what went wrong.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 
-from zenkei.agent import diary, kernel, mpi, rank_env
+from zenkei.agent import diary, health, kernel, mpi, rank_env
 from zenkei.agent.attempt import FULL, Attempt, Cause
 from zenkei.protocol import launch, names
 
 _DISK_FULL = 3
 _FAILED = 4
+_UNHEALTHY = 5
+HEALTH_FILE = "health"
 
 
 def start(attempt: Attempt) -> int:
-    """Copy the code in a child process; its pid."""
+    """Check the node and copy the code in a child process; its pid."""
     pid = os.fork()
     if pid:
         return pid
     status = _FAILED
     try:
         kernel.die_with_parent(signal.SIGKILL)
-        shutil.copytree(attempt.document.code_dir, names.WORK_DIR, symlinks=True)
-        prepare(attempt)
-        status = 0
+        problems = health.check(health.of(attempt.document))
+        if problems:
+            _tell(problems)
+            status = _UNHEALTHY
+        else:
+            if attempt.document.code_dir:
+                shutil.copytree(attempt.document.code_dir, names.WORK_DIR, symlinks=True)
+            prepare(attempt)
+            status = 0
     except (OSError, shutil.Error) as error:
         full = any(str(os.strerror(number)) in str(error) for number in FULL)
         status = _DISK_FULL if full else _FAILED
@@ -44,9 +53,30 @@ def verdict(status: int) -> Cause | None:
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else _FAILED
     if code == 0:
         return None
+    if code == _UNHEALTHY:
+        return unfit(_told())
     if code == _DISK_FULL:
         return Cause("disk_full", detail="the disk is full: the code could not be copied")
     return Cause("launch_failed", detail="the code could not be copied to the attempt's directory")
+
+
+def unfit(problems: list[str]) -> Cause | None:
+    """The end of an attempt on a node that is not fit for it; None if it is."""
+    detail = f"the node is not fit: {'; '.join(problems)}"
+    return Cause("health_check", detail=detail) if problems else None
+
+
+def _tell(problems: list[str]) -> None:
+    with open(HEALTH_FILE, "w", encoding="utf-8") as file:
+        json.dump(problems, file)
+
+
+def _told() -> list[str]:
+    try:
+        with open(HEALTH_FILE, encoding="utf-8") as file:
+            return [str(problem) for problem in json.load(file)]
+    except (OSError, ValueError):
+        return ["a check failed and could not say why"]
 
 
 def cause_of(error: OSError) -> Cause:

@@ -18,7 +18,18 @@ import signal
 import time
 from typing import Collection
 
-from zenkei.agent import cleaner, diagnosis, diary, groups, kernel, processes, remains, staging
+from zenkei.agent import (
+    cleaner,
+    diagnosis,
+    diary,
+    gpus,
+    groups,
+    health,
+    kernel,
+    processes,
+    remains,
+    staging,
+)
 from zenkei.agent.attempt import Attempt, Cause
 from zenkei.agent.checkpoints import CheckpointWatch, Stop
 from zenkei.agent.control import ControlSocket
@@ -161,11 +172,15 @@ class Supervisor:
         self.attempt.group.create(document.memory_bytes, document.cpu_milli)
         remains.hide(document)
         self.protected = staging.protect_environment(self.attempt.document)
-        if self.attempt.document.code_dir:
+        if document.code_dir or gpus.given(document):
             self.staging = staging.start(self.attempt)
-        else:
-            staging.prepare(self.attempt)
-            self._start_ranks()
+            return
+        cause = staging.unfit(health.check(health.of(document)))
+        if cause is not None:
+            self.attempt.blame(cause)
+            return
+        staging.prepare(self.attempt)
+        self._start_ranks()
 
     def _start_ranks(self) -> None:
         document = self.attempt.document

@@ -55,7 +55,8 @@ class Launch(NamedTuple):
     argv is what each rank runs (launcher `none`), or what is started once with `mpiexec` around it.
     patterns: regular expressions of the job's retry rules, searched in the last output (empty: a
     rule without one). port: where rank 0 may listen for the others, on the first address.
-    heartbeat_s: how often the supervisor gives a sign of life.
+    heartbeat_s: how often the supervisor gives a sign of life. at_us: the sender's clock, where the
+    node has another one; 0: not compared.
     """
 
     attempt: str
@@ -90,6 +91,7 @@ class Launch(NamedTuple):
     rdma: bool = False
     port: int = 0
     heartbeat_s: float = 5.0
+    at_us: int = 0
 
 
 def dump(document: Launch) -> bytes:

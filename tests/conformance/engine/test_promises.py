@@ -10,6 +10,7 @@ from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import StopReason
 from zenkei.ports.engine import (
     AskCheckpoint,
+    Cleared,
     DumpStacks,
     Exited,
     Released,
@@ -125,3 +126,24 @@ def test_what_is_not_available_is_refused_for_good(world, message):
 
 def test_every_node_of_the_inventory_belongs_to_the_cluster(world):
     assert {node.cluster for node in world.engine.inventory()} == {world.engine.cluster}
+
+
+def test_a_sound_node_passes_its_checks_and_one_that_is_not_there_does_not(world):
+    [name, *_] = [node.name for node in world.engine.inventory()]
+    assert world.engine.probe(name) == ()
+    assert world.engine.probe("nowhere") != ()
+
+
+def test_a_fenced_attempt_is_lost_and_released_and_cleared_until_that_is_known(world):
+    order = world.order(1, Does.WAIT)
+    [(node, _part)] = order.nodes
+    world.engine.launch(order)
+    world.wait(order.attempt, Started)
+    world.engine.fence(node.name, order.attempt)
+    world.engine.fence(node.name, order.attempt)
+    reports = world.wait(order.attempt, Released)
+    ended = exit_of(reports)
+    assert (ended.reason, ended.exit.node) == (StopReason.NODE_LOST, node.name)
+    world.engine.lift(node.name, order.attempt)
+    world.engine.lift(node.name, order.attempt)
+    assert Cleared not in kinds(world.wait(order.attempt, Released))

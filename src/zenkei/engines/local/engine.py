@@ -24,7 +24,7 @@ from pathlib import Path
 from threading import Lock, RLock
 from typing import Any
 
-from zenkei.engines.local import checkpoints, orders
+from zenkei.engines.local import checkpoints, orders, probing
 from zenkei.engines.local import nodes as node_room
 from zenkei.engines.local.devices import DeviceWatch
 from zenkei.engines.local.hanging import Hung
@@ -326,8 +326,11 @@ class LocalEngine:
             self._runs.lift(node, attempt)
 
     def probe(self, node: str) -> tuple[str, ...]:
-        with _engine_errors():
-            return ()
+        found = [one for one in self.inventory() if one.name == node]
+        if not found:
+            return (f"there is no node {node} any more",)
+        prefix = self._config.prefixes.get(node, ()) if self._config is not None else ()
+        return probing.probe(found[0], prefix, self._link.archive, self._layout.attempts)
 
     # -- reports -----------------------------------------------------------------------------------
 

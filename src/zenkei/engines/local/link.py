@@ -36,6 +36,11 @@ class AgentLink:
         self._loose: list[subprocess.Popen[bytes]] = []
 
     @property
+    def archive(self) -> Path:
+        """The agent's one file."""
+        return self._archive
+
+    @property
     def agent_pid(self) -> int:
         """The warm agent's process id; 0 if there is none."""
         return self._agent.pid if self._agent is not None else 0
