@@ -22,6 +22,7 @@ TROUBLE = FaultRates(
     reboot=0.5,
     failed_exit=0.1,
     build_error=0.2,
+    torn=0.1,
 )
 
 
@@ -41,6 +42,8 @@ def test_a_controller_that_dies_anywhere_loses_and_doubles_nothing(block: int) -
     worlds = [run(seed, TROUBLE) for seed in SEEDS[block : block + 20]]
     assert sum(world.faults.crashes for world in worlds) > 100, "the faults must really happen"
     assert all(world.acknowledged for world in worlds)
+    resumed = [run_ for world in worlds for run_ in world.engine.runs.values() if run_.base]
+    assert len(resumed) > 5, "checkpoints must really be resumed from"
 
 
 def test_in_peace_every_launch_happens_once() -> None:

@@ -172,30 +172,36 @@ class CheckpointKeeper:
         )
         pruned = self._surplus(row, known)
         self._commit(effect.job, command, [kept, *pruned], effect)
-        now = self._store.job(effect.job)  # it may have ended while this was stored
-        if now is None or now.attempt != effect.attempt or not now.state.holds_allocation:
-            pruned = [*pruned, kept]
         self._discard(engine, known, pruned)
+        now = self._store.job(effect.job)  # the attempt may have ended while this was stored
+        if now is not None and (now.attempt != effect.attempt or not now.state.holds_allocation):
+            self._settle(now, effect.attempt, engine)
 
     def settle(self, effects: list[Effect], engine_of: EngineOf) -> None:
         """These attempts are over: what is kept need not lie on their nodes any more.
 
-        A job that has succeeded keeps only the newest. Safe to repeat.
+        A job that has succeeded keeps only the newest. Safe to repeat; never waits for a checkpoint
+        that is being stored: whoever stores it does the same afterwards.
         """
         rows = self._store.rows_of(effect.job for effect in effects)
         for effect in effects:
             row = rows.get(effect.job)
-            if row is None or row.step < 0:
+            busy = self._busy[hash(effect.job) % len(self._busy)]
+            if row is None or row.step < 0 or not busy.acquire(blocking=False):
                 continue
-            with self._busy[hash(row.id) % len(self._busy)]:
-                known = self._known(row.id)
-                pruned = self._surplus(row, known)
-                if pruned:
-                    self._commit(row.id, None, pruned)
-                own = {k: p for k, p in known.items() if k[0] == effect.attempt}
-                waiting = {k: p for k, p in own.items() if not _is_over(p)}
-                over = [p for p in own.values() if _is_over(p)]
-                self._discard(engine_of(effect), waiting, over)
+            try:
+                self._settle(row, effect.attempt, engine_of(effect))
+            finally:
+                busy.release()
+
+    def _settle(self, row: Job, attempt: int, engine: Engine) -> None:
+        known = self._known(row.id)
+        pruned = self._surplus(row, known)
+        if pruned:
+            self._commit(row.id, None, pruned)
+        own = {key: point for key, point in known.items() if key[0] == attempt}
+        waiting = {key: point for key, point in own.items() if not _is_over(point)}
+        self._discard(engine, waiting, [point for point in own.values() if _is_over(point)])
 
     def _surplus(self, row: Job, known: dict[Key, Checkpoint]) -> list[Checkpoint]:
         """Those that make room, as they are from now on; `known` is brought up to date."""

@@ -230,8 +230,8 @@ class Dispatcher:
 
     # -- results and dependents --------------------------------------------------------------
     def _seal(self, effects: list[Effect]) -> None:
-        self._sealer.seal(effects, self._engine_of)
         self._checkpoints.settle(effects, self._engine_of)
+        self._sealer.seal(effects, self._engine_of)
 
     def _keep(self, effects: list[Effect]) -> None:
         self._checkpoints.keep(effects, self._engine_of)

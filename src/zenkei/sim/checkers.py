@@ -12,8 +12,9 @@ from zenkei.lifecycle.evolve import replay
 from zenkei.lifecycle.outcome import MAX_REQUEUES
 from zenkei.model import event as e
 from zenkei.model.cluster import Node, NodePart
+from zenkei.model.data import CheckpointState
 from zenkei.model.event import Event
-from zenkei.model.ids import JobId
+from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import TERMINAL, Job, JobState
 from zenkei.model.resources import Free
 from zenkei.ports.store import JobFilter
@@ -60,6 +61,7 @@ def check_end(world: World) -> None:
     for job, row in rows.items():
         _require(world, replay(story[job]) == row, f"replay of job {job} is not its row {row}")
         _check_story(world, row, story[job])
+        _check_checkpoints(world, row, story[job])
 
 
 def _whole_log(world: World) -> list[Event]:
@@ -88,6 +90,38 @@ def _check_story(world: World, row: Job, events: list[Event]) -> None:
     _require(world, len(ended_well) <= 1, f"job {row.id} was completed by attempts {ended_well}")
     if row.state is JobState.SUCCEEDED:
         _require(world, ended_well == [row.attempt], f"job {row.id} succeeded without completing")
+
+
+def _check_checkpoints(world: World, row: Job, events: list[Event]) -> None:
+    """Each attempt went on from the newest checkpoint that was kept and whole."""
+    _require(world, row.saving == (), f"checkpoints of job {row.id} are left: {row.saving}")
+    policy = world.spec_of(row).checkpoint
+    most = policy.keep if policy is not None else 1
+    kept: set[tuple[int, int]] = set()
+    before: set[tuple[int, int]] = set()  # kept by the attempts before the current one
+    for event in events:
+        body = event.body
+        if isinstance(body, e.Allocated):
+            before = set(kept)
+        elif isinstance(body, e.CheckpointKept):
+            kept = set(sorted({*kept, (body.attempt, body.step)})[-most:])
+        elif isinstance(body, e.CheckpointLost):
+            kept.discard((body.attempt, body.step))
+            before.discard((body.attempt, body.step))
+        elif isinstance(body, e.Released):
+            run = world.engine.runs.get(AttemptId(row.id, body.attempt))
+            if run is not None and run.order is not None:
+                given = run.order.resume
+                had = (given.attempt.number, given.step) if given is not None else None
+                told = (
+                    f"attempt {row.id}/{body.attempt} was given {had}, kept were {sorted(before)}"
+                )
+                _require(world, had == max(before, default=None), told)
+    points = world.store.checkpoints(row.id)
+    states = Counter(point.state for point in points)
+    _require(world, not states[CheckpointState.SAVED], f"job {row.id}: {points} are not stored")
+    most = 1 if row.state is JobState.SUCCEEDED else most
+    _require(world, states[CheckpointState.KEPT] <= most, f"job {row.id} keeps {states}")
 
 
 def _completed(world: World, row: Job) -> list[int]:

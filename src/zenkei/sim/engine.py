@@ -12,12 +12,17 @@ from random import Random
 
 from zenkei.model.cluster import Node, NodePart
 from zenkei.model.data import CheckpointPart, Digest
-from zenkei.model.errors import PermanentEngineError, TemporaryEngineError
+from zenkei.model.errors import (
+    CheckpointDamaged,
+    PermanentEngineError,
+    TemporaryEngineError,
+)
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, JobSpec, StopReason
 from zenkei.ports.engine import (
     Artefact,
     Capabilities,
+    Checkpointed,
     Cleared,
     Exited,
     Heard,
@@ -26,6 +31,7 @@ from zenkei.ports.engine import (
     NodeSeen,
     Released,
     Report,
+    Resumed,
     Silent,
     Started,
     StopAttempt,
@@ -42,6 +48,7 @@ class Run:
     """One attempt as it really is. lives: its processes may still use its devices.
 
     fenced: nodes on which it was given up. ghosts: those of them where it lives all the same.
+    base: step after which it began. step: of its newest checkpoint. A step is a virtual second.
     """
 
     order: LaunchOrder | None = None
@@ -51,13 +58,19 @@ class Run:
     stop: StopReason | None = None
     completed: bool = False
     launches: int = 0
+    base: int = 0
+    step: int = -1
+    started_us: int = 0
     fenced: set[str] = field(default_factory=set)
     ghosts: set[str] = field(default_factory=set)
     reports: list[Report] = field(default_factory=list)
 
 
 class EngineDouble:
-    """duration_s and the exit code come from the job's parameters (`seconds`, `exit`)."""
+    """What a job does stands in its parameters: `seconds` of work, then `exit`; `save`: seconds
+
+    between checkpoints of a job that has them. Work that was saved is not done again.
+    """
 
     def __init__(
         self, clock: VirtualClock, rng: Random, faults: Faults, nodes: tuple[Node, ...]
@@ -98,6 +111,8 @@ class EngineDouble:
         run.launches += 1
         if run.order is not None:
             return
+        if order.resume is not None and self._faults.chance(self._faults.rates.torn):
+            raise CheckpointDamaged("its content is torn")
         run.order = order
         if run.stopped:
             return
@@ -117,6 +132,11 @@ class EngineDouble:
             self._end(attempt, StopReason.LAUNCH_FAILED, Exit(detail="stopped before its launch"))
             return
         delay_s = self._rng.uniform(0.0, message.grace_s)
+        if message.checkpoint_s and run.order.spec.checkpoint is not None:
+            answer_s = self._rng.uniform(0.0, 1.5 * message.checkpoint_s)
+            delay_s += min(answer_s, message.checkpoint_s)
+            if answer_s <= message.checkpoint_s:
+                self._clock.call_in(answer_s, lambda: self._save(attempt))
         self._clock.call_in(delay_s, lambda: self._end(attempt, message.reason, Exit(signal=15)))
 
     def observe(self, cursor: str) -> tuple[tuple[Report, ...], str]:
@@ -145,7 +165,10 @@ class EngineDouble:
     def saved(
         self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]
     ) -> tuple[str, ...]:
-        return ("/checkpoint",) * len(parts)
+        self._stumble("saved")
+        if self._faults.chance(self._faults.rates.torn):
+            raise PermanentEngineError("it is not there any more")
+        return tuple(f"/checkpoints/{part.path}" for part in parts)
 
     def discard(self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]) -> None:
         """Nothing lies on the double's nodes."""
@@ -265,8 +288,35 @@ class EngineDouble:
             self._end(attempt, StopReason.HEALTH_CHECK, ended)
             return
         self._say(run, Started(attempt=attempt))
-        seconds = float(run.order.params.get("seconds", "1"))
-        self._clock.call_in(seconds, lambda: self._finish(attempt))
+        run.started_us = self._clock.now_us()
+        if run.order.resume is not None:
+            run.base = run.order.resume.step
+            self._say(run, Resumed(attempt=attempt, step=run.base))
+        seconds = float(run.order.params.get("seconds", "1")) - run.base
+        self._clock.call_in(max(0.0, seconds), lambda: self._finish(attempt))
+        if run.order.spec.checkpoint is not None:
+            self._save_later(attempt, run.order)
+
+    def _save_later(self, attempt: AttemptId, order: LaunchOrder) -> None:
+        every_s = float(order.params.get("save", "1"))
+        self._clock.call_in(every_s, lambda: self._save_again(attempt, order))
+
+    def _save_again(self, attempt: AttemptId, order: LaunchOrder) -> None:
+        run = self.runs[attempt]
+        if not run.exited and not run.stopped:
+            self._save(attempt)
+            self._save_later(attempt, order)
+
+    def _save(self, attempt: AttemptId) -> None:
+        """All that has been done so far, unless it is saved already."""
+        run = self.runs[attempt]
+        if run.exited or not run.started_us or self._is_cut_off(run):
+            return
+        step = run.base + (self._clock.now_us() - run.started_us) // 1_000_000
+        if step > max(run.step, run.base):
+            run.step = step
+            part = CheckpointPart(node_rank=0, path=f"step-{step}")
+            self._say(run, Checkpointed(attempt=attempt, step=step, parts=(part,)))
 
     def _finish(self, attempt: AttemptId) -> None:
         run = self.runs[attempt]

@@ -26,6 +26,7 @@ class FaultRates:
     reboot: float = 0.0
     failed_exit: float = 0.0
     build_error: float = 0.0
+    torn: float = 0.0
 
 
 PEACE = FaultRates()

@@ -16,6 +16,7 @@ from zenkei.model.errors import Conflict
 from zenkei.model.ids import JobId
 from zenkei.model.job import (
     After,
+    CheckpointPolicy,
     Dependency,
     EnvRequest,
     JobSpec,
@@ -24,7 +25,7 @@ from zenkei.model.job import (
 )
 from zenkei.model.resources import Capacity, Device, Request, could_fit
 from zenkei.sim.faults import Crash
-from zenkei.sim.world import USER, World
+from zenkei.sim.world import OPERATOR, USER, World
 
 GIB = 1 << 30
 
@@ -61,7 +62,7 @@ class Users:
             spec = self.spec(number)
             world.clock.call_in(rng.uniform(0, span_s), partial(self._submit, number, spec))
         for _ in range(jobs // 3):
-            verb = rng.choice(("cancel", "hold", "release"))
+            verb = rng.choice(("cancel", "hold", "release", "preempt", "preempt"))
             world.clock.call_in(rng.uniform(0, 2 * span_s), partial(self._interfere, verb))
         # Whoever holds a job lets it go in the end, or the world would never come to rest.
         for later in range(1, 13):
@@ -93,10 +94,19 @@ class Users:
             resources=ResourceRequest(nodes=nodes, node=request),
             retry=RetryPolicy(limit=rng.choice((0, 1, 3)), backoff_s=rng.choice((0.0, 5.0))),
             after=self._after(),
+            checkpoint=self._checkpoint(),
             matrix={
                 "seconds": tuple(str(rng.choice((0, 1, 5, 60))) for _ in range(members)),
                 "exit": (rng.choice(("0", "0", "0", "1")),),
+                "save": (rng.choice(("4", "20")),),
             },
+        )
+
+    def _checkpoint(self) -> CheckpointPolicy | None:
+        if self._rng.random() < 0.7:
+            return None
+        return CheckpointPolicy(
+            grace_s=self._rng.choice((1.0, 20.0)), keep=self._rng.choice((1, 2, 5))
         )
 
     def _after(self) -> tuple[Dependency, ...]:
@@ -125,9 +135,10 @@ class Users:
             "cancel": self._world.commands.cancel,
             "hold": self._world.commands.hold,
             "release": self._world.commands.release,
+            "preempt": self._world.commands.preempt,
         }
         try:
-            calls[verb](USER, job)
+            calls[verb](OPERATOR if verb == "preempt" else USER, job)
         except Conflict:
             return  # it is over already: the user reads so and leaves it
         except Crash:

@@ -27,6 +27,7 @@ from zenkei.spec import from_canonical
 from zenkei.store.memory import MemoryStore, Tables
 
 USER = Principal(name="user", uid=1000)
+OPERATOR = Principal(name="operator", uid=0, operator=True)
 FAULTY_S = 300.0
 """Virtual seconds after which no new faults happen, so that the world can come to rest."""
 MOST_EVENTS = 200_000
