@@ -89,6 +89,7 @@ class Connection:
         self._status: int | None = None
         self._is_told = False
         self._is_link = False
+        self._local = 0
         self._rank: int | None = None
         self._rights: list[int] = []
         self._selector.register(client, selectors.EVENT_READ, self._on_client)
@@ -131,6 +132,8 @@ class Connection:
             self._start(os.fsdecode(payload))
         elif kind in (wire.RANK, wire.RANK_ENDED):
             self._on_rank(kind, payload)
+        elif kind == wire.AS:
+            self._local = struct.unpack(">I", payload)[0]
         elif self._child is None or self._status is not None:
             return
         elif kind == wire.INPUT:
@@ -158,7 +161,8 @@ class Connection:
     def _start(self, command: str) -> None:
         attempt = self._supervisor.attempt
         document = attempt.document
-        env = rank_env.variables(attempt, document.node_rank * document.ranks, 0)
+        first = document.node_rank * document.ranks
+        env = rank_env.variables(attempt, first + self._local, self._local)
         name = document.node if self._is_link and mpi.needs_host_name(document) else ""
         argv = (*document.prefix, "/bin/sh", "-c", command)
         program = spawn.Program(argv, names.WORK_DIR, env, name)

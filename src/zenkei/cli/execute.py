@@ -24,8 +24,11 @@ def execute(argv: list[str]) -> int:
     parser = Parser("exec", "Run a command in a running job: `zenkei exec JOB -- COMMAND`.")
     parser.jobs(many=False)
     parser.whole("--node", least=0, most=limits.NODES - 1, default=0, help="on the job's Nth node")
+    parser.whole("--rank", least=0, most=999_999, help="where rank N runs, with its variables")
     own, command = _split(argv)
     args = parser.parse_args(own)
+    if args.rank is not None and args.node:
+        raise usage("--rank decides the node: --node cannot be given as well")
     if not command:
         raise usage("no command after `--`", "zenkei exec JOB -- nvidia-smi")
     given = _input()
@@ -34,6 +37,8 @@ def execute(argv: list[str]) -> int:
         "node": args.node,
         "input": base64.b64encode(given).decode("ascii"),
     }
+    if args.rank is not None:
+        body["rank"] = args.rank
     path = f"/v1/jobs/{segment(args.job)}/exec"
     for message in session.open().stream("POST", path, body):
         data = json.loads(message.data)

@@ -89,9 +89,10 @@ class Running(Protocol):
         """End the command if it has not ended. Safe to repeat."""
 
 
-Execute: TypeAlias = Callable[[AttemptId, int, tuple[str, ...], bytes], Running]
-"""Run a command beside the ranks of a running attempt: (attempt, node rank, argv, its input).
+Execute: TypeAlias = Callable[[AttemptId, int, int, tuple[str, ...], bytes], Running]
+"""Run a command beside the ranks of a running attempt.
 
-In the job's working directory and environment, ended by `close`. Raises Conflict if
-the attempt does not run there (any more).
+(attempt, node rank, rank on that node whose variables it gets, argv, its input). In the job's
+working directory and environment, ended by `close`. Raises Conflict if the attempt does not run
+there (any more).
 """

@@ -64,8 +64,9 @@ class Place(Served):
         )
         self.services = replace(self.services, keeping=keeping)
 
-    def _execute(self, attempt, node, argv, given):
-        self.asked.append((str(attempt), node, argv, given))
+    def _execute(self, attempt, node, local, argv, given):
+        where = (node, local) if local else node
+        self.asked.append((str(attempt), where, argv, given))
         return self.said
 
     def running(self):
@@ -204,3 +205,17 @@ def test_no_command_runs_in_a_job_that_does_not(place):
     assert (wrong.code, wrong.exit_code) == ("job-not-running", 6)
     assert refused(execute, place, place.running(), input="%%%").code == "bad-request"
     assert place.asked == []
+
+
+def test_a_rank_decides_the_node_and_whose_variables_a_command_gets(place):
+    body = b"name: gang\ncommand: x\ncode: false\nresources: {nodes: 1, ranks: 3}\n"
+    job = place.submit(body)
+    place.plant.settle()
+    execute(place, job, rank=2)
+    assert place.asked == [(f"{job}/1", (0, 2), ("x",), b"")]
+    wrong = refused(execute, place, job, rank=3)
+    assert (wrong.code, wrong.exit_code, wrong.hint) == (
+        "no-such-rank",
+        4,
+        "it has 3 ranks, counted from 0",
+    )

@@ -1,7 +1,7 @@
 """A command beside the ranks of a running attempt, through its supervisor's control socket.
 
 Implements `ports.upkeep.Execute`. The supervisor starts it inside the attempt's tree: with the
-variables of the node's first rank, in the working directory, under the attempt's limits. It ends
+variables of one rank of the node, in the working directory, under the attempt's limits. It ends
 when the attempt ends, or when the caller closes it. Its input is at most what a pipe holds: the
 supervisor, which looks after all ranks of the node, never waits for a command to read.
 """
@@ -30,7 +30,7 @@ class LocalExecute:
         self._layout = Layout(home)
 
     def __call__(
-        self, attempt: AttemptId, node: int, argv: tuple[str, ...], given: bytes
+        self, attempt: AttemptId, node: int, local: int, argv: tuple[str, ...], given: bytes
     ) -> Command:
         if len(given) > MOST_INPUT:
             raise InvalidInput(
@@ -38,15 +38,20 @@ class LocalExecute:
                 f"{len(given)} bytes of input for a command, the limit is {MOST_INPUT}",
                 hint="write a file into the job's directory, and read that",
             )
-        return Command(_connect(self._layout.node(attempt, node), attempt, node), argv, given)
+        sock = _connect(self._layout.node(attempt, node), attempt, node)
+        return Command(sock, local, argv, given)
 
 
 class Command:
     """Implements `ports.upkeep.Running`."""
 
-    def __init__(self, sock: socket.socket, argv: tuple[str, ...], given: bytes) -> None:
+    def __init__(
+        self, sock: socket.socket, local: int, argv: tuple[str, ...], given: bytes
+    ) -> None:
         self._sock = sock
         self._is_over = False
+        if local:
+            sock.sendall(wire.frame(wire.AS, struct.pack(">I", local)))
         sock.sendall(wire.frame(wire.RUN, os.fsencode(shlex.join(argv))))
         if given:
             sock.sendall(wire.frame(wire.INPUT, given))
