@@ -1,4 +1,7 @@
-"""Trains a small network on handwritten digits with ChainerMN, one shard of the data per rank."""
+"""Trains a small network on handwritten digits with ChainerMN, one shard of the data per rank.
+
+Interrupted, it goes on from its newest snapshot.
+"""
 
 import argparse
 import json
@@ -11,7 +14,7 @@ from chainer import functions, links, training
 from chainer.training import extensions
 from sklearn.datasets import load_digits
 
-from zenkei.sdk import context, output_dir, report, seed_everything
+from zenkei.sdk import checkpoint_chainer, context, output_dir, report, seed_everything
 
 
 class Network(chainer.Chain):
@@ -50,6 +53,7 @@ def trainer_of(comm, epochs, out):
     trainer = training.Trainer(updater, (epochs, "epoch"), out=out)
     evaluator = extensions.Evaluator(checks, model)
     trainer.extend(chainermn.create_multi_node_evaluator(evaluator, comm))
+    trainer.extend(checkpoint_chainer.extension(comm), trigger=(1, "iteration"))
     if comm.rank == 0:
         trainer.extend(extensions.LogReport())
         trainer.extend(tell, trigger=(1, "epoch"), priority=training.PRIORITY_READER)
@@ -73,6 +77,7 @@ def main():
     comm = chainermn.create_communicator("naive")
     print(f"rank {comm.rank} of {comm.size} on {context().node}", flush=True)
     trainer = trainer_of(comm, epochs, output_dir())
+    checkpoint_chainer.load(trainer=trainer)
     trainer.run()
     if comm.rank == 0:
         accuracy = trainer.observation["validation/main/accuracy"]

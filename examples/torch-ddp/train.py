@@ -1,7 +1,8 @@
 """Data-parallel training with DistributedDataParallel: NCCL with GPUs, gloo without.
 
 A teacher network labels random points; the student learns them. Every rank draws its own points,
-from the step and its rank: so the run is the same however often it is interrupted.
+from the step and its rank: so the run is the same however often it is interrupted, and each time
+it goes on from its newest checkpoint.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from zenkei.sdk import context, output_dir, report
+from zenkei.sdk import checkpoint, checkpoint_torch, context, output_dir, report
 
 INPUTS, CLASSES, BATCH = 32, 8, 64
 
@@ -51,7 +52,8 @@ def main() -> None:
     teacher = network(context().seed, 16)
     model = DistributedDataParallel(network(context().seed + 1, 64).to(device))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    for step in range(1, steps + 1):
+    parts = {"model": model.module, "optimizer": optimizer}
+    for step in range(checkpoint_torch.load(**parts) + 1, steps + 1):
         points, classes = draw(teacher, step * world + rank)
         loss = nn.functional.cross_entropy(model(points.to(device)), classes.to(device))
         optimizer.zero_grad()
@@ -59,6 +61,8 @@ def main() -> None:
         optimizer.step()
         if rank == 0:
             report(step=step, loss=loss.item())
+        if checkpoint.all_agree(checkpoint.due()):
+            checkpoint_torch.save(step, **parts)
 
     if rank == 0:
         reached = accuracy(model.module.cpu(), teacher)
