@@ -82,6 +82,7 @@ class HangWatch(Watch):
         # time in which nobody looked (the machine was suspended, the supervisor stopped) is taken
         # off: in it the ranks could not be seen either
         self._lost_s = 0.0
+        self._looks = 0
         self._heard = False
         self._dumped_at = 0.0
         self._seen: dict[int, stacks.Seen] = {}
@@ -132,7 +133,10 @@ class HangWatch(Watch):
         cost_s = -time.thread_time()
         self._look(now)
         cost_s += time.thread_time()
-        self._next_at = now + max(self._every_s, min(30.0, COST_FACTOR * cost_s))
+        # not in step with what it looks at
+        self._looks += 1
+        jitter = 0.8 + 0.4 * (self._looks * 0.618 % 1)
+        self._next_at = now + max(self._every_s * jitter, min(30.0, COST_FACTOR * cost_s))
 
     # -- one look ----------------------------------------------------------------------------------
 
@@ -145,12 +149,24 @@ class HangWatch(Watch):
         silent_s = self._rhythm.silence_s(clock)
         # ranks that never say anything are seen by what they do
         moves = moved or silent_s < self._every_s or not self._rhythm.signs
-        self._pacing.look(self._ranks.pids(), moves=moves)
+        self._pacing.look(self._ranks.pids(), now, moves=moves)
         if silent_s < 2 * self._every_s:
             self._progress()
+            self._end_stopped(now)
             return
         self._suspects.look(now)
         self._judge(now, silent_s)
+
+    def _end_stopped(self, now: float) -> None:
+        """A rank that is stopped never comes back by itself, whatever the others do."""
+        limit_s = self._rhythm.blocked_limit_s()
+        for rank, since in self._pacing.stopped.items():
+            if now - since >= limit_s and self._policy.action != "warn":
+                text = f"rank {rank} is stopped (SIGSTOP) for {hangs.seconds(now - since)}"
+                self._is_over = True
+                cause = Cause("hung", rank=rank, detail=f"{text}, the others go on")
+                self._end(cause, self.grace_s)
+                return
 
     def _progress(self) -> None:
         """All is well: nothing of the last silence counts any more."""
@@ -205,7 +221,7 @@ class HangWatch(Watch):
         collective = frozenset(rank for rank, seen in self._seen.items() if seen.collective)
         # so long nothing may have been seen of a rank that is said to wait
         window_s = min(60.0, max(2.0, min(silent_s, rhythm.blocked_limit_s()) / 2))
-        states = self._suspects.states(now, window_s, rhythm.busy_limit_s(), collective)
+        states = self._suspects.states(now, window_s, collective)
         stopped = self._suspects.stopped_s(now)
         quiet_s = self._policy.quiet_s
         if any(for_s >= quiet_s for for_s in stopped.values()):
@@ -260,7 +276,7 @@ class HangWatch(Watch):
         self, now: float, states: dict[int, suspects.State] | None = None
     ) -> tuple[hangs.Evidence, ...]:
         if states is None:
-            states = self._suspects.states(now, 2.0, 0.0, frozenset())
+            states = self._suspects.states(now, 2.0, frozenset())
         found = []
         for rank, state in states.items():
             if rank == OTHERS:

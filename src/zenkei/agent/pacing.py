@@ -1,8 +1,9 @@
 """How the ranks of a gang spend their time: what shows a straggler; called by `hang` at each look.
 
 One sample per rank and look of what its main thread does, while the job makes progress. After
-LOOKS samples a `share` record is written, again only when a rank's part has changed. The engine
-puts those of all nodes together (`protocol.hangs.straggler`). Cost: 50 µs a rank and look.
+FIRST, twice, four times so many samples and so on a `share` record is written, if a rank's part has
+changed; after MOST the count begins anew. The engine puts those of all nodes together
+(`protocol.hangs.straggler`). Cost: 50 µs a rank and look.
 """
 
 from __future__ import annotations
@@ -11,20 +12,26 @@ from zenkei.agent import processes, waits
 from zenkei.agent.attempt import Attempt
 from zenkei.protocol import hangs, records
 
-LOOKS = 20
+FIRST = 12
+MOST = FIRST * 16
 MOST_RECORDS = 20
 AGAIN = 10
 """Looks after which the tree of a rank is read anew."""
 
 
 class Pacing:
-    """alone: there is nobody to compare with, nothing is done."""
+    """alone: there is nobody to compare with, nothing is done.
+
+    stopped: ranks that are, and since when they have been seen so.
+    """
 
     def __init__(self, attempt: Attempt, *, alone: bool) -> None:
         self._attempt = attempt
         self._is_over = alone
         self._spins = attempt.document.launcher == "mpi"
+        self.stopped: dict[int, float] = {}
         self._looks = 0
+        self._due = FIRST
         self._rounds = 0
         self._works: dict[int, int] = {}
         self._sleeps: dict[int, int] = {}
@@ -32,7 +39,7 @@ class Pacing:
         self._told = ""
         self._records = 0
 
-    def look(self, pids: dict[int, int], *, moves: bool) -> None:
+    def look(self, pids: dict[int, int], now: float, *, moves: bool) -> None:
         """moves: there was a sign of progress lately; others' time is no measure."""
         if self._is_over or not moves:
             return
@@ -41,22 +48,28 @@ class Pacing:
             self._leaves = {rank: _leaf(pid) for rank, pid in pids.items()}
         for rank, pid in self._leaves.items():
             fields = processes.stat(pid, pid)
+            if fields and fields[0] == b"T":
+                self.stopped.setdefault(rank, now)
+            else:
+                self.stopped.pop(rank, None)
             kind = waits.of_thread(pid, pid).kind
             works = bool(fields) and fields[0] in (b"R", b"D")
             self._works[rank] = self._works.get(rank, 0) + (works or kind == waits.RUNNING)
             self._sleeps[rank] = self._sleeps.get(rank, 0) + (kind == waits.SLEEP)
         self._looks += 1
-        if self._looks >= LOOKS:
+        if self._looks >= self._due:
+            self._due *= 2
             self._tell()
+        if self._looks >= MOST:
+            self._looks, self._due = 0, FIRST
+            self._works.clear()
+            self._sleeps.clear()
 
     def _tell(self) -> None:
         shares = [
             hangs.Share(rank, works, self._sleeps.get(rank, 0), self._looks)
             for rank, works in sorted(self._works.items())
         ]
-        self._looks = 0
-        self._works.clear()
-        self._sleeps.clear()
         told = " ".join(hangs.part_of(share) for share in shares)
         if told == self._told:
             return

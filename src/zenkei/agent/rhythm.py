@@ -83,9 +83,9 @@ class Rhythm:
     def busy_limit_s(self) -> float:
         """The same where nothing speaks for a hang but the silence itself."""
         if not self.is_known:
-            return max(4 * self._startup_s, 4 * self.longest_s)
+            return max(4.5 * self._startup_s, 4 * self.longest_s)
         learned_s = max(30 * self.typical_s, 10 * self.usual_s, 4 * self.longest_s)
-        return max(13 * self._quiet_s, learned_s)
+        return max(15 * self._quiet_s, learned_s)
 
     def _quantile_s(self, share: float) -> float:
         wanted = share * self._counted

@@ -127,13 +127,11 @@ class Suspects:
             if rank.stopped_since
         }
 
-    def states(
-        self, now: float, window_s: float, patience_s: float, collective: frozenset[int]
-    ) -> dict[int, State]:
+    def states(self, now: float, window_s: float, collective: frozenset[int]) -> dict[int, State]:
         """Of each rank, by what was seen within `window_s`.
 
-        patience_s: a wait with a time limit that is shorter is life. collective: ranks whose stack
-        is in a collective: their time limits do not count, they are the libraries' own.
+        collective: ranks whose stack is in a collective: the time limits of their waits do not
+        count, they are the libraries' own.
         """
         found = {}
         for number, rank in self._ranks.items():
@@ -147,12 +145,12 @@ class Suspects:
                     found[number] = State(hangs.COMPUTES, "computes")
                 continue
             found[number] = self._state(
-                rank, look, now, window_s, 0.0 if number in collective else patience_s
+                rank, look, now, window_s, in_collective=number in collective
             )
         return found
 
     def _state(
-        self, rank: _Rank, look: Look, now: float, window_s: float, patience_s: float
+        self, rank: _Rank, look: Look, now: float, window_s: float, *, in_collective: bool
     ) -> State:
         if rank.stopped_since:
             return State(hangs.STOPPED, "is stopped (SIGSTOP)")
@@ -163,7 +161,7 @@ class Suspects:
             return State(hangs.COMPUTES, "computes")
         if self._sleeps(rank, look, now):
             return State(LIVES, "sleeps until a time of its own")
-        if self._goes_on(rank, look, now, patience_s):
+        if not in_collective and any(_timed(rank, look, now)):
             return State(LIVES, "waits with a time limit", timed=True)
         process = leaf(look)
         if process is None:
@@ -186,26 +184,21 @@ class Suspects:
 
     def _doubt(self, rank: _Rank, process: Process, now: float, window_s: float) -> str:
         """Why what looks like waiting may be none."""
-        if process.threads[0].state == "D":
+        thread = process.threads[0]
+        if thread.state == "D":
             return "waits for a device (state D)"
         if now - rank.ran_at < window_s:
             return "polls"
         if self._waits_for_stranger(process):
             return "waits for data from outside the job"
-        return ""
+        # a timer may end it, or somebody outside
+        outside = thread.wait.kind in (waits.SIGNAL, waits.OTHER, waits.UNKNOWN, waits.SLEEP)
+        return thread.wait.text if outside or not thread.wait.sure else ""
 
     @staticmethod
     def _sleeps(rank: _Rank, look: Look, now: float) -> bool:
         """True if a thread is in a sleep it began before it could have been polling."""
-        return any(
-            thread.wait.kind == waits.SLEEP and left_s >= 0
-            for thread, left_s in _timed(rank, look, now)
-        )
-
-    @staticmethod
-    def _goes_on(rank: _Rank, look: Look, now: float, patience_s: float) -> bool:
-        """True if a main thread waits, for a lock or a file, with a time limit that is near."""
-        return any(left_s <= patience_s for _, left_s in _timed(rank, look, now))
+        return any(thread.wait.kind == waits.SLEEP for thread in _timed(rank, look, now))
 
     def _serves(self, process: Process) -> bool:
         if process.threads[0].wait.kind not in (waits.POLL, waits.SOCKET, waits.SIGNAL):
@@ -228,10 +221,10 @@ def leaf(look: Look) -> Process | None:
     return own[0] if own else (living[0] if living else None)
 
 
-def _timed(rank: _Rank, look: Look, now: float) -> Iterator[tuple[Thread, float]]:
-    """Threads whose wait ends by itself, for the first time in this silence; in how many s."""
+def _timed(rank: _Rank, look: Look, now: float) -> Iterator[Thread]:
+    """Threads whose wait ends by itself, for the first times in this silence."""
     for pid, process in look.processes.items():
         for thread in process.threads:
             until = rank.sleeps.get((pid, thread.tid), 0.0)
             if until + LONG_SLEEP_S >= now and thread.wait.left_s >= 0:
-                yield thread, max(0.0, until - now)
+                yield thread

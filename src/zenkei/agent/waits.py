@@ -21,6 +21,7 @@ PIPE_WRITE = "pipe-write"
 SOCKET = "socket"
 POLL = "poll"
 FILE_LOCK = "file-lock"
+OPEN = "open"
 SIGNAL = "signal"
 OTHER = "other"
 UNKNOWN = "unknown"
@@ -35,6 +36,7 @@ WORDS = {
     SOCKET: "waits for data from a socket",
     POLL: "waits for any of several files",
     FILE_LOCK: "waits for a lock on a file",
+    OPEN: "waits for the other end of a pipe",
     SIGNAL: "waits for a signal",
     OTHER: "waits in the kernel",
     UNKNOWN: "waits",
@@ -42,11 +44,15 @@ WORDS = {
 
 
 class Wait(NamedTuple):
-    """left_s: at most so long, then it goes on by itself; -1: without end. fd: -1 if none."""
+    """left_s: at most so long, then it goes on by itself; -1: without end. fd: -1 if none.
+
+    sure: False if only the kernel function is known, so that there may be a time limit.
+    """
 
     kind: str
     left_s: float = -1.0
     fd: int = -1
+    sure: bool = True
 
     @property
     def text(self) -> str:
@@ -82,6 +88,8 @@ _FORMS = {
     "accept4": (SOCKET, 0, -1, ""),
     "flock": (FILE_LOCK, 0, -1, ""),
     "fcntl": (FILE_LOCK, 0, -1, ""),
+    "open": (OPEN, -1, -1, ""),
+    "openat": (OPEN, -1, -1, ""),
     "pause": (SIGNAL, -1, -1, ""),
     "rt_sigsuspend": (SIGNAL, -1, -1, ""),
     "rt_sigtimedwait": (SIGNAL, -1, 2, "timespec"),
@@ -94,12 +102,14 @@ _NUMBERS = {
         " epoll_pwait 281 futex 202 wait4 61 waitid 247 read 0 readv 19 write 1 writev 20"
         " recvfrom 45 recvmsg 47 sendto 44 sendmsg 46 connect 42 accept 43 accept4 288 flock 73"
         " fcntl 72 pause 34 rt_sigsuspend 130 rt_sigtimedwait 128 semop 65 semtimedop 220"
+        " open 2 openat 257"
     ),
     "aarch64": (
         "nanosleep 101 clock_nanosleep 115 pselect6 72 ppoll 73 epoll_pwait 22 futex 98 wait4 260"
         " waitid 95 read 63 readv 65 write 64 writev 66 recvfrom 207 recvmsg 212 sendto 206"
         " sendmsg 211 connect 203 accept 202 accept4 242 flock 32 fcntl 25 rt_sigsuspend 133"
         " rt_sigtimedwait 137 semop 193 semtimedop 192"
+        " openat 56"
     ),
 }
 _CHANNELS = (
@@ -155,11 +165,11 @@ def _by_channel(base: str) -> Wait:
         with open(f"{base}/wchan", "rb") as file:
             channel = file.read().decode("ascii", "replace")
     except OSError:
-        return Wait(UNKNOWN)
+        return Wait(UNKNOWN, sure=False)
     for part, kind in _CHANNELS:
         if part in channel:
-            return Wait(kind)
-    return Wait(UNKNOWN if channel in ("", "0") else OTHER)
+            return Wait(kind, sure=False)
+    return Wait(UNKNOWN if channel in ("", "0") else OTHER, sure=False)
 
 
 def _decoded(pid: int, name: str, arguments: list[int]) -> Wait:

@@ -17,7 +17,7 @@ WAITS = "waits"
 ENDED = "ended"
 
 MOST_PLACES = 4
-SHARE = 0.75
+SHARE = 0.8
 """A straggler is seen at work (or asleep) at least so often, the others waiting."""
 
 
@@ -174,8 +174,8 @@ def straggler(shares: Sequence[Share], *, spins: bool) -> int:
     """The one rank that all others wait for; -1 if there is none.
 
     A rank ten times slower works nine tenths of the time in which the others wait nine tenths: the
-    limit leaves room for chance in a sample of twenty looks. spins: waiting ranks compute, as those
-    of MPI do; then only one that sleeps can be told from them.
+    limit leaves room for chance in a dozen looks. spins: waiting ranks compute, as those of MPI do;
+    then only one that sleeps can be told from them.
     """
     parts = {share.rank: part_of(share) for share in shares if share.looks > 0}
     if len(parts) < 2:
