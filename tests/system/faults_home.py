@@ -36,6 +36,7 @@ NURSERY = """
 import json, os, signal, socket, sys
 import zenkei.app as app
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+exec(sys.argv[1])
 line = socket.socket(fileno=0)
 line.send(b"up")
 while True:
@@ -62,13 +63,15 @@ while True:
 
 
 class Nursery:
-    """Starts daemons by forking. `close` ends it, not its daemons."""
+    """Starts daemons by forking. `close` ends it, not its daemons. prelude: run before, for all."""
 
-    def __init__(self) -> None:
+    def __init__(self, prelude: str = "") -> None:
         import socket
 
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._process = subprocess.Popen([sys.executable, "-c", NURSERY], stdin=theirs.fileno())
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", NURSERY, prelude], stdin=theirs.fileno()
+        )
         theirs.close()
         assert self._line.recv(16) == b"up"
 
@@ -150,6 +153,7 @@ class Home:
             **environ,
         }
         self.client = Client(str(self.path))
+        self.prelude = ""
         self._nursery: Nursery | None = None
         self._daemons: list[Daemon] = []
 
@@ -163,7 +167,7 @@ class Home:
             if fresh or prefix:
                 pid = self._spawn(environ, prefix, write)
             else:
-                self._nursery = self._nursery or Nursery()
+                self._nursery = self._nursery or Nursery(self.prelude)
                 pid = self._nursery.start(environ, write)
         finally:
             os.close(write)

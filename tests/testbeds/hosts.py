@@ -16,7 +16,7 @@ import ctypes
 import os
 import signal
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Self
 
 from tests.testbeds.local_place import until
@@ -69,6 +69,17 @@ class Hosts:
 
     def heal(self, place: int) -> None:
         self._link(place, "up")
+
+    def inhabitants(self, place: int) -> list[int]:
+        """Processes that live on a host."""
+        holder = self._hosts[place].pid
+        wanted = os.readlink(f"/proc/{holder}/ns/net")
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with suppress(OSError):
+                if os.readlink(f"/proc/{name}/ns/net") == wanted and int(name) != holder:
+                    found.append(int(name))
+        return found
 
     def run(self, place: int, *argv: str) -> str:
         """A command on a host; its output."""
