@@ -1,4 +1,4 @@
-"""Nodes of a real daemon: a bad one, one that is mended, survivors of a gang, looking into a rank."""
+"""Nodes of a real daemon: a bad one that is mended, a drain, survivors of a gang, a look inside."""
 
 from __future__ import annotations
 
@@ -33,11 +33,8 @@ def place() -> Iterator[Place]:
 
 def declare(place: Place, **addresses: str) -> None:
     """Three nodes; some have addresses that this machine does not."""
-    nodes = {
-        "nodes": 3,
-        "cpus_per_node": 2,
-        "addresses": {k.replace("_", "-"): v for k, v in addresses.items()},
-    }
+    given = {name.replace("_", "-"): address for name, address in addresses.items()}
+    nodes = {"nodes": 3, "cpus_per_node": 2, "addresses": given}
     (place.home / "nodes.json").write_text(json.dumps(nodes), encoding="utf-8")
 
 
@@ -87,7 +84,7 @@ def test_a_drain_outlives_the_daemon(place: Place) -> None:
     assert node(place, "node-2")["state"] == "drained"
     assert node(place, "node-3")["labels"]["rack"] == "r7"
     shown = place.ok("events", "--nodes", "node-2").stdout
-    assert re.search(r"drain .*new disk \\(by \w+\\)".replace("\\\\", "\\"), shown), shown
+    assert re.search(r"drain .*new disk \(by \w+\)", shown), shown
 
 
 def test_exec_looks_into_the_rank_that_is_named(place: Place) -> None:

@@ -92,11 +92,11 @@ FAILURES = {
 }
 NODES = {
     cluster.NodeState.READY: "takes work",
-    cluster.NodeState.SUSPECT: "missed a sign of life; takes no new work",
+    cluster.NodeState.SUSPECT: "failed too often, or gives no sign of life; takes no new work",
     cluster.NodeState.DRAINING: "takes no new work, finishes what it has",
     cluster.NodeState.DRAINED: "empty, takes no work",
     cluster.NodeState.PROBING: "is being checked before it takes work again",
-    cluster.NodeState.DOWN: "does not answer, or its disk is full; the reason stands beside it",
+    cluster.NodeState.DOWN: "a check found it unfit, its engine says so, or it is fenced",
 }
 RESULTS = {
     data.ResultState.SEALING: "output is being stored; devices are free already",
@@ -136,6 +136,7 @@ def states() -> str:
         _meanings(job.FailureClass, FAILURES, head="failure class"),
         "## Node states",
         _meanings(cluster.NodeState, NODES),
+        "What leads from one to another: [nodes](../concepts/nodes.md).",
         "## Result states",
         _meanings(data.ResultState, RESULTS),
     )
