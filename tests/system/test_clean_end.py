@@ -105,3 +105,19 @@ def _rank_of(place: LocalPlace, attempt: AttemptId) -> int:
     """The process of the only rank."""
     children = Path(f"/proc/{place.supervisor_pid(attempt)}/task").glob("*/children")
     return int(next(word for file in children for word in file.read_text().split()))
+
+
+def test_a_mount_that_a_rank_has_made_is_gone_with_it(place: LocalPlace) -> None:
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    ended = place.run(1, "mkdir m && mount -t tmpfs none m && echo mounted > m/f")
+    if ended.exit.code:
+        pytest.skip("this user may not mount")
+    assert Path("/proc/self/mountinfo").read_text(encoding="utf-8") == mounts
+
+
+def test_a_new_attempt_on_the_same_place_lays_no_code_out_again(short_tmp: Path) -> None:
+    laid: list[Path] = []
+    with LocalPlace(short_tmp / "home", code=laid.append) as place:
+        for number in (1, 2):
+            assert place.run(number, "true", code="b3:" + "7" * 64).exit.code == 0
+    assert len(laid) == 1

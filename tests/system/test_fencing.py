@@ -135,3 +135,41 @@ def test_a_fence_against_what_is_gone_already_is_cleared_at_once(place: LocalPla
     place.engine.fence("node-1", attempt)
     assert of_kind(place, attempt, Cleared)
     assert place.exited(attempt).reason is StopReason.COMPLETED
+
+
+FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+@pytest.fixture
+def freezer() -> Iterator[Path]:
+    """A control group whose members do not die while it is frozen, as in a driver that hangs."""
+    group = FREEZER / f"zkt-fencing-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("no freezer (v1) that this user may write: a process cannot be made unkillable")
+    yield group
+    (group / "freezer.state").write_text("THAWED")
+    until(lambda: not (group / "cgroup.procs").read_text(), "the end of what was frozen")
+    group.rmdir()
+
+
+def test_processes_that_do_not_die_are_told_of_fenced_and_the_node_is_clear_when_they_are_gone(
+    place: LocalPlace, freezer: Path
+) -> None:
+    attempt = place.launch(1, "echo $$; exec sleep 1000")
+    pid = int(place.until_output(attempt, b"\n"))
+    (freezer / "cgroup.procs").write_text(str(pid))
+    (freezer / "freezer.state").write_text("FROZEN")
+    place.stop(attempt, 0.0)
+    (told,) = [r for r in place.wait(attempt, Silent) if isinstance(r, Silent)]
+    assert told.lost
+    assert f"killed and not gone: {pid} (sleep" in told.detail
+    assert of_kind(place, attempt, Released) == [], "nobody can show that it is gone"
+    place.engine.fence("node-1", attempt)
+    place.wait(attempt, Released)
+    assert is_alive(pid)
+    assert of_kind(place, attempt, Cleared) == []
+    (freezer / "freezer.state").write_text("THAWED")
+    until(lambda: of_kind(place, attempt, Cleared), "the confirmation")
+    assert not is_alive(pid)
