@@ -12,7 +12,7 @@ import pytest
 
 from tests.testbeds.local_place import LocalPlace, until
 from zenkei.model.ids import AttemptId
-from zenkei.model.job import HangPolicy
+from zenkei.model.job import EnvRequest, HangPolicy
 from zenkei.ports.engine import DumpStacks, Released
 
 TEACH = "import os, time\nprint(os.getpid(), flush=True)\n"
@@ -96,6 +96,16 @@ def test_a_dump_does_not_interrupt_what_the_program_does(place):
     place.wait(attempt, Released)
     assert place.exited(attempt).exit.code == 0
     assert b"b'x'" in place.output(attempt)
+
+
+def test_a_py_spy_that_may_not_trace_gives_way_to_what_python_says_itself(place, tmp_path):
+    spy = tmp_path / "py-spy"
+    spy.write_text("#!/bin/sh\necho Permission denied >&2; exit 1\n")
+    spy.chmod(0o755)
+    python_dir = place.home / "agent" / "bin"
+    env = EnvRequest(vars={"PATH": f"{tmp_path}:{python_dir}:/usr/bin:/bin"})
+    attempt, _ = started(place, 1, WAIT, env=env)
+    assert dumped(place, attempt)["processes"][0]["how"] == "faulthandler"
 
 
 def test_a_sitecustomize_of_the_environment_runs_as_before(place, tmp_path):

@@ -147,8 +147,10 @@ class HangWatch(Watch):
             self._rhythm.sign(clock)
         moved, self._heard = self._heard or grew, False
         silent_s = self._rhythm.silence_s(clock)
-        # ranks that never say anything are seen by what they do
-        moves = moved or silent_s < self._every_s or not self._rhythm.signs
+        # ranks that leave the talking to another node are seen by what they do, once they train
+        mute = not self._node_alone and not self._rhythm.signs
+        trains = mute and silent_s >= min(60.0, self._policy.startup_s)
+        moves = moved or silent_s < self._every_s or trains
         self._pacing.look(self._ranks.pids(), now, moves=moves)
         if silent_s < 2 * self._every_s:
             self._progress()

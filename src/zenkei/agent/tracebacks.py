@@ -80,6 +80,7 @@ def _by_py_spy(process: Json, spy: str, limit_s: float) -> bool:
         )
         name = thread.get("thread_name") or str(thread.get("os_thread_id") or "")
         process["threads"].append({"name": name, "main": main, "frames": frames})
+    process["threads"].sort(key=lambda thread: not thread["main"])
     process["how"] = "py-spy"
     return True
 

@@ -1,0 +1,103 @@
+"""What a thread of a real process waits for, and how long it says it will."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from zenkei.agent import sockets, vitals, waits
+
+READY = "import sys; sys.stdout.write('ready\\n'); sys.stdout.flush()\n"
+CASES = [
+    ("a long sleep", "import time; time.sleep(500)", waits.SLEEP, 400, 500),
+    ("a lock", "import threading as t; x = t.Lock(); x.acquire(); x.acquire()", waits.LOCK, -1, -1),
+    ("an event with a limit", "import threading as t; t.Event().wait(50)", waits.LOCK, 40, 50),
+    ("an empty pipe", "import os; r, w = os.pipe(); os.read(r, 1)", waits.PIPE_READ, -1, -1),
+    (
+        "a full pipe",
+        "import os; r, w = os.pipe(); os.write(w, bytes(10**6))",
+        waits.PIPE_WRITE,
+        -1,
+        -1,
+    ),
+    ("a socket", "import socket; a, b = socket.socketpair(); a.recv(1)", waits.SOCKET, -1, -1),
+    ("a child", "import subprocess; subprocess.call(['sleep', '600'])", waits.CHILD, -1, -1),
+    ("a signal", "import signal; signal.pause()", waits.SIGNAL, -1, -1),
+    ("a fifo", "import os; os.mkfifo('f'); open('f')", waits.OPEN, -1, -1),
+    ("an event loop", "import asyncio; asyncio.run(asyncio.sleep(70))", waits.POLL, 60, 70),
+]
+
+
+@contextmanager
+def running(program: str, cwd: str) -> Iterator[int]:
+    command = [sys.executable, "-c", READY + program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=cwd) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process.pid
+        finally:
+            below = vitals.processes.below(process.pid)
+            process.kill()
+            for pid in below:
+                vitals.processes.send(pid, 9)
+
+
+def settled(pid: int, kind: str) -> waits.Wait:
+    """Its wait, once it has come so far."""
+    found = waits.of_thread(pid, pid)
+    for _ in range(500):
+        if found.kind == kind:
+            break
+        time.sleep(0.01)
+        found = waits.of_thread(pid, pid)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("program", "kind", "least_s", "most_s"), [pytest.param(*c[1:], id=c[0]) for c in CASES]
+)
+def test_a_wait_is_known_with_its_end(tmp_path, program, kind, least_s, most_s):
+    with running(program, str(tmp_path)) as pid:
+        found = settled(pid, kind)
+        assert (found.kind, found.sure) == (kind, True)
+        assert least_s <= found.left_s <= most_s
+
+
+def test_a_process_that_is_gone_waits_for_nothing_that_is_known():
+    assert not waits.of_thread(2**22 + 1, 2**22 + 1).sure
+
+
+def test_bytes_that_a_process_receives_into_memory_are_seen(tmp_path):
+    program = (
+        "import socket, threading\ns = socket.create_server(('127.0.0.1', 0))\n"
+        "c = socket.create_connection(s.getsockname()); p, _ = s.accept()\n"
+        "threading.Thread(target=p.sendall, args=(bytes(300_000),)).start()\n"
+        "while c.recv(4096): pass\n"
+    )
+    with running(program, str(tmp_path)) as pid:
+        settled(pid, waits.SOCKET)
+        moved = 0
+        for _ in range(500):
+            moved = sockets.Sockets().bytes_moved(sockets.inodes_of(pid).values())
+            if moved >= 600_000:
+                break
+            time.sleep(0.01)
+        assert moved >= 600_000  # sent and received
+
+
+def test_a_process_that_computes_is_busy_and_one_that_waits_is_not(tmp_path):
+    for program, busy in (("while True: pass", True), ("import time; time.sleep(500)", False)):
+        with running(program, str(tmp_path)) as pid:
+            if not busy:
+                settled(pid, waits.SLEEP)
+            before = vitals.look(time.monotonic(), [pid], None)
+            time.sleep(0.5)
+            motion = vitals.compare(before, vitals.look(time.monotonic(), [pid], None))
+            assert motion.busy is busy
+            assert not motion.flows
