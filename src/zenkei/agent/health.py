@@ -3,7 +3,7 @@
 Called in the staging child or by the supervisor before the ranks start, and as `agent.pyz probe` by
 an engine, inside the node. A check finds what would make any job fail here: it says nothing about
 room that others use (a full disk is no illness). Each is bounded; what cannot be asked on this
-machine is left out. Cost: about 2 ms, and what the GPU driver takes where devices were given.
+machine is left out. Cost: about 1 ms, and what the GPU driver takes where devices were given.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from zenkei.agent.attempt import FULL
 from zenkei.protocol import launch, names
 
 SHM = "/dev/shm"  # noqa: S108 - a file is made there and taken away
-MEMORY_BYTES = 4 << 20
+MEMORY_BYTES = 1 << 20
 PROBE_MEMORY_BYTES = 64 << 20
 PATTERN = b"\xa5\x5a" * 2048
 BEHIND_S = 60.0
