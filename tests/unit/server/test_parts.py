@@ -9,8 +9,9 @@ import threading
 import pytest
 
 from tests.builders import node
-from tests.plant import ALICE, Plant, never_ends
+from tests.plant import ALICE, ROOT, Plant, never_ends
 from tests.plant import node as inline_node
+from zenkei.model.cluster import NodeEventKind, NodeState
 from zenkei.model.errors import Conflict, InvalidInput
 from zenkei.model.job import JobSpec, ResourceRequest
 from zenkei.model.resources import Request
@@ -206,3 +207,13 @@ def test_at_a_start_a_held_node_stays_and_a_free_one_goes():
     plant = held_plant()
     enter_nodes(plant.store, "inline", (), is_start=True)
     assert [n.name for n in plant.store.nodes()] == ["node-1"]
+
+
+def test_nodes_that_are_declared_anew_keep_an_operators_word_and_the_log_tells_who_left():
+    plant = Plant(inline_node(), inline_node("node-2"))
+    plant.nodes.drain(ROOT, "node-1", reason="new disk")
+    enter_nodes(plant.store, "inline", (inline_node(cpus=8),), is_start=False)
+    (left,) = plant.store.nodes()
+    assert (left.state, left.capacity.cpu_milli) == (NodeState.DRAINED, 8000)
+    kinds = [event.kind for event in plant.store.node_events("node-2")]
+    assert kinds == [NodeEventKind.ENTERED, NodeEventKind.REMOVED]
