@@ -1,4 +1,4 @@
-"""TCP connections of processes: bytes that went through, and who is at the other end.
+"""Connections of processes: bytes that went through (TCP), and who is at the other end.
 
 Called by `vitals` while a job is silent. Asks the kernel (sock_diag over netlink), as `ss` does: in
 /proc there is no byte count per connection, and recv() is not counted as reading in /proc/PID/io.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from typing import Iterable, NamedTuple
+from typing import Iterable, Iterator, NamedTuple
 
 _SOCK_DIAG = 4
 _BY_FAMILY = 20
@@ -19,6 +19,8 @@ _DUMP_REQUEST = 0x301
 _ESTABLISHED = 1
 _LISTEN = 10
 _INFO = 2
+_SHOW_PEER = 4
+_PEER = 2
 _DONE = 3
 _ERROR = 2
 _BYTES_AT = 120  # tcpi_bytes_acked, tcpi_bytes_received
@@ -39,9 +41,11 @@ class Sockets:
 
     def __init__(self) -> None:
         self.by_inode: dict[int, Connection] = {}
+        self._unix_peers: dict[int, int] = {}
         try:
             for family in (socket.AF_INET, socket.AF_INET6):
                 self.by_inode.update(_ask(family))
+            self._unix_peers = _ask_unix()
         except OSError:
             pass  # a kernel without it: bytes of connections are not counted
         self._ends = {(c.local, c.remote): inode for inode, c in self.by_inode.items()}
@@ -56,6 +60,9 @@ class Sockets:
 
     def is_foreign(self, inode: int, own: frozenset[int], addresses: tuple[str, ...]) -> bool:
         """True if the other end is no process of the job. own: inodes of all its processes here."""
+        peer = self._unix_peers.get(inode, 0)
+        if peer:
+            return peer not in own
         connection = self.by_inode.get(inode)
         if connection is None or connection.listens:
             return False
@@ -100,28 +107,41 @@ def interface_bytes(pid: int) -> int:
 
 
 def _ask(family: int) -> dict[int, Connection]:
+    states = 1 << _ESTABLISHED | 1 << _LISTEN
+    request = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 1 << (_INFO - 1), 0, states)
+    found: dict[int, Connection] = {}
+    for body in _answers(request):
+        _decode(body, found)
+    return found
+
+
+def _ask_unix() -> dict[int, int]:
+    """The inode at the other end of each connected Unix socket."""
+    states = 1 << _ESTABLISHED
+    request = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, states, 0, _SHOW_PEER, 0, 0)
+    found = {}
+    for body in _answers(request):
+        attributes = body[16:]
+        if len(attributes) >= 8 and struct.unpack_from("=H", attributes, 2)[0] == _PEER:
+            found[struct.unpack_from("=I", body, 4)[0]] = struct.unpack_from("=I", attributes, 4)[0]
+    return found
+
+
+def _answers(request: bytes) -> Iterator[bytes]:
+    """Bodies of all messages with which the kernel answers."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _SOCK_DIAG)
     with sock:
         sock.settimeout(_WAIT_S)
-        states = 1 << _ESTABLISHED | 1 << _LISTEN
-        request = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 1 << (_INFO - 1), 0, states)
         head = struct.pack("=IHHII", 16 + len(request), _BY_FAMILY, _DUMP_REQUEST, 1, 0)
         sock.send(head + request)
-        found: dict[int, Connection] = {}
-        while _take(sock.recv(1 << 18), found):
-            pass
-        return found
-
-
-def _take(data: bytes, found: dict[int, Connection]) -> bool:
-    """Decode one answer; False after the last."""
-    while len(data) >= 16:
-        length, kind = struct.unpack_from("=IH", data)
-        if kind in (_DONE, _ERROR) or length < 16:
-            return False
-        _decode(data[16:length], found)
-        data = data[(length + 3) & ~3 :]
-    return True
+        while True:
+            data = sock.recv(1 << 18)
+            while len(data) >= 16:
+                length, kind = struct.unpack_from("=IH", data)
+                if kind in (_DONE, _ERROR) or length < 16:
+                    return
+                yield data[16:length]
+                data = data[(length + 3) & ~3 :]
 
 
 def _decode(body: bytes, found: dict[int, Connection]) -> None:

@@ -224,7 +224,7 @@ _COLLECTIVE = re.compile(
     re.IGNORECASE,
 )
 _JOINS = re.compile(r"/(threading|queue|concurrent/futures/\w+|multiprocessing/pool)\.py$")
-_LIBRARY = re.compile(r"(^<)|/(site|dist)-packages/|/lib/python\d|/python\d+\.zip/")
+_LIBRARY = re.compile(r"^<frozen|/(site|dist)-packages/|/lib/python\d|/python\d+\.zip/")
 
 
 def summary(dump: Json) -> dict[int, Seen]:

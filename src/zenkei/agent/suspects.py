@@ -206,11 +206,13 @@ class Suspects:
         return self._net is not None and self._net.listens(process.inodes.values())
 
     def _waits_for_stranger(self, process: Process) -> bool:
-        wait = process.threads[0].wait
-        if self._net is None or wait.kind not in (waits.SOCKET, waits.POLL):
+        """True if it may be waiting for work that is done outside (by a daemon, another host)."""
+        kinds = {thread.wait.kind for thread in process.threads}
+        if self._net is None or kinds.isdisjoint((waits.SOCKET, waits.POLL)):
             return False
-        one = process.inodes.get(wait.fd)
-        inodes = process.inodes.values() if one is None or wait.kind == waits.POLL else [one]
+        wait = process.threads[0].wait
+        one = process.inodes.get(wait.fd) if wait.kind == waits.SOCKET else None
+        inodes = process.inodes.values() if one is None else [one]
         return any(self._net.is_foreign(inode, self._own, self._addresses) for inode in inodes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -101,3 +102,24 @@ def test_a_process_that_computes_is_busy_and_one_that_waits_is_not(tmp_path):
             motion = vitals.compare(before, vitals.look(time.monotonic(), [pid], None))
             assert motion.busy is busy
             assert not motion.flows
+
+
+def test_the_other_end_of_a_connection_is_known_as_the_jobs_own_or_foreign(tmp_path):
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(tmp_path / "daemon"))
+    server.listen()
+    program = (
+        "import socket\nown, peer = socket.socketpair()\nwork = socket.socket(socket.AF_UNIX)\n"
+        "work.connect('daemon')\nprint(own.fileno(), work.fileno(), flush=True)\nwork.recv(1)"
+    )
+    with server, running(program, str(tmp_path)) as pid:
+        connection, _ = server.accept()
+        settled(pid, waits.SOCKET)
+        net, inodes = sockets.Sockets(), sockets.inodes_of(pid)
+        foreign = {
+            fd
+            for fd, inode in inodes.items()
+            if net.is_foreign(inode, frozenset(inodes.values()), ("127.0.0.1",))
+        }
+        assert foreign == {waits.of_thread(pid, pid).fd}
+        connection.close()
