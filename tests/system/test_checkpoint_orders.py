@@ -426,3 +426,12 @@ def test_ranks_are_told_where_to_go_on_and_it_is_reported(place):
     assert (place.home / "attempts" / "3" / "resume-2").exists()
     place.engine.retire(AttemptId.parse("3/2"))
     assert not (place.home / "attempts" / "3" / "resume-2").exists()
+
+
+def test_ranks_that_all_answered_with_different_steps_are_not_awaited_for_long(place):
+    attempt = launch(place, "wait_for_ask(); save(10 + rank); time.sleep(1000)", ranks=2)
+    up(place, attempt, ranks=2)
+    preempt(place, attempt, checkpoint_s=1000.0, grace_s=0.2)
+    assert ended(place, attempt) is StopReason.PREEMPTED
+    assert steps(place, attempt) == []
+    assert "the time for it is over" in details(place, attempt)

@@ -32,6 +32,8 @@ READ_BYTES = 1 << 16
 MOST_OPEN = 64
 """Steps that some ranks have said and others have not (yet)."""
 MOST_NOTICES = 20
+AGREE_S = 5.0
+"""All ranks have answered, with different steps: so long they may still come to the same one."""
 BURST = 16
 """Checkpoints reported at once; after that one a second."""
 
@@ -71,6 +73,7 @@ class CheckpointWatch(Watch):
         self._must = [rank for rank in local if self._policy.all_ranks or rank == 0]
         self._markers = {rank: _Marker(f"{names.MARKERS_DIR}/{rank}") for rank in local}
         self._last = dict.fromkeys(local, -1)
+        self._before = self._last
         self._resumed = -1
         self._open: dict[int, dict[int, str]] = {}
         self._complete = -1
@@ -117,6 +120,7 @@ class CheckpointWatch(Watch):
             # who is about to be stopped gets no more time than was said first
             stop, until = before.stop, min(until, before.until)
         self._ask = _Ask(until, stop)
+        self._before = dict(self._last)
         if stop is not None and self._attempt.saved is None:
             self._attempt.saved = -1 if self._must else -2
         _write_ask(stop is not None, until - now)
@@ -129,21 +133,28 @@ class CheckpointWatch(Watch):
 
     def _judge(self, ask: _Ask, now: float) -> None:
         """Whether the answer is there, may still come, or is too late."""
-        if ask.stop is None:
-            if now >= ask.until:
+        stop, until = ask.stop, ask.until
+        if stop is None:
+            if now >= until:
                 self._notice(-1, "no checkpoint was saved in the time that was given for it")
                 self._answered()
             return
         is_saved = self._attempt.saved is not None and self._attempt.saved >= 0
+        if not is_saved and self._must and self._have_answered():
+            until = min(until, now + AGREE_S)
+            self._ask = _Ask(until, stop)
         if is_saved and self._attempt.document.nodes == 1:
-            self._end(ask.stop)
-        elif now >= ask.until:
+            self._end(stop)
+        elif now >= until:
             if not is_saved and self._must:
                 self._notice(-1, "it is stopped without a checkpoint: the time for it is over")
-            self._end(ask.stop)
+            self._end(stop)
         elif not is_saved and not self._may_come():
             self._notice(-1, "it is stopped without a checkpoint: a rank ended without saving one")
-            self._end(ask.stop)
+            self._end(stop)
+
+    def _have_answered(self) -> bool:
+        return all(self._last[rank] > self._before[rank] for rank in self._must)
 
     def _may_come(self) -> bool:
         """False if a rank that must say something is gone without having said it."""
