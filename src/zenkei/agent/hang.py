@@ -83,6 +83,7 @@ class HangWatch(Watch):
         # off: in it the ranks could not be seen either
         self._lost_s = 0.0
         self._looks = 0
+        self._stopped: set[int] = set()
         self._heard = False
         self._dumped_at = 0.0
         self._seen: dict[int, stacks.Seen] = {}
@@ -163,12 +164,19 @@ class HangWatch(Watch):
         """A rank that is stopped never comes back by itself, whatever the others do."""
         limit_s = self._rhythm.blocked_limit_s()
         for rank, since in self._pacing.stopped.items():
-            if now - since >= limit_s and self._policy.action != "warn":
-                text = f"rank {rank} is stopped (SIGSTOP) for {hangs.seconds(now - since)}"
+            if now - since < limit_s or self.dumper.is_running:
+                continue
+            text = f"rank {rank} is stopped (SIGSTOP) for {hangs.seconds(now - since)}"
+            text += ", the others go on"
+            if rank not in self._stopped:
+                self._stopped.add(rank)
+                self.dumper.begin(text, now)
+                self._attempt.remark(text)
+                self._notice("quiet", rank, text)
+            elif self._policy.action != "warn":
                 self._is_over = True
-                cause = Cause("hung", rank=rank, detail=f"{text}, the others go on")
-                self._end(cause, self.grace_s)
-                return
+                self._end(Cause("hung", rank=rank, detail=text), self.grace_s)
+            return
 
     def _progress(self) -> None:
         """All is well: nothing of the last silence counts any more."""
