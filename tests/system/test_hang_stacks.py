@@ -12,7 +12,7 @@ import pytest
 
 from tests.testbeds.local_place import LocalPlace, until
 from zenkei.model.ids import AttemptId
-from zenkei.model.job import EnvRequest, HangPolicy
+from zenkei.model.job import EnvRequest, HangPolicy, StopReason
 from zenkei.ports.engine import DumpStacks, Released
 
 TEACH = "import os, time\nprint(os.getpid(), flush=True)\n"
@@ -121,3 +121,13 @@ def test_a_program_runs_as_before_where_the_file_for_stacks_is_gone(place):
     attempt = place.launch(1, ("/bin/sh", "-c", f"{command}; python3 -c 'print(2)'"))
     place.wait(attempt, Released)
     assert place.output(attempt) == b"1\n2\n"
+
+
+def test_a_deadlock_ends_the_attempt_with_the_place_where_it_waits(place):
+    program = "import threading, time\nfor i in range(8):\n    print(i, flush=True)\n"
+    program += "    time.sleep(0.15)\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()"
+    policy = HangPolicy(quiet_s=1.0, startup_s=3.0)
+    ended = place.run(1, python(program), hang=policy)
+    assert ended.reason is StopReason.HUNG
+    assert (ended.exit.rank, ended.exit.node) == (0, "node-1")
+    assert ended.exit.detail.endswith("rank 0 waits for a lock at <string>:7 in <module>")
