@@ -3,7 +3,9 @@
 It keeps every promise of `ports.engine` that does not need an operating system: idempotent launch,
 stop before launch, repeated reports until `retire`. What an attempt does is decided by `program`,
 called once per launch on the launching thread: it returns the exit, or None for an attempt that
-runs until it is told to stop or `finish` is called.
+runs until it is told to stop or `finish` is called. What it answers when it is asked for a
+checkpoint is decided by `answer`: the step that it has saved, or None. Checkpoints whose manifest
+is in `damaged` cannot be resumed from.
 """
 
 from __future__ import annotations
@@ -14,17 +16,20 @@ from threading import Lock
 
 from zenkei.model.cluster import Node
 from zenkei.model.data import CheckpointPart, Digest
-from zenkei.model.errors import PermanentEngineError
+from zenkei.model.errors import CheckpointDamaged, PermanentEngineError
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, JobSpec, StopReason
 from zenkei.ports.engine import (
     Artefact,
+    AskCheckpoint,
     Capabilities,
+    Checkpointed,
     Exited,
     LaunchOrder,
     Message,
     Released,
     Report,
+    Resumed,
     Started,
     StopAttempt,
 )
@@ -40,6 +45,8 @@ def succeed(_order: LaunchOrder) -> Exit | None:
 @dataclass(slots=True)
 class _Run:
     reports: list[Report] = field(default_factory=list)
+    order: LaunchOrder | None = None
+    steps: set[int] = field(default_factory=set)
     launched: bool = False
     over: bool = False
 
@@ -52,10 +59,13 @@ class InlineEngine:
         nodes: tuple[Node, ...],
         program: Callable[[LaunchOrder], Exit | None] = succeed,
         cluster: str = "inline",
+        answer: Callable[[LaunchOrder], int | None] = lambda _order: None,
     ) -> None:
         self._nodes = nodes
         self._program = program
         self._cluster = cluster
+        self._answer = answer
+        self.damaged: set[Digest] = set()
         self._lock = Lock()
         self._runs: dict[AttemptId, _Run] = {}
         self._fresh: list[Report] = []
@@ -85,10 +95,14 @@ class InlineEngine:
             run = self._runs.setdefault(order.attempt, _Run())
             if run.launched:
                 return
-            run.launched = True
+            if order.resume is not None and order.resume.manifest in self.damaged:
+                raise CheckpointDamaged(f"the checkpoint of step {order.resume.step} is damaged")
+            run.launched, run.order = True, order
             if run.over:
                 return
             self._say(run, Started(attempt=order.attempt))
+            if order.resume is not None:
+                self._say(run, Resumed(attempt=order.attempt, step=order.resume.step))
         ended = self._program(order)
         if ended is not None:
             self.finish(order.attempt, ended)
@@ -101,14 +115,38 @@ class InlineEngine:
         self._end(attempt, StopReason.COMPLETED if well else StopReason.NONZERO_EXIT, ended)
 
     def tell(self, attempt: AttemptId, message: Message) -> None:
+        if isinstance(message, AskCheckpoint):
+            if attempt not in self.running():
+                raise PermanentEngineError(f"attempt {attempt} does not run here")
+            self._ask(attempt)
+            return
         if not isinstance(message, StopAttempt):
             raise PermanentEngineError(f"the inline engine cannot do {type(message).__name__}")
         with self._lock:
             launched = self._runs.setdefault(attempt, _Run()).launched
         if launched:
+            if message.checkpoint_s > 0:
+                self._ask(attempt)
             self._end(attempt, message.reason, Exit(signal=15))
         else:
             self._end(attempt, StopReason.LAUNCH_FAILED, Exit(detail="stopped before its launch"))
+
+    def _ask(self, attempt: AttemptId) -> None:
+        order = self._runs[attempt].order
+        step = self._answer(order) if order is not None and order.spec.checkpoint else None
+        if step is not None:
+            self.save(attempt, step)
+
+    def save(self, attempt: AttemptId, step: int) -> None:
+        """The attempt's ranks say that they have saved this step."""
+        with self._lock:
+            run = self._runs[attempt]
+            if run.over or step in run.steps:
+                return
+            run.steps.add(step)
+            part = CheckpointPart(node_rank=0, path=f"step-{step}")
+            self._say(run, Checkpointed(attempt=attempt, step=step, parts=(part,)))
+        self._wake()
 
     def observe(self, cursor: str) -> tuple[tuple[Report, ...], str]:
         with self._lock:
@@ -143,10 +181,17 @@ class InlineEngine:
     def saved(
         self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]
     ) -> tuple[str, ...]:
-        return ()
+        with self._lock:
+            if step not in self._runs[attempt].steps:
+                raise PermanentEngineError(
+                    f"step {step} of attempt {attempt} is not there (any more)"
+                )
+        return tuple(f"/inline/{attempt}/{part.path}" for part in parts)
 
     def discard(self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]) -> None:
-        """Programs of this process keep nothing on a node."""
+        with self._lock:
+            if parts:
+                self._runs[attempt].steps.discard(step)
 
     def fence(self, node: str, attempt: AttemptId) -> None:
         """Programs end with this process: nothing of theirs can write later."""

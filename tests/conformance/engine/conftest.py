@@ -6,6 +6,7 @@ What attempts do is named by `Does`; each engine's world knows how to say it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +17,13 @@ from tests.builders import node, part
 from tests.testbeds.local_place import LocalPlace
 from zenkei.engines.inline import InlineEngine
 from zenkei.model.cluster import Node
+from zenkei.model.data import Digest
+from zenkei.model.errors import InternalError
 from zenkei.model.ids import AttemptId, JobId
-from zenkei.model.job import Exit, JobSpec
-from zenkei.ports.engine import Engine, LaunchOrder
+from zenkei.model.job import CheckpointPolicy, Exit, JobSpec
+from zenkei.ports.engine import Engine, LaunchOrder, ResumePoint
+
+POLICY = CheckpointPolicy(signal="")
 
 
 class Does(Enum):
@@ -27,6 +32,16 @@ class Does(Enum):
     SUCCEED = "true"
     FAIL = "echo the last words >&2; exit 3"
     WAIT = "exec sleep 1000"
+    SAVE = (
+        "until [ -e $ZENKEI_CHECKPOINT_ASK ]; do sleep 0.01; done;"
+        "echo x > $ZENKEI_CHECKPOINT_DIR/step-7;"
+        'echo \'{"saved": 7, "path": "step-7"}\' >> $ZENKEI_CHECKPOINT_MARKER; exec sleep 1000'
+    )
+    RESUME = 'echo "{\\"resumed\\": $ZENKEI_RESUME_STEP}" >> $ZENKEI_CHECKPOINT_MARKER'
+
+
+WHOLE, DAMAGED = (Digest("b3:" + digit * 64) for digit in "12")
+"""Manifests of checkpoints: one that can be laid out, one that cannot."""
 
 
 class World(Protocol):
@@ -38,7 +53,9 @@ class World(Protocol):
     def again(self) -> Engine:
         """A new caller on the same place; the one before has died."""
 
-    def order(self, number: int, does: Does, nodes: int = 1) -> LaunchOrder: ...
+    def order(
+        self, number: int, does: Does, nodes: int = 1, resume: ResumePoint | None = None
+    ) -> LaunchOrder: ...
 
     def wait(self, attempt: AttemptId, kind: type) -> Any:
         """Until a caller that starts now would be told such a report; all reports it is told."""
@@ -46,8 +63,18 @@ class World(Protocol):
     def close(self) -> None: ...
 
 
+class Checkpoints:
+    """Trees of a place whose jobs have no code."""
+
+    def checkout(self, tree: Digest, to: Path) -> None:
+        if tree == DAMAGED:
+            raise InternalError("damaged", "the content is damaged")
+        to.mkdir()
+
+
 class LocalWorld:
     def __init__(self, place: LocalPlace) -> None:
+        place.artefacts = Checkpoints()
         self._place = place
 
     @property
@@ -57,8 +84,11 @@ class LocalWorld:
     def again(self) -> Engine:
         return self._place.open()
 
-    def order(self, number: int, does: Does, nodes: int = 1) -> LaunchOrder:
-        return self._place.order(number, does.value, nodes=nodes)
+    def order(
+        self, number: int, does: Does, nodes: int = 1, resume: ResumePoint | None = None
+    ) -> LaunchOrder:
+        order = self._place.order(number, does.value, nodes=nodes, checkpoint=POLICY)
+        return replace(order, resume=resume)
 
     def wait(self, attempt: AttemptId, kind: type) -> Any:
         return self._place.wait(attempt, kind)
@@ -75,11 +105,14 @@ class InlineWorld:
         self.engine.rescan()
         return self.engine
 
-    def order(self, number: int, does: Does, nodes: int = 1) -> LaunchOrder:
+    def order(
+        self, number: int, does: Does, nodes: int = 1, resume: ResumePoint | None = None
+    ) -> LaunchOrder:
         return LaunchOrder(
             attempt=AttemptId(JobId(number), 1),
-            spec=JobSpec(name="test", command=does.value),
+            spec=JobSpec(name="test", command=does.value, checkpoint=POLICY),
             nodes=tuple((n, part(n.name)) for n in self.engine.inventory()[:nodes]),
+            resume=resume,
         )
 
     def wait(self, attempt: AttemptId, kind: type) -> Any:
@@ -98,7 +131,13 @@ def _program(order: LaunchOrder) -> Exit | None:
         Does.SUCCEED.value: Exit(code=0),
         Does.FAIL.value: Exit(code=3, detail="the last words"),
         Does.WAIT.value: None,
+        Does.SAVE.value: None,
+        Does.RESUME.value: Exit(code=0),
     }[str(order.spec.command)]
+
+
+def _answer(order: LaunchOrder) -> int | None:
+    return 7 if order.spec.command == Does.SAVE.value else None
 
 
 def _two_nodes() -> tuple[Node, ...]:
@@ -108,7 +147,9 @@ def _two_nodes() -> tuple[Node, ...]:
 @pytest.fixture(params=["inline", "local", "local-cold"])
 def world(request: pytest.FixtureRequest, short_tmp: Path) -> Iterator[World]:
     if request.param == "inline":
-        opened: World = InlineWorld(InlineEngine(_two_nodes(), _program, "local"))
+        engine = InlineEngine(_two_nodes(), _program, "local", _answer)
+        engine.damaged.add(DAMAGED)
+        opened: World = InlineWorld(engine)
     else:
         opened = LocalWorld(LocalPlace(short_tmp / "home", warm=request.param == "local"))
     yield opened

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.engine.conftest import Does
-from zenkei.model.errors import PermanentEngineError
+from tests.conformance.engine.conftest import DAMAGED, WHOLE, Does
+from zenkei.model.errors import CheckpointDamaged, PermanentEngineError
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import StopReason
 from zenkei.ports.engine import (
     AskCheckpoint,
+    Checkpointed,
     Cleared,
     DumpStacks,
     Exited,
     Released,
+    Resumed,
+    ResumePoint,
     Started,
     StopAttempt,
 )
@@ -147,3 +150,67 @@ def test_a_fenced_attempt_is_lost_and_released_and_cleared_until_that_is_known(w
     world.engine.lift(node.name, order.attempt)
     world.engine.lift(node.name, order.attempt)
     assert Cleared not in kinds(world.wait(order.attempt, Released))
+
+
+PREEMPT = StopAttempt(reason=StopReason.PREEMPTED, grace_s=0.2, checkpoint_s=60.0)
+
+
+def saved_by(reports):
+    return [(report.step, report.parts) for report in reports if isinstance(report, Checkpointed)]
+
+
+def test_a_stop_with_time_for_a_checkpoint_reports_it_before_the_end(world):
+    order = world.order(1, Does.SAVE)
+    world.engine.launch(order)
+    world.wait(order.attempt, Started)
+    world.engine.tell(order.attempt, PREEMPT)
+    reports = world.wait(order.attempt, Released)
+    assert kinds(reports) == [Started, Checkpointed, Exited, Released]
+    assert exit_of(reports).reason is StopReason.PREEMPTED
+    [(step, parts)] = saved_by(reports)
+    assert (step, [part.path for part in parts]) == (7, ["step-7"])
+
+
+def test_what_was_saved_has_a_place_until_it_is_discarded(world):
+    order = world.order(1, Does.SAVE)
+    world.engine.launch(order)
+    world.wait(order.attempt, Started)
+    world.engine.tell(order.attempt, PREEMPT)
+    [(step, parts)] = saved_by(world.wait(order.attempt, Released))
+    [place] = world.engine.saved(order.attempt, step, parts)
+    assert place.endswith("step-7")
+    world.engine.discard(order.attempt, step, parts)
+    world.engine.discard(order.attempt, step, parts)
+    with pytest.raises(PermanentEngineError):
+        world.engine.saved(order.attempt, step, parts)
+
+
+def test_an_attempt_that_is_asked_for_a_checkpoint_goes_on(world):
+    order = world.order(1, Does.SAVE)
+    world.engine.launch(order)
+    world.wait(order.attempt, Started)
+    world.engine.tell(order.attempt, AskCheckpoint(deadline_s=60.0))
+    assert kinds(world.wait(order.attempt, Checkpointed)) == [Started, Checkpointed]
+    world.again().tell(order.attempt, CANCEL)
+    assert exit_of(world.wait(order.attempt, Released)).reason is StopReason.USER_CANCEL
+
+
+def resume_from(manifest):
+    return ResumePoint(attempt=AttemptId(JobId(1), 9), step=41, manifest=manifest)
+
+
+def test_an_attempt_that_goes_on_from_a_checkpoint_says_so(world):
+    order = world.order(1, Does.RESUME, resume=resume_from(WHOLE))
+    world.engine.launch(order)
+    reports = world.wait(order.attempt, Released)
+    assert Resumed(attempt=order.attempt, step=41) in reports
+    assert exit_of(reports).reason is StopReason.COMPLETED
+
+
+def test_a_damaged_checkpoint_is_refused_and_nothing_is_started(world):
+    order = world.order(1, Does.RESUME, resume=resume_from(DAMAGED))
+    with pytest.raises(CheckpointDamaged):
+        world.engine.launch(order)
+    world.engine.launch(world.order(1, Does.SUCCEED))
+    reports = world.wait(order.attempt, Released)
+    assert kinds(reports) == [Started, Exited, Released]
