@@ -147,7 +147,9 @@ def test_the_golden_log_of_version_1_replays_to_the_rows_it_always_made(repo):
         "3": (JobState.FAILED, 2, 0, None, 0, "job 2 failed"),
         "4.0": (JobState.CANCELLED, 6, 1, StopReason.USER_CANCEL, 0, ""),
         "4.1": (JobState.CANCELLED, 4, 0, None, 0, ""),
+        "5": (JobState.SUCCEEDED, 18, 2, StopReason.COMPLETED, 0, ""),
     }
+    assert (jobs[JobId(5)].step, jobs[JobId(5)].saving) == (100, ())
     first = jobs[JobId(1)]
     assert first.params == {"lr": "0.1"}
     assert (first.exit.code, first.exit.node, first.env) == (0, "n1", "b3:" + "e" * 64)
