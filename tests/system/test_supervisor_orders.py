@@ -250,3 +250,16 @@ def test_a_supervisor_told_to_end_by_the_system_ends_its_job(place):
     os.kill(place.supervisor_pid(attempt), signal.SIGTERM)
     place.wait(attempt, Released)
     assert place.exited(attempt).reason is StopReason.NODE_LOST
+
+
+def test_records_that_make_no_sense_do_not_keep_others_from_being_noticed(place, caplog):
+    broken = place.launch(1, "echo up; exec sleep 60")
+    place.until_output(broken, b"up")
+    spool = str(place.node_dir(broken) / names.SPOOL_FILE)
+    journal = records.Journal(spool, attempt=str(broken), node=0)
+    journal.append(records.EXITED, at_us=1, nonsense=True)
+    journal.close()
+    assert place.run(2, "true").reason is StopReason.COMPLETED
+    until(lambda: f"records of attempt {broken} cannot be read" in caplog.text, "the log's line")
+    os.kill(place.supervisor_pid(broken), signal.SIGKILL)
+    until(lambda: records.read(spool)[-1]["kind"] == records.RELEASED, "the end of its tree")

@@ -33,7 +33,9 @@ class Watch:
         self._thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
         self._closing = False
+        self._asleep = False
         self._look_at = 0.0
+        self._troubled: set[AttemptId] = set()
         with open(_QUEUE, encoding="ascii") as file:
             self._queue = int(file.read())
 
@@ -44,7 +46,7 @@ class Watch:
             self._socket = self._bind()
             self._runs.load_active()
             for attempt in self._runs.unreleased():
-                self._runs.scan(attempt)
+                self._scan(attempt)
             self._thread = threading.Thread(target=self._run, name="engine-local", daemon=True)
             self._thread.start()
 
@@ -63,6 +65,14 @@ class Watch:
     def poke(self, attempt: AttemptId) -> None:
         """As if a supervisor had reported."""
         self._send(f"{attempt}/0".encode())
+
+    def rouse(self, attempt: AttemptId) -> None:
+        """There is something to look after from now on, although nothing may ever be heard of it:
+
+        the agent that was to start its supervisor can die before it does.
+        """
+        if self._asleep:
+            self.poke(attempt)
 
     def _send(self, message: bytes) -> None:
         directory = os.open(self._layout.attempts, os.O_PATH | os.O_DIRECTORY)
@@ -98,20 +108,33 @@ class Watch:
 
     def _round(self) -> None:
         assert self._socket is not None
-        waiting = self._runs.busy
-        self._socket.settimeout(SLOW_RESCAN_S if waiting else None)
+        # in this order: what is committed from here on is either seen to be busy, or rouses
+        self._asleep = True
+        self._asleep = not self._runs.busy
+        self._socket.settimeout(None if self._asleep else SLOW_RESCAN_S)
         try:
             named = self._drain(self._socket.recv(256))
         except TimeoutError:
             named = None
+        self._asleep = False
         if named is None:
-            fresh = [self._runs.scan(attempt) for attempt in self._runs.unreleased()]
+            fresh = [self._scan(attempt) for attempt in self._runs.unreleased()]
             self._look_after()
         else:
-            fresh = [self._runs.scan(attempt) for attempt in named]
+            fresh = [self._scan(attempt) for attempt in named]
         self._look_further(fresh)
         if any(fresh):
             self._runs.announce()
+
+    def _scan(self, attempt: AttemptId) -> bool:
+        """One attempt's trouble (a damaged record, a defect) must not keep the others waiting."""
+        try:
+            return self._runs.scan(attempt)
+        except Exception:  # noqa: BLE001 - logged once for each attempt
+            if attempt not in self._troubled:
+                self._troubled.add(attempt)
+                _log.exception("records of attempt %s cannot be read", attempt)
+            return False
 
     def _look_further(self, fresh: list[bool]) -> None:
         """Signs of life and fences, every SLOW_RESCAN_S however busy the socket is."""
