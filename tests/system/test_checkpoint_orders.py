@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def up(place: LocalPlace, attempt, ranks: int = 1, nodes: int = 1) -> list[int]:
         lines = b"".join(place.output(attempt, node) for node in range(nodes)).split(b"\n")
         return [n for line in lines if line.startswith(b"up ") for n in numbers(line)]
 
-    return until(lambda: pids() if len(pids()) == ranks else None, "all ranks")
+    found: list[int] = until(lambda: pids() if len(pids()) == ranks else None, "all ranks")
+    return found
 
 
 def preempt(place: LocalPlace, attempt, checkpoint_s: float = 20.0, grace_s: float = 5.0) -> None:
@@ -282,12 +284,16 @@ def test_the_word_of_the_first_rank_is_enough_if_the_job_says_so(short_tmp):
         assert steps(place, attempt) == [4]
 
 
+def has_saved(place: LocalPlace, attempt, times: int) -> bool:
+    return len(steps(place, attempt)) == times
+
+
 def test_a_job_that_is_only_asked_goes_on(place):
     attempt = launch(place, SAVE_WHEN_ASKED)
     [pid] = up(place, attempt)
     for number in (1, 2):
         place.engine.tell(attempt, AskCheckpoint(deadline_s=20.0))
-        until(lambda n=number: len(steps(place, attempt)) == n, "the answer")
+        until(partial(has_saved, place, attempt, number), "the answer")
     assert is_alive(pid)
     ask = place.node_dir(attempt) / "ask"
     until(lambda: not ask.exists(), "the end of the question")

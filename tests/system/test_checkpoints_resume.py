@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ def submit(home: Home, *, steps: int = 60, every: int = 1000, pause_s: float = 0
     policy = keys.pop("checkpoint", {"signal": "none", "grace": "30s"})
     command = f"exec python {program} {steps} {every} {pause_s}"
     return home.submit(command, checkpoint=policy, **keys)
+
+
+def is_past(home: Home, job: str, attempt: int) -> bool:
+    return int(home.show(job)["attempt"]) > attempt
 
 
 def checkpoints(home: Home, job: str) -> list[dict[str, Any]]:
@@ -88,7 +93,7 @@ def test_a_preempted_job_goes_on_where_it_was_with_the_same_losses(home):
 
 def test_a_gang_on_two_nodes_is_preempted_twice_and_its_losses_stay_the_same(home):
     home.client.put("/v1/nodes", {"nodes": 2, "cpus_per_node": 4})
-    gang = {"resources": {"nodes": 2, "ranks": 2, "cpus": 1}}
+    gang: dict[str, Any] = {"resources": {"nodes": 2, "ranks": 2, "cpus": 1}}
     whole = submit(home, pause_s=0, **gang)
     assert home.until_over(whole) == "succeeded", home.show(whole)
     job = submit(home, pause_s=0.03, **gang)
@@ -96,7 +101,7 @@ def test_a_gang_on_two_nodes_is_preempted_twice_and_its_losses_stay_the_same(hom
         until_step(home, job, 12 * attempt, attempt)
         preempt(home, job)
         home.until_state(job, "pending", "starting", "running")
-        until(lambda n=attempt: home.show(job)["attempt"] > n, "the next attempt")
+        until(partial(is_past, home, job, attempt), "the next attempt")
     assert home.until_over(job) == "succeeded"
     assert curve(home, job) == curve(home, whole)
     assert len({c["step"] for c in checkpoints(home, job)}) == 2

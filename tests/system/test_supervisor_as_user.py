@@ -8,8 +8,14 @@ import pytest
 
 from tests.testbeds.as_user import pytest_as_user
 
-SUITES = ("supervisor_orders", "supervisor_trees", "supervisor_limits", "supervisor_output")
-SUITES += ("clean_end", "hang_stacks")
+SUITES = (
+    "supervisor_orders",
+    "supervisor_trees",
+    "supervisor_limits",
+    "supervisor_output",
+    "clean_end",
+    "hang_stacks",
+)
 # of each suite, what an ordinary user sees differently; the rest costs time and shows nothing new
 CHOSEN = """
     test_escapees test_what_a_rank_leaves test_a_leftover test_a_fork_bomb test_killing

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from zenkei.agent import sockets, vitals, waits
+from zenkei.agent import processes, sockets, vitals, waits
 
 READY = "import sys; sys.stdout.write('ready\\n'); sys.stdout.flush()\n"
 CASES = [
@@ -43,10 +43,10 @@ def running(program: str, cwd: str) -> Iterator[int]:
         try:
             yield process.pid
         finally:
-            below = vitals.processes.below(process.pid)
+            below = processes.below(process.pid)
             process.kill()
             for pid in below:
-                vitals.processes.send(pid, 9)
+                processes.send(pid, 9)
 
 
 def settled(pid: int, kind: str) -> waits.Wait:

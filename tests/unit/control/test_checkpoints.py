@@ -140,8 +140,9 @@ def test_what_cannot_be_stored_is_lost_with_its_reason_and_the_job_goes_on(world
     assert world.states() == {1: KEPT, 2: LOST}
     assert world.reasons()[2] == "it is gone"
     world.preempt()
-    assert world.orders[-1].resume is not None
-    assert world.orders[-1].resume.step == 1
+    first = world.orders[-1].resume
+    assert first is not None
+    assert first.step == 1
 
 
 def test_a_damaged_one_falls_back_until_none_is_left(world: World) -> None:
@@ -151,8 +152,9 @@ def test_a_damaged_one_falls_back_until_none_is_left(world: World) -> None:
     world.plant.engine.damaged |= {whole[3], whole[2]}
     world.preempt()
     assert world.states() == {1: KEPT, 2: LOST, 3: LOST}
-    assert world.orders[-1].resume is not None
-    assert world.orders[-1].resume.step == 1
+    first = world.orders[-1].resume
+    assert first is not None
+    assert first.step == 1
     world.plant.engine.damaged.add(whole[1])
     world.preempt()
     assert world.orders[-1].resume is None
