@@ -127,14 +127,10 @@ def rows() -> list[Row]:
     return [
         _row("preempted to devices free, 1 rank, beyond saving", one[0], "s", bar),
         _row("preempted to devices free, 8 ranks on 2 nodes", gang[0], "s", bar),
-        _row(
-            f"preempted to devices free, {mib} MiB", large[0], "s", bar, "writing included"
-        ),
+        _row(f"preempted to devices free, {mib} MiB", large[0], "s", bar, "writing included"),
         _row("devices free to next start, 1 rank", one[1], "s"),
         _row("devices free to next start, 8 ranks on 2 nodes", gang[1], "s"),
-        _row(
-            f"devices free to next start, {mib} MiB", large[1], "s", "", "stored, laid out"
-        ),
+        _row(f"devices free to next start, {mib} MiB", large[1], "s", "", "stored, laid out"),
         _row("one call of checkpoint.requested()", float(asking.stdout), "µs"),
     ]
 

@@ -26,6 +26,9 @@ def list_(argv: list[str]) -> int:
         session.print_json(answer)
         return 0
     rows = [_row(point) for point in answer["checkpoints"]]
+    if not rows:
+        print("it has saved no checkpoint")
+        return 0
     print(table(("ATTEMPT", "STEP", "STATE", "SAVED", "SIZE", ""), rows, right={1, 4}))
     return 0
 
