@@ -143,10 +143,11 @@ class Census:
     def _count(self, job_class: JobClass) -> dict[str, Suits]:
         suits: dict[str, Suits] = {}
         request, wanted = job_class.request, dict(job_class.constraints)
-        avoided = Counter(self._model_of.get(name) for name in job_class.avoid)
+        # a model is a long key: it is not looked up for those who avoid nobody
+        avoid = Counter(map(self._model_of.get, job_class.avoid)) if job_class.avoid else None
         for model, counted in self._models.items():
             cluster, capacity, _, _, ready, expected = model
-            node, number = counted.node, counted.number - avoided[model]
+            node, number = counted.node, counted.number - (avoid[model] if avoid else 0)
             known = suits.setdefault(cluster, Suits())
             if not matches(node.labels, wanted) or could_fit(capacity, request) is not None:
                 continue
