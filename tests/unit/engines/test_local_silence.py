@@ -110,6 +110,22 @@ def test_a_silence_that_ends_with_a_release_is_taken_back(place: Place) -> None:
     assert place.rounds(30) == [Heard(attempt=ATTEMPT, node="node-1")]
 
 
+def test_an_attempt_that_is_over_before_the_next_round_is_silent_no_more(place: Place) -> None:
+    place.rounds(30)
+    assert place.silence.is_told
+    place.now_s += 2
+    assert place.silence.look([]) == [Heard(attempt=ATTEMPT, node="node-1")]
+    assert place.silence.look([]) == []
+    assert not place.silence.is_told
+
+
+def test_time_in_which_nothing_ran_is_not_the_silence_of_what_runs_next(place: Place) -> None:
+    place.silence.look([])
+    place.now_s += 100
+    place.silence.look(RUNNING)
+    assert place.rounds(18) == []
+
+
 def test_a_supervisor_that_never_touched_its_file_is_of_an_older_version(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.file.unlink()

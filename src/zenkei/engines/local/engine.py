@@ -233,6 +233,7 @@ class LocalEngine:
             )
             self._lay_out(order.attempt, documents)
             self._runs.commit(run)
+            self._watch.rouse(order.attempt)
             for document in documents:
                 node = self._layout.node(order.attempt, document.node_rank)
                 tree = "" if document.memory_bytes else document.tree
@@ -260,7 +261,7 @@ class LocalEngine:
     def _resume(self, run: Run, rank: int) -> None:
         """A committed attempt has no living supervisor on a node: start, or finish, it there."""
         values = {v: self._secrets.get(run.project, n) for n, v in run.secrets}
-        self._link.supervise(self._layout.node(run.attempt, rank), values)
+        self._link.supervise(self._layout.node(run.attempt, rank), values, again=True)
 
     def tell(self, attempt: AttemptId, message: Message) -> None:
         self._watch.start()
@@ -320,6 +321,7 @@ class LocalEngine:
     def fence(self, node: str, attempt: AttemptId) -> None:
         with self._locked(attempt), _engine_errors():
             self._runs.fence(node, attempt)
+            self._watch.rouse(attempt)
 
     def lift(self, node: str, attempt: AttemptId) -> None:
         with _engine_errors():

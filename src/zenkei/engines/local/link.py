@@ -2,22 +2,33 @@
 
 The agent is a child of this process, in a session of its own, and outlives it while its supervisors
 live. If it cannot be reached a new one is started; if that fails, the supervisor is started alone.
+One that does not read its orders (stopped, or stuck in the kernel) is killed and replaced: no job
+ends of that.
 """
 
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
+import logging
 import os
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from zenkei.model.errors import TemporaryEngineError
 from zenkei.protocol import wire
+
+STUCK_S = 3.0
+"""An agent that has read nothing for so long, although it was told something, is replaced."""
+_log = logging.getLogger(__name__)
 
 
 class AgentLink:
@@ -34,6 +45,8 @@ class AgentLink:
         self._agent: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._loose: list[subprocess.Popen[bytes]] = []
+        self._unread = 0
+        self._read_at = 0.0
 
     @property
     def archive(self) -> Path:
@@ -45,15 +58,25 @@ class AgentLink:
         """The warm agent's process id; 0 if there is none."""
         return self._agent.pid if self._agent is not None else 0
 
-    def supervise(self, directory: Path, secrets: Mapping[str, bytes], tree: str = "") -> None:
+    def supervise(
+        self,
+        directory: Path,
+        secrets: Mapping[str, bytes],
+        tree: str = "",
+        *,
+        again: bool = False,
+    ) -> None:
         """See that the attempt in `directory` has a supervisor. Raises TemporaryEngineError.
 
         tree: its mark, if the supervisor may be born in the tree's control group (no limits there).
+        again: it was asked for seconds ago, and there is none.
         """
         encoded = {name: base64.b64encode(value).decode() for name, value in secrets.items()}
         order = json.dumps({"dir": str(directory), "secrets": encoded, "tree": tree}).encode()
         message = wire.frame(wire.SUPERVISE, order)
         with self._lock:
+            if again and self._is_stuck():
+                self._end_agent()
             if not self._warm or not self._send(message):
                 self._supervise_alone(message)
 
@@ -69,13 +92,32 @@ class AgentLink:
             if self._line is None and not self._start_agent():
                 return False
             assert self._line is not None
+            self._note_reading()
             try:
                 self._line.sendall(message)
+            except TimeoutError:
+                self._end_agent()
+                continue
             except OSError:
                 self._drop_agent()
                 continue
+            self._unread = _unread_bytes(self._line)
             return True
         return False
+
+    def _note_reading(self) -> None:
+        """It reads if less is unread than after the last order; many orders are no fault."""
+        assert self._line is not None
+        left = _unread_bytes(self._line)
+        if not left or left < self._unread:
+            self._read_at = time.monotonic()
+        self._unread = left
+
+    def _is_stuck(self) -> bool:
+        if self._line is None:
+            return False
+        self._note_reading()
+        return self._unread > 0 and time.monotonic() - self._read_at > STUCK_S
 
     def _start_agent(self) -> bool:
         ours, theirs = socket.socketpair()
@@ -86,7 +128,10 @@ class AgentLink:
             return False
         finally:
             theirs.close()
+        # a supervisor is not to wait for an agent that does not read any more
+        ours.settimeout(STUCK_S)
         self._line = ours
+        self._unread, self._read_at = 0, time.monotonic()
         return True
 
     def _supervise_alone(self, message: bytes) -> None:
@@ -113,6 +158,14 @@ class AgentLink:
                 start_new_session=True,
             )
 
+    def _end_agent(self) -> None:
+        """It does not read. Its supervisors live on; what it was told is told its successor."""
+        if self._agent is not None:
+            _log.warning("the warm agent does not answer and is replaced pid=%d", self._agent.pid)
+            self._agent.kill()
+            self._loose.append(self._agent)  # reaped with the others
+        self._drop_agent()
+
     def _drop_agent(self) -> None:
         if self._line is not None:
             self._line.close()
@@ -133,3 +186,12 @@ class AgentLink:
             except subprocess.TimeoutExpired:
                 # it goes on for its jobs and is somebody else's child from now on
                 process.returncode = 0
+
+
+def _unread_bytes(line: socket.socket) -> int:
+    """What was sent and not read (the kernel's account of it); 0 if the other end is gone."""
+    try:
+        found: int = struct.unpack("i", fcntl.ioctl(line, termios.TIOCOUTQ, b"\0" * 4))[0]
+    except OSError:
+        return 0
+    return found

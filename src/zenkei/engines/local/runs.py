@@ -196,8 +196,8 @@ class Runs:
             ]
         signs = self._silence.look(running)
         for sign in signs:
-            rank = dict(running)[sign.attempt].index(sign.node)
-            if not self.fenced(sign.attempt, rank):
+            nodes = dict(running).get(sign.attempt, ())
+            if sign.node not in nodes or not self.fenced(sign.attempt, nodes.index(sign.node)):
                 self._sign(sign)
         return bool(signs)
 
@@ -230,7 +230,9 @@ class Runs:
     @property
     def busy(self) -> bool:
         """Whether somebody must look again although nothing is told."""
-        return bool(self.unreleased()) or any(not fence.cleared for fence in self._fences.all())
+        if self.unreleased() or self._silence.is_told:
+            return True
+        return any(not fence.cleared for fence in self._fences.all())
 
     def scan(self, attempt: AttemptId) -> bool:
         """Read an attempt's records. True if that gave new reports."""

@@ -41,6 +41,7 @@ class Patience:
 class _Heartbeat:
     """Of one node of an attempt. told: whether its silence was."""
 
+    node: str
     seen: int
     silent_s: float = 0.0
     told: bool = False
@@ -84,6 +85,11 @@ class Silence:
     _known: dict[tuple[AttemptId, int], _Heartbeat] = field(default_factory=dict)
     _last: float | None = None
 
+    @property
+    def is_told(self) -> bool:
+        """Whether somebody counts as silent, so that a later round has to take it back."""
+        return any(beat.told for beat in self._known.values())
+
     def look(self, running: Iterable[tuple[AttemptId, tuple[str, ...]]]) -> list[Silent | Heard]:
         """One round over what runs: attempts with the names of their nodes, by rank."""
         now = self.clock()
@@ -96,15 +102,19 @@ class Silence:
                 seen = self._seen(attempt, rank)
                 if seen is None:
                     continue
-                beat = self._known.get((attempt, rank)) or _Heartbeat(seen)
-                current[attempt, rank] = beat
-                if seen != beat.seen:
-                    if beat.told:
+                beat = self._known.pop((attempt, rank), None)
+                if beat is None or seen != beat.seen:
+                    if beat is not None and beat.told:
                         found.append(Heard(attempt=attempt, node=node))
-                    current[attempt, rank] = _Heartbeat(seen)
+                    # time before anybody looked at this one is no silence of its
+                    current[attempt, rank] = _Heartbeat(node, seen)
                 else:
+                    current[attempt, rank] = beat
                     beat.silent_s += passed_s
                     found += self._judge(attempt, rank, node, beat)
+        # released since the last round: nobody is silent there any more
+        over = {(attempt, beat.node) for (attempt, _), beat in self._known.items() if beat.told}
+        found += [Heard(attempt=attempt, node=node) for attempt, node in sorted(over)]
         self._known = current
         return found
 
