@@ -32,6 +32,7 @@ from zenkei.control.plane import Ports, assemble
 from zenkei.control.upkeep import Upkeep
 from zenkei.data.blobs_dir import DirectoryBlobs
 from zenkei.data.collector import DirectoryCollector
+from zenkei.data.job_checkpoints import JobCheckpoints
 from zenkei.data.scan import Limits as CodeLimits
 from zenkei.data.tree import DirectoryTrees
 from zenkei.engines.local import Limits as LogLimits
@@ -105,6 +106,7 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
             engines={parts.engine.cluster: parts.engine},
             builder=parts.builder,
             trees=parts.trees,
+            checkpoints=parts.checkpoints,
             blobs=parts.blobs,
             clock=parts.clock,
             workers=ThreadWorkers(),
@@ -166,6 +168,7 @@ class Adapters:
     store: SqlStore
     blobs: DirectoryBlobs
     trees: DirectoryTrees
+    checkpoints: JobCheckpoints
     builder: UvBuilder
     secrets: FileSecrets
     engine: LocalEngine
@@ -187,6 +190,7 @@ def _adapters(settings: Settings) -> Adapters:
     blobs = DirectoryBlobs(home / "blobs")
     limits = CodeLimits(files=settings.max_code_files, size_bytes=settings.max_code_bytes)
     trees = DirectoryTrees(blobs, state=home / "code", homes=(home,), limits=limits)
+    checkpoints = JobCheckpoints(LocalFolders(home).kept)
     secrets = FileSecrets(home / "secrets")
     builder = UvBuilder(
         root=home / "envs",
@@ -204,12 +208,14 @@ def _adapters(settings: Settings) -> Adapters:
             log_head_bytes=settings.log_head_bytes, log_tail_bytes=settings.log_tail_bytes
         ),
     )
+    engine.resume_from(checkpoints)
     return Adapters(
         owner=owner,
         clock=clock,
         store=store,
         blobs=blobs,
         trees=trees,
+        checkpoints=checkpoints,
         builder=builder,
         secrets=secrets,
         engine=engine,

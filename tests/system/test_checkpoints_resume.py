@@ -165,7 +165,7 @@ def tear(home: Home, step: int) -> None:
     """Spoil the stored content of the checkpoint of a step, as a bad disk would."""
     wanted = f'{{"step": {step}, "weight": '.encode()
     torn = 0
-    for path in (home.path / "blobs").rglob("*"):
+    for path in home.path.glob("attempts/*/kept/*/**/*"):
         data = path.read_bytes() if path.is_file() else b""
         if wanted in data:
             path.chmod(0o600)
@@ -184,8 +184,16 @@ def test_no_more_are_kept_than_the_job_says_and_one_after_its_success(home):
     assert home.until_over(job) == "succeeded"
     home.until_still()
     until(lambda: kept(home, job) == [(f"{job}/1", 200)], "the newest alone")
+    [stored] = (home.path / "attempts").glob("*/kept")
+    until(lambda: content_of(stored, 10) == 0 < content_of(stored, 200), "room in the store")
     registered = [c["parts"][0]["path"] for c in checkpoints(home, job)]
     until(lambda: not any((folder / path).exists() for path in registered), "room on the node")
+
+
+def content_of(stored: Path, step: int) -> int:
+    """Files of the store that hold the checkpoint of a step."""
+    wanted = f'{{"step": {step}, "weight": '.encode()
+    return sum(wanted in p.read_bytes() for p in stored.rglob("*") if p.is_file())
 
 
 def test_a_running_job_that_is_asked_saves_and_goes_on(home):

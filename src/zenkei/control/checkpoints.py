@@ -34,7 +34,7 @@ from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import CheckpointPolicy, Job, JobState
 from zenkei.ports.engine import Engine, ResumePoint
 from zenkei.ports.store import Changes, Reads, Store, Unit, View
-from zenkei.ports.trees import Piece, Trees
+from zenkei.ports.trees import Checkpoints, Piece, Trees
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +79,26 @@ def resume_point(store: Store, job: JobId) -> ResumePoint | None:
     )
 
 
+class Shared:
+    """Checkpoints in the store that code and results are in; its collector sweeps, in its time."""
+
+    def __init__(self, trees: Trees) -> None:
+        self._trees = trees
+
+    def trees(self, _job: JobId) -> Trees:
+        return self._trees
+
+    def sweep(self, _job: JobId, _keep: frozenset[Digest]) -> int:
+        return 0
+
+
 class CheckpointKeeper:
     """Thread-safe: of each job, one checkpoint at a time."""
 
-    def __init__(self, *, store: Store, cache: SpecCache, trees: Trees) -> None:
+    def __init__(self, *, store: Store, cache: SpecCache, checkpoints: Checkpoints) -> None:
         self._store = store
         self._specs = cache
-        self._trees = trees
+        self._checkpoints = checkpoints
         self._busy = tuple(Lock() for _ in range(64))
 
     def keep(self, effects: list[Effect], engine_of: EngineOf) -> None:
@@ -143,7 +156,7 @@ class CheckpointKeeper:
         attempt = attempt_of(point)
         places = engine.saved(attempt, point.step, point.parts)
         pieces = tuple(_piece(part, place) for part, place in zip(point.parts, places, strict=True))
-        manifest, files, size_bytes = self._trees.gather(pieces)
+        manifest, files, size_bytes = self._checkpoints.trees(attempt.job).gather(pieces)
         engine.saved(attempt, point.step, point.parts)
         return _Stored(manifest=manifest, files=files, size_bytes=size_bytes)
 
@@ -173,6 +186,7 @@ class CheckpointKeeper:
         pruned = self._surplus(row, known)
         self._commit(effect.job, command, [kept, *pruned], effect)
         self._discard(engine, known, pruned)
+        self._sweep(effect.job, known)
         now = self._store.job(effect.job)  # the attempt may have ended while this was stored
         if now is not None and (now.attempt != effect.attempt or not now.state.holds_allocation):
             self._settle(now, effect.attempt, engine)
@@ -199,6 +213,7 @@ class CheckpointKeeper:
         pruned = self._surplus(row, known)
         if pruned:
             self._commit(row.id, None, pruned)
+            self._sweep(row.id, known)
         own = {key: point for key, point in known.items() if key[0] == attempt}
         waiting = {key: point for key, point in own.items() if not _is_over(point)}
         self._discard(engine, waiting, [point for point in own.values() if _is_over(point)])
@@ -229,6 +244,16 @@ class CheckpointKeeper:
                 engine.discard(attempt_of(point), point.step, parts)
             except EngineError as error:
                 log.info("checkpoint left on its nodes point=%s why=%s", point, error)
+
+    def _sweep(self, job: JobId, known: dict[Key, Checkpoint]) -> None:
+        """What the pruned and the lost ones had alone gives its room back. The job is locked."""
+        keep = frozenset(point.manifest for point in known.values() if _is_kept(point))
+        try:
+            freed = self._checkpoints.sweep(job, keep)
+        except (ZenkeiError, OSError) as error:
+            log.warning("checkpoints not swept job=%s why=%s", job, error)
+        else:
+            log.info("checkpoints swept job=%s freed_bytes=%d", job, freed)
 
     # -- rows ------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from zenkei.control.checkpoints import CheckpointKeeper
+from zenkei.control.checkpoints import CheckpointKeeper, Shared
 from zenkei.control.commands import Commands
 from zenkei.control.controller import Controller
 from zenkei.control.dispatcher import Dispatcher
@@ -24,12 +24,12 @@ from zenkei.ports.builder import Builder
 from zenkei.ports.engine import Engine
 from zenkei.ports.store import Store
 from zenkei.ports.system import Clock, Workers
-from zenkei.ports.trees import Trees
+from zenkei.ports.trees import Checkpoints, Trees
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """What a control plane stands on. engines: by cluster."""
+    """What a control plane stands on. engines: by cluster. checkpoints: None: with the code."""
 
     store: Store
     engines: Mapping[str, Engine]
@@ -38,6 +38,7 @@ class Ports:
     blobs: Blobs
     clock: Clock
     workers: Workers
+    checkpoints: Checkpoints | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,9 @@ def assemble(
         sealer=Sealer(
             store=store, cache=cache, trees=ports.trees, blobs=ports.blobs, version=version
         ),
-        checkpoints=CheckpointKeeper(store=store, cache=cache, trees=ports.trees),
+        checkpoints=CheckpointKeeper(
+            store=store, cache=cache, checkpoints=ports.checkpoints or Shared(ports.trees)
+        ),
         workers=ports.workers,
         owner=owner,
     )

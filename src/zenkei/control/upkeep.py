@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from zenkei.model.access import Principal, Target, Verb, can
-from zenkei.model.data import CheckpointState, Digest, Result, ResultState
+from zenkei.model.data import Digest, Result, ResultState
 from zenkei.model.errors import Denied, InvalidInput
 from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import TERMINAL, Job, JobState
@@ -171,9 +171,6 @@ class Upkeep:
         for rows in self._pages():
             for row in rows:
                 roots |= {row.code, row.source, row.env}
-                if row.step >= 0:
-                    points = self._store.checkpoints(row.id)
-                    roots |= {p.manifest for p in points if p.state is CheckpointState.KEPT}
                 if not row.state.terminal:
                     trees.add(row.code)
             for result in self._store.results_of(row.id for row in rows).values():

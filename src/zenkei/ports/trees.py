@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from zenkei.model.data import Digest, Manifest
+from zenkei.model.ids import JobId
 from zenkei.model.job import CodeRequest
 
 
@@ -72,4 +73,16 @@ class Trees(Protocol):
         Names stay as they are, so that pieces of several nodes make one tree; a node's piece whose
         names mean something else already stands below `node-<rank>/`. Raises InvalidInput for what
         cannot be read, is neither file nor directory, or links to somewhere outside.
+        """
+
+
+class Checkpoints(Protocol):
+    """Where checkpoints are kept, by job."""
+
+    def trees(self, job: JobId) -> Trees: ...
+
+    def sweep(self, job: JobId, keep: frozenset[Digest]) -> int:
+        """Remove what none of these manifests of the job refers to; bytes freed.
+
+        The caller stores nothing of that job meanwhile.
         """

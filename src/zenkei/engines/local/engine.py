@@ -59,7 +59,7 @@ from zenkei.ports.engine import (
     StopAttempt,
 )
 from zenkei.ports.secrets import Secrets
-from zenkei.ports.trees import Trees
+from zenkei.ports.trees import Checkpoints, Trees
 from zenkei.protocol import logs, names, records
 from zenkei.protocol.launch import Launch, dump
 
@@ -106,6 +106,7 @@ class LocalEngine:
         self._layout.make()
         self._builder = builder
         self._trees = trees
+        self._checkpoints: Checkpoints | None = None
         self._secrets = secrets
         self._config = nodes
         self._limits = limits
@@ -166,6 +167,10 @@ class LocalEngine:
     def declare(self, nodes: NodesConfig | None) -> None:
         """From now on these are the nodes; None: this machine. The caller checks what is held."""
         self._config = nodes
+
+    def resume_from(self, place: Checkpoints) -> None:
+        """From now on checkpoints to go on from are found there; before: where the code is."""
+        self._checkpoints = place
 
     # -- artefacts ---------------------------------------------------------------------------------
 
@@ -244,7 +249,10 @@ class LocalEngine:
         if order.resume is None:
             return ""
         with _engine_errors():
-            return str(checkpoints.lay_out(self._layout, self._trees, order.attempt, order.resume))
+            trees = self._trees
+            if self._checkpoints is not None:
+                trees = self._checkpoints.trees(order.resume.attempt.job)
+            return str(checkpoints.lay_out(self._layout, trees, order.attempt, order.resume))
 
     def _lay_out(self, attempt: AttemptId, documents: tuple[Launch, ...]) -> None:
         """Folders of a launch that is not committed yet; an earlier, cut-off try is removed."""

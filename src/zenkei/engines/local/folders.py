@@ -36,6 +36,10 @@ class LocalFolders:
                 continue  # our own marks and socket
         return tuple(sorted(found))
 
+    def kept(self, job: JobId) -> Path:
+        """Where the checkpoints of a job are kept; it goes with the rest of the job."""
+        return self._layout.attempts / str(job) / "kept"
+
     def remove(self, job: JobId) -> int:
         held = [*self._layout.active_attempts(), *fenced_attempts(self._layout.fenced)]
         if any(attempt.job == job for attempt in held):
