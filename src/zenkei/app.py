@@ -101,16 +101,7 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
     home, parts, guard = settings.home, _adapters(settings), _guard(settings)
     board, stopping = ProgressBoard(), threading.Event()
     plane = assemble(
-        Ports(
-            store=parts.store,
-            engines={parts.engine.cluster: parts.engine},
-            builder=parts.builder,
-            trees=parts.trees,
-            checkpoints=parts.checkpoints,
-            blobs=parts.blobs,
-            clock=parts.clock,
-            workers=ThreadWorkers(),
-        ),
+        parts.ports(),
         owner=parts.owner,
         version=__version__,
         progress=board.say,
@@ -172,6 +163,19 @@ class Adapters:
     builder: UvBuilder
     secrets: FileSecrets
     engine: LocalEngine
+
+    def ports(self) -> Ports:
+        """What the control plane stands on."""
+        return Ports(
+            store=self.store,
+            engines={self.engine.cluster: self.engine},
+            builder=self.builder,
+            trees=self.trees,
+            checkpoints=self.checkpoints,
+            blobs=self.blobs,
+            clock=self.clock,
+            workers=ThreadWorkers(),
+        )
 
 
 def _adapters(settings: Settings) -> Adapters:
