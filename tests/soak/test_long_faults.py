@@ -12,8 +12,10 @@ import pytest
 from tests.system import test_faults_agent as agent
 from tests.system import test_faults_daemon as daemon
 from tests.system import test_faults_mpi as mpi
+from tests.system import test_faults_training as training
 from tests.system import test_faults_two_controllers as controllers
 from tests.system.faults_home import a_home
+from tests.system.faults_training import a_training_home, train_under_faults
 from tests.system.test_faults_daemon import SEED
 from tests.testbeds.local_place import LocalPlace
 from tests.testbeds.mpi_envs import KINDS, OneEnvironment, mpi_environment
@@ -48,6 +50,16 @@ def test_mpi_jobs_that_lose_a_part_many_times(kind, short_tmp, tmp_path):
         place.open()
         killed = mpi.kill_again_and_again(place, KILLS // 4, SEED + 5000)
     assert set(killed) == set(mpi.VICTIMS)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("number", range(max(1, KILLS // ROUND)))
+def test_trainings_struck_five_hundred_times_end_with_the_right_model(number, short_tmp):
+    faults, long = KILLS // 2 // max(1, KILLS // ROUND), 5000  # many more than an attempt lasts
+    with a_training_home(short_tmp) as (home, hosts):
+        struck, done = train_under_faults(home, hosts, faults, SEED + 6000 + number, steps=long)
+        training.check_all(home, hosts, done)
+    assert struck.total() == faults
 
 
 @pytest.mark.postgres

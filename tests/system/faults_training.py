@@ -33,7 +33,9 @@ from zenkei.client.failure import Failure
 
 NODES, RANKS = 2, 2
 HOSTS = 3
+MOST_MISSED = 60
 DISK_BYTES = 512 << 20
+STEPS = 1200
 IMPATIENT = """
 from functools import partial
 from zenkei.engines.local.silence import Patience
@@ -105,6 +107,7 @@ class Faults:
         self._pause = threading.Event()
         self._undo: list[tuple[float, Callable[[], None]]] = []
         self._deck: list[str] = []
+        self._missed = 0
         self.struck: Counter[str] = Counter()
         self.training: Training | None = None
         self._kinds: dict[str, Callable[[], bool]] = {
@@ -124,10 +127,6 @@ class Faults:
             "preempted": self._preempt,
         }
 
-    @property
-    def kinds(self) -> set[str]:
-        return set(self._kinds)
-
     def strike(self, training: Training) -> str:
         """The next thing that happens to a job; empty if there was nothing to happen to."""
         self.training = training
@@ -135,8 +134,11 @@ class Faults:
             self._deck = self._rng.sample(sorted(self._kinds), len(self._kinds))
         kind = self._deck.pop()
         if not self._kinds[kind]():
+            self._missed += 1
+            assert self._missed < MOST_MISSED, f"there is never anything to be {kind}"
             self._deck.insert(self._rng.randint(0, len(self._deck)), kind)
             return ""
+        self._missed = 0
         self.struck[kind] += 1
         return kind
 
@@ -234,10 +236,11 @@ class Faults:
         step = max(point["step"] for point in kept)
         wanted, torn = f'{{"step": {step}, '.encode(), f'{{"torn": {step}, '.encode()
         found = 0
-        for path in (self._home.path / "blobs").rglob("*"):
+        stored = self._home.path / "attempts" / self.training.job / "kept"
+        for path in stored.rglob("*"):
             with contextlib.suppress(OSError):
                 data = path.read_bytes() if path.is_file() else b""
-                if data.startswith(wanted):
+                if wanted in data:
                     path.chmod(0o600)
                     path.write_bytes(data.replace(wanted, torn))
                     found += 1
@@ -292,7 +295,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def train_under_faults(
-    home: Home, hosts: Hosts, count: int, seed: int, *, steps: int = 1200
+    home: Home, hosts: Hosts, count: int, seed: int, *, steps: int = STEPS
 ) -> tuple[Counter[str], list[Training]]:
     """Trainings one after another until `count` things have happened; all are over then.
 
