@@ -47,7 +47,8 @@ def line(reason: StopReason, ended: Exit) -> str:
     if reason not in (StopReason.NONZERO_EXIT, StopReason.OUT_OF_MEMORY, StopReason.LAUNCH_FAILED):
         return ""
     what, how = _what(reason, ended), _how(ended)
-    said = f"{what} ({how})" if what and how else what or how or "it failed"
+    is_news = how and how not in what  # a title may name the signal itself
+    said = f"{what} ({how})" if what and is_news else what or how or "it failed"
     last = f", last line: {_short(ended.detail)}" if ended.detail and not what else ""
     return f"{_who(ended)}{said}{last}"
 

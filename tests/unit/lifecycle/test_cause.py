@@ -29,6 +29,7 @@ FAILED = StopReason.NONZERO_EXIT
         (FAILED, Exit(code=3, rank=0, node="n"), "exit code 3"),
         (FAILED, Exit(code=3, detail="bye"), "exit code 3, last line: bye"),
         (FAILED, Exit(signal=11, symptom="segfault"), "segmentation fault (signal SEGV)"),
+        (FAILED, Exit(signal=9, symptom="killed"), "it was killed from outside (signal KILL)"),
         (FAILED, Exit(signal=40, symptom="signalled"), "a signal ended it (signal 40)"),
         (FAILED, Exit(code=1, symptom="python_error", detail="E: 1"), "E: 1 (exit code 1)"),
         (FAILED, Exit(), "it failed"),
