@@ -109,7 +109,7 @@ class Attempt:
 
     def remark(self, text: str) -> None:
         """A line of zenkei's own in the log."""
-        data = f"zenkei: {text}\n".encode()
+        data = f"zenkei: {text}\n".encode("utf-8", "backslashreplace")
         self.write(logs.Chunk(time.time_ns() // 1000, logs.NO_RANK, logs.SYSTEM, 0, data))
 
     def close(self) -> None:

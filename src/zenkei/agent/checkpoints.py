@@ -22,7 +22,7 @@ import time
 from typing import Any, Callable, NamedTuple
 
 from zenkei.agent import processes
-from zenkei.agent.attempt import Attempt
+from zenkei.agent.attempt import FULL, Attempt
 from zenkei.agent.watching import INFINITE, Watch
 from zenkei.protocol import checkpoint, names, records
 
@@ -123,7 +123,10 @@ class CheckpointWatch(Watch):
         self._before = dict(self._last)
         if stop is not None and self._attempt.saved is None:
             self._attempt.saved = -1 if self._must else -2
-        _write_ask(stop is not None, until - now)
+        try:
+            _write_ask(stop is not None, until - now)
+        except OSError as error:
+            self._notice(-1, f"the file that asks for one cannot be made: {error.strerror}")
         if self._policy.signal:
             number = getattr(signal, "SIG" + self._policy.signal)
             for pid in self._alive().values():
@@ -268,7 +271,8 @@ class CheckpointWatch(Watch):
 
     def _notice(self, rank: int, detail: str) -> None:
         """Into the log and to the engine; each thing once, and not without end."""
-        shown = detail[:500]
+        # names of files may be no text
+        shown = detail[:500].encode("utf-8", "backslashreplace").decode()
         if shown in self._told or len(self._told) >= MOST_NOTICES:
             return
         self._told.add(shown)
@@ -326,8 +330,8 @@ def _problem(path: str) -> str:
     """Why what lies there cannot be a checkpoint; empty if it can."""
     if not path:
         return ""
-    place, mode = names.CHECKPOINTS_DIR, 0
-    for part in path.split("/"):
+    place, mode = ".", 0
+    for part in (names.CHECKPOINTS_DIR, *path.split("/")):
         place = f"{place}/{part}"
         try:
             mode = os.lstat(place).st_mode
@@ -374,16 +378,23 @@ def _program(pid: int) -> bytes:
 
 
 def _write_ask(stop: bool, deadline_s: float) -> None:
-    """Appears at once and whole; one that lies there already is replaced, as a new question."""
+    """Appears at once and whole; one that lies there already is replaced, as a new question.
+
+    On a full disk it is empty: that it is there says enough.
+    """
     text = json.dumps({"stop": stop, "deadline_s": deadline_s, "at_us": time.time_ns() // 1000})
     draft = names.ASK_FILE + ".draft"
-    with open(draft, "w", encoding="ascii") as file:
-        file.write(text + "\n")
+    try:
+        with open(draft, "w", encoding="ascii") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
     os.replace(draft, names.ASK_FILE)
 
 
 def _remove(path: str) -> None:
     try:
         os.unlink(path)
-    except FileNotFoundError:
-        pass
+    except OSError:
+        pass  # gone, or something that the program has put there

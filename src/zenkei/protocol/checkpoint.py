@@ -83,6 +83,10 @@ def _problem(mark: Mark) -> str:
     parts = mark.path.split("/") if mark.path else []
     if mark.path.startswith("/") or any(part in ("", ".", "..") for part in parts):
         return f"`{mark.path[:80]}` is no path inside $ZENKEI_CHECKPOINT_DIR"
+    try:
+        mark.path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return f"{mark.path[:80]!a} has half a character: no file has such a name"
     if any(ord(char) < 32 or ord(char) == 127 for char in mark.path):
         return f"`{mark.path[:80]!r}` has control characters"
     return ""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from zenkei.engines.local.layout import Layout
@@ -24,37 +23,39 @@ from zenkei.protocol import names, records
 
 def place(layout: Layout, attempt: AttemptId, part: CheckpointPart) -> Path:
     """Raises PermanentEngineError if nothing is there, or the path leads elsewhere."""
-    root = layout.node(attempt, part.node_rank) / names.CHECKPOINTS_DIR
-    path = root / part.path
+    node = layout.node(attempt, part.node_rank)
+    path = node / names.CHECKPOINTS_DIR / part.path
     if not os.path.lexists(path):
         raise PermanentEngineError(f"`{part.path}` is not there (any more)")
-    if os.path.realpath(path) != os.path.join(os.path.realpath(root), part.path):
+    if os.path.realpath(path) != f"{os.path.realpath(node)}/{names.CHECKPOINTS_DIR}/{part.path}":
         raise PermanentEngineError(f"`{part.path}` leads out of the checkpoint directory")
     return path
 
 
 def unchanged(layout: Layout, attempt: AttemptId, step: int, part: CheckpointPart) -> Path:
-    """Its place, if nothing in it was written after the step was said to be saved."""
+    """Its place, if nothing in it was written, added or removed after the step was said to be
+
+    saved: what a program removes while it is read would be half a checkpoint.
+    """
     path = place(layout, attempt, part)
-    told_us = _told_us(layout, attempt, part.node_rank, step)
-    for name in _files(path):
-        if told_us and os.lstat(name).st_mtime_ns // 1000 > told_us:
-            raise PermanentEngineError(
-                f"`{part.path}` was changed after step {step} was said to be saved there;"
-                " a checkpoint needs a path of its own"
-            )
+    if _is_later(layout, attempt, step, part, (str(path), *_below(path, folders=True))):
+        raise PermanentEngineError(
+            f"`{part.path}` was changed after step {step} was said to be saved there;"
+            " a checkpoint needs a path of its own"
+        )
     return path
 
 
 def remove(layout: Layout, attempt: AttemptId, step: int, part: CheckpointPart) -> None:
-    """What is not there, not ours, or in use again, is left alone."""
+    """What is not there, not ours, or in use again, is left alone. Goes on where it was cut off."""
     try:
-        path = unchanged(layout, attempt, step, part)
+        path = place(layout, attempt, part)
     except PermanentEngineError:
         return
     if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+        if not _is_later(layout, attempt, step, part, _below(path, folders=False)):
+            shutil.rmtree(path, ignore_errors=True)
+    elif not _is_later(layout, attempt, step, part, (str(path),)):
         path.unlink(missing_ok=True)
 
 
@@ -84,6 +85,14 @@ def forget_resume(layout: Layout, attempt: AttemptId) -> None:
     (target.parent / f".{target.name}.made").unlink(missing_ok=True)
 
 
+def _is_later(
+    layout: Layout, attempt: AttemptId, step: int, part: CheckpointPart, paths: Iterable[str]
+) -> bool:
+    """Whether something was changed after the step was said to be saved (if that is known)."""
+    told_us = _told_us(layout, attempt, part.node_rank, step)
+    return told_us > 0 and any(_changed_us(path) > told_us for path in paths)
+
+
 def _told_us(layout: Layout, attempt: AttemptId, node: int, step: int) -> int:
     """When the node's ranks had said so; 0 if that is not known."""
     for record in records.read(str(layout.node(attempt, node) / names.SPOOL_FILE)):
@@ -92,10 +101,15 @@ def _told_us(layout: Layout, attempt: AttemptId, node: int, step: int) -> int:
     return 0
 
 
-def _files(path: Path) -> Iterator[str]:
-    if not stat.S_ISDIR(os.lstat(path).st_mode):
-        yield str(path)
-        return
-    for where, _folders, files in os.walk(path):
-        for name in files:
+def _changed_us(path: str) -> int:
+    """Of what is gone, the directory tells."""
+    try:
+        return os.lstat(path).st_mtime_ns // 1000
+    except FileNotFoundError:
+        return 0
+
+
+def _below(path: Path, *, folders: bool) -> Iterator[str]:
+    for where, inner, files in os.walk(path):
+        for name in (*inner, *files) if folders else files:
             yield os.path.join(where, name)
