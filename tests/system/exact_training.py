@@ -28,7 +28,7 @@ MODULUS = (1 << 61) - 1
 FACTOR = 6364136223846793005
 PATIENCE_S = 2.0
 """For an answer of the other ranks, as NCCL has it; theirs may take so much longer to start."""
-START_S = 20.0
+START_S = 8.0
 BROKEN = 75
 Vector = tuple[int, ...]
 

@@ -35,7 +35,7 @@ NODES, RANKS = 2, 2
 HOSTS = 3
 MOST_MISSED = 60
 DISK_BYTES = 512 << 20
-STEPS = 1200
+STEPS = 800
 IMPATIENT = """
 from functools import partial
 from zenkei.engines.local.silence import Patience
@@ -309,7 +309,7 @@ def train_under_faults(
         training = Training(home, steps, pause_s=0.004, every_s=0.2)
         trainings.append(training)
         while not training.is_over and faults.struck.total() < count:
-            reached, until = training.reached, time.monotonic() + 12.0
+            reached, until = training.reached, time.monotonic() + 8.0
             in_peace = rng.random() < 0.7
             while in_peace and training.reached == reached and time.monotonic() < until:
                 faults.wait(0.1)

@@ -26,7 +26,7 @@ from tests.system.test_faults_daemon import SEED
 from tests.testbeds.hosts import Hosts
 from tests.testbeds.local_place import until
 
-FAULTS = int(os.environ.get("ZENKEI_TEST_TRAINING_FAULTS", "15"))
+FAULTS = int(os.environ.get("ZENKEI_TEST_TRAINING_FAULTS", "14"))
 SHM = Path("/dev/shm")
 WORLD = NODES * RANKS
 
