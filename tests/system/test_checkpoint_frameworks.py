@@ -57,7 +57,7 @@ def succeeded(cluster: Cluster, job: str) -> Any:
 def test_torch_ddp_is_preempted_and_goes_on_with_the_same_losses(
     cluster: Cluster, short_tmp: Path
 ) -> None:
-    job = changed(EXAMPLES / "torch-ddp/job.yaml", short_tmp, command="python train.py --steps 900")
+    job = changed(EXAMPLES / "torch-ddp/job.yaml", short_tmp, command="python train.py --steps 400")
     whole = submit(cluster, job)
     succeeded(cluster, whole)
     moved = submit(cluster, job)
