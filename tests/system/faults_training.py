@@ -322,6 +322,6 @@ def train_under_faults(
                 print(f"{time.monotonic():.2f}", *words, reached, file=sys.stderr, flush=True)
     faults.undo()
     for training in trainings:
-        home.until_over(training.job, 180)
+        home.until_over(training.job, 300)
     home.until_still(60)
     return faults.struck, trainings
