@@ -55,7 +55,8 @@ def test_mpi_jobs_that_lose_a_part_many_times(kind, short_tmp, tmp_path):
 @pytest.mark.root
 @pytest.mark.parametrize("number", range(max(1, KILLS // ROUND)))
 def test_trainings_struck_five_hundred_times_end_with_the_right_model(number, short_tmp):
-    faults, long = KILLS // 2 // max(1, KILLS // ROUND), 12_000  # more attempts than the cap of requeues
+    faults = KILLS // 2 // max(1, KILLS // ROUND)
+    long = 12_000  # steps: they take more attempts than the cap of requeues
     with a_training_home(short_tmp) as (home, hosts):
         struck, done = train_under_faults(home, hosts, faults, SEED + 6000 + number, steps=long)
         training.check_all(home, hosts, done)
