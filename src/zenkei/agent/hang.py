@@ -72,7 +72,7 @@ class HangWatch(Watch):
         self._rhythm = Rhythm(policy.quiet_s, policy.startup_s)
         self._rhythm.begin(now)
         self._signs = Signs()
-        alone = document.nodes * document.ranks == 1
+        alone = self._alone = document.nodes * document.ranks == 1
         self._suspects = Suspects(self._groups, document.addresses, alone=alone)
         self._pacing = Pacing(attempt, alone=alone)
         self.dumper = stacks.Dumper(attempt, self._groups)
@@ -121,7 +121,7 @@ class HangWatch(Watch):
         now = time.monotonic()
         seen = self.dumper.result()
         if self._dumped_at:
-            self._seen = seen
+            self._seen = seen if not self._alone else _without_others(seen)
             self._suspects.rebase(now)
         self.dumper.next(now)
         return True
@@ -229,9 +229,10 @@ class HangWatch(Watch):
         """None: somebody lives."""
         rhythm = self._rhythm
         collective = frozenset(rank for rank, seen in self._seen.items() if seen.collective)
+        joins = frozenset(rank for rank, seen in self._seen.items() if seen.joins)
         # so long nothing may have been seen of a rank that is said to wait
         window_s = min(60.0, max(2.0, min(silent_s, rhythm.blocked_limit_s()) / 2))
-        states = self._suspects.states(now, window_s, collective)
+        states = self._suspects.states(now, window_s, collective, joins)
         stopped = self._suspects.stopped_s(now)
         quiet_s = self._policy.quiet_s
         if any(for_s >= quiet_s for for_s in stopped.values()):
@@ -286,7 +287,7 @@ class HangWatch(Watch):
         self, now: float, states: dict[int, suspects.State] | None = None
     ) -> tuple[hangs.Evidence, ...]:
         if states is None:
-            states = self._suspects.states(now, 2.0, frozenset())
+            states = self._suspects.states(now, 2.0)
         found = []
         for rank, state in states.items():
             if rank == OTHERS:
@@ -383,6 +384,11 @@ class HangWatch(Watch):
         if others:
             found[OTHERS] = others
         return found
+
+
+def _without_others(found: dict[int, stacks.Seen]) -> dict[int, stacks.Seen]:
+    """Who is alone waits for no other rank, whatever its functions are called."""
+    return {rank: seen._replace(collective=False) for rank, seen in found.items()}
 
 
 def _all_wait(evidence: tuple[hangs.Evidence, ...]) -> bool:

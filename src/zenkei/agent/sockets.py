@@ -17,6 +17,7 @@ _SOCK_DIAG = 4
 _BY_FAMILY = 20
 _DUMP_REQUEST = 0x301
 _ESTABLISHED = 1
+_HALF_CLOSED = 1 << 4 | 1 << 5 | 1 << 8  # FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT
 _LISTEN = 10
 _INFO = 2
 _SHOW_PEER = 4
@@ -58,6 +59,10 @@ class Sockets:
     def listens(self, inodes: Iterable[int]) -> bool:
         return any(self.by_inode[inode].listens for inode in inodes if inode in self.by_inode)
 
+    def knows(self, inode: int) -> bool:
+        """False for what is no TCP socket and no connected Unix socket: nobody knows who sends."""
+        return inode in self.by_inode or inode in self._unix_peers
+
     def is_foreign(self, inode: int, own: frozenset[int], addresses: tuple[str, ...]) -> bool:
         """True if the other end is no process of the job. own: inodes of all its processes here."""
         peer = self._unix_peers.get(inode, 0)
@@ -72,17 +77,20 @@ class Sockets:
         return self._ends.get((connection.remote, connection.local)) not in own
 
 
-def inodes_of(pid: int) -> dict[int, int]:
-    """Sockets of a process: descriptor to inode."""
+def files_of(pid: int) -> dict[int, str]:
+    """What each descriptor of a process leads to."""
     found = {}
     try:
         for name in os.listdir(f"/proc/{pid}/fd"):
-            target = os.readlink(f"/proc/{pid}/fd/{name}")
-            if target.startswith("socket:["):
-                found[int(name)] = int(target[8:-1])
+            found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
     except OSError:
         pass
     return found
+
+
+def inodes_of(files: Iterable[str]) -> list[int]:
+    """Of the sockets among them."""
+    return [int(target[8:-1]) for target in files if target.startswith("socket:[")]
 
 
 def foreign_network(pid: int) -> bool:
@@ -107,7 +115,7 @@ def interface_bytes(pid: int) -> int:
 
 
 def _ask(family: int) -> dict[int, Connection]:
-    states = 1 << _ESTABLISHED | 1 << _LISTEN
+    states = 1 << _ESTABLISHED | 1 << _LISTEN | _HALF_CLOSED
     request = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 1 << (_INFO - 1), 0, states)
     found: dict[int, Connection] = {}
     for body in _answers(request):

@@ -16,7 +16,7 @@ import signal
 import time
 from typing import Any, Callable, Dict, NamedTuple
 
-from zenkei.agent import diary, processes, tracebacks, vitals
+from zenkei.agent import diary, processes, tracebacks, vitals, waits
 from zenkei.agent.attempt import Attempt
 from zenkei.protocol import names
 
@@ -30,7 +30,7 @@ Json = Dict[str, Any]
 
 
 class Seen(NamedTuple):
-    """Of one rank, from a dump: where the main thread of its deepest Python is.
+    """Of one rank, from a dump: where the main thread of its Python is.
 
     collective: in a call that needs the other ranks. joins: it waits for threads of its own.
     """
@@ -217,32 +217,51 @@ def _add_kernel(process: Json) -> None:
 # -- reading one -----------------------------------------------------------------------------------
 
 _COLLECTIVE = re.compile(
-    r"\b(all_?reduce\w*|all_?gather\w*|reduce_scatter\w*|all_?to_?all\w*|broadcast\w*|barrier|"
-    r"[IR]?(Allreduce|Allgatherv?|Alltoallv?|Barrier|Bcast|Gatherv?|Scatterv?|Reduce|Recv|Send|"
-    r"Sendrecv|Wait|Waitall)|bcast|gather|scatter|recv\w*|monitored_barrier|init_process_group|"
-    r"rendezvous|sync_global_devices)\s*\(",
-    re.IGNORECASE,
+    r"\b(all_?reduce\w*|all_?gather\w*|all_?to_?all\w*|reduce_scatter\w*|(monitored_)?barrier|"
+    r"bcast\w*|init_process_group|sync_global_devices|[IR]?(Allreduce|Allgatherv?|Alltoall[vw]?|"
+    r"Barrier|Bcast|Gatherv?|Scatterv?|Reduce|Recv|Send|Sendrecv|Wait|Waitall))\s*\("
 )
+_ALSO = r"(broadcast|reduce|gather|scatter|i?recv|i?send|sendrecv|wait|waitall)\w*"
+"""Names that mean the other ranks only where they belong to something that does."""
+_OF_OTHERS = re.compile(
+    r"\b(\w*_)?(comm|communicator|COMM_WORLD|world|dist|hvd|works?|handles?|reqs?|requests?)"
+    rf"(\[[^]]*\])?\.{_ALSO}\s*\("
+)
+_DISTRIBUTED = re.compile(
+    r"/(torch/distributed(?!/elastic|/launch|/run)|horovod|mpi4py|chainermn|deepspeed/comm)\b"
+)
+_IN_DISTRIBUTED = re.compile(rf"_*({_ALSO}|\w*rendezvous\w*)$")
 _JOINS = re.compile(r"/(threading|queue|concurrent/futures/\w+|multiprocessing/pool)\.py$")
 _LIBRARY = re.compile(r"^<frozen|/(site|dist)-packages/|/lib/python\d|/python\d+\.zip/")
 
 
 def summary(dump: Json) -> dict[int, Seen]:
-    """Where each rank's Python is. The last Python below a rank is the one that does the work."""
-    found: dict[int, Seen] = {}
-    percent = dump.get("gpu_percent") or []
-    busy = any(value > 0 for value in percent)
+    """Where each rank's Python is."""
+    ranks: dict[int, list[Json]] = {}
     for process in dump.get("processes", ()):
         main = next((t for t in process["threads"] if t.get("main")), None)
-        if main is None or not main["frames"]:
-            continue
-        frames = main["frames"]
-        joins = bool(_JOINS.search(frames[0]["file"]))
-        seen = Seen(place_of(frames), is_collective(frames), joins, busy)
-        known = found.get(process["rank"])
-        if known is None or not known.collective:
-            found[process["rank"]] = seen
-    return found
+        if main is not None and main["frames"]:
+            ranks.setdefault(process["rank"], []).append({**process, "frames": main["frames"]})
+    busy = any(value > 0 for value in dump.get("gpu_percent") or [])
+    return {rank: _seen(pythons, busy=busy) for rank, pythons in ranks.items()}
+
+
+def _seen(pythons: list[Json], *, busy: bool) -> Seen:
+    """The first that does not wait for a child is the program, and what it starts are its workers:
+
+    they are shown if they compute, or need other ranks.
+    """
+    own = next((p for p in pythons if not _waits_for_child(p)), pythons[0])
+    inside = next((p for p in pythons if is_collective(p["frames"])), None)
+    running = next((p for p in (own, *pythons) if p["state"] == "R"), own)
+    place = place_of((inside or running)["frames"])
+    joins = bool(_JOINS.search(own["frames"][0]["file"]))
+    return Seen(place, inside is not None, joins, busy)
+
+
+def _waits_for_child(process: Json) -> bool:
+    main = next((one for one in process["waits"] if one["tid"] == process["pid"]), None)
+    return main is not None and main["wait"] == waits.WORDS[waits.CHILD]
 
 
 def place_of(frames: list[Json]) -> str:
@@ -254,6 +273,9 @@ def place_of(frames: list[Json]) -> str:
 def is_collective(frames: list[Json]) -> bool:
     """True if one of the innermost frames is in a call that needs the other ranks."""
     return any(
-        _COLLECTIVE.search(f"{frame['function']}(") or _COLLECTIVE.search(frame.get("text", ""))
+        _COLLECTIVE.search(f"{frame['function']}(")
+        or _COLLECTIVE.search(frame.get("text", ""))
+        or _OF_OTHERS.search(frame.get("text", ""))
+        or (_DISTRIBUTED.search(frame["file"]) and _IN_DISTRIBUTED.match(frame["function"]))
         for frame in frames[:8]
     )

@@ -3,11 +3,14 @@
 One `Suspects` per attempt and node; `look` is called every few seconds while there is silence.
 A rank lives if bytes flow, if it sleeps until a time that it has named itself, if a debugger holds
 it, or if it serves clients: then there is no hang, however long the silence (`hang.timeout` apart).
+A rank that waits is followed to what it waits for: its children, the other ends of its pipes and
+connections, who holds a lock. What is done outside the job may take as long as it likes.
 What cannot be told counts for life. The table of all cases is in docs/concepts/hangs.md.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Callable, Dict, Iterator, List, NamedTuple
 
 from zenkei.agent import sockets, vitals, waits
@@ -20,13 +23,17 @@ MOST_SLEEPS = 3
 """So many that have ended without a sign of progress, and the next is polling (a shell's loop)."""
 FOREVER_S = 30 * 86400.0
 LIVES = "lives"
+_OUTSIDE = re.compile(
+    r"anon_inode:\[?(timerfd|inotify|fanotify|signalfd)|/dev/(pts/|tty)|/(?!dev/)"
+)
+"""Timers, changes of files, terminals, named pipes: whoever wakes the waiter is not to be seen."""
 Groups = Dict[int, List[int]]
 OTHERS = -1
 """Stands for processes of the attempt that belong to no rank: launchers, daemons of the job."""
 
 
 class State(NamedTuple):
-    """kind: LIVES or a word of `protocol.hangs`. woke: helper threads were seen at work.
+    """kind: LIVES or a word of `protocol.hangs`. woke: helper threads work, or will by themselves.
 
     timed: all that speaks for life is a time limit of the wait, which may be a library's own.
     """
@@ -44,7 +51,7 @@ class _Rank:
         self.look: Look | None = None
         self.busy_at = self.flowed_at = self.ran_at = self.woke_at = now
         self.stopped_since = 0.0
-        # thread -> until when it said it would sleep: once per silence, or polling would be life
+        # thread -> until when it said it would wait: once per silence, or polling would be life
         self.sleeps: dict[tuple[int, int], float] = {}
 
 
@@ -62,6 +69,7 @@ class Suspects:
         self._ranks: dict[int, _Rank] = {}
         self._net: sockets.Sockets | None = None
         self._own: frozenset[int] = frozenset()
+        self._pids: frozenset[int] = frozenset()
 
     def forget(self) -> None:
         """There was a sign of progress."""
@@ -78,12 +86,9 @@ class Suspects:
         groups = self._groups()
         self._net = sockets.Sockets()
         looks = {rank: vitals.look(now, pids, self._net) for rank, pids in groups.items()}
-        self._own = frozenset(
-            inode
-            for look in looks.values()
-            for process in look.processes.values()
-            for inode in process.inodes.values()
-        )
+        own = [process for look in looks.values() for process in look.processes.values()]
+        self._own = frozenset(inode for process in own for inode in process.sockets)
+        self._pids = frozenset(process.pid for process in own)
         for gone in set(self._ranks) - set(groups):
             del self._ranks[gone]
         for rank, look in looks.items():
@@ -127,11 +132,18 @@ class Suspects:
             if rank.stopped_since
         }
 
-    def states(self, now: float, window_s: float, collective: frozenset[int]) -> dict[int, State]:
+    def states(
+        self,
+        now: float,
+        window_s: float,
+        collective: frozenset[int] = frozenset(),
+        joins: frozenset[int] = frozenset(),
+    ) -> dict[int, State]:
         """Of each rank, by what was seen within `window_s`.
 
         collective: ranks whose stack is in a collective: the time limits of their waits do not
-        count, they are the libraries' own.
+        count, they are the libraries' own. joins: those whose main thread waits for threads of its
+        own: what these wait for counts.
         """
         found = {}
         for number, rank in self._ranks.items():
@@ -144,17 +156,24 @@ class Suspects:
                 elif now - rank.busy_at < window_s:
                     found[number] = State(hangs.COMPUTES, "computes")
                 continue
+            life = self._life(rank, look, now, window_s, joins=number in joins)
             found[number] = self._state(
-                rank, look, now, window_s, in_collective=number in collective
+                rank, look, now, window_s, life=life, in_collective=number in collective
             )
         return found
 
     def _state(
-        self, rank: _Rank, look: Look, now: float, window_s: float, *, in_collective: bool
+        self,
+        rank: _Rank,
+        look: Look,
+        now: float,
+        window_s: float,
+        *,
+        life: str,
+        in_collective: bool,
     ) -> State:
         if rank.stopped_since:
             return State(hangs.STOPPED, "is stopped (SIGSTOP)")
-        life = self._life(rank, look, now, window_s)
         if life:
             return State(LIVES, life)
         if now - rank.busy_at < window_s:
@@ -166,31 +185,42 @@ class Suspects:
         process = leaf(look)
         if process is None:
             return State(LIVES, "cannot be seen")
-        doubt = self._doubt(rank, process, now, window_s)
+        doubt = self._doubt(rank, look, process, now, window_s)
+        if not in_collective and process.threads[0].wait.left_s >= 0:
+            doubt = doubt or process.threads[0].wait.text
         if doubt:
             return State(hangs.POLLS, doubt)
-        return State(hangs.WAITS, process.threads[0].wait.text, now - rank.woke_at < window_s)
+        woke = now - rank.woke_at < window_s or any(
+            thread.wait.left_s >= 0 or self._serves(process, thread)
+            for thread in process.threads[1:]
+        )
+        return State(hangs.WAITS, process.threads[0].wait.text, woke)
 
-    def _life(self, rank: _Rank, look: Look, now: float, window_s: float) -> str:
+    def _life(self, rank: _Rank, look: Look, now: float, window_s: float, *, joins: bool) -> str:
         """What speaks against a hang, whatever else is seen; empty if nothing does."""
         if any(process.state == "t" for process in look.processes.values()):
             return "is held by a debugger"
         if now - rank.flowed_at < window_s:
             return "reads or writes"
         process = leaf(look)
-        if self._alone and process is not None and self._serves(process):
-            return "waits for clients"
+        threads = process.threads if process is not None else ()
+        for thread in threads if joins else threads[:1]:
+            if process is not None and self._serves(process, thread):
+                return "waits for clients"
         return ""
 
-    def _doubt(self, rank: _Rank, process: Process, now: float, window_s: float) -> str:
+    def _doubt(self, rank: _Rank, look: Look, process: Process, now: float, window_s: float) -> str:
         """Why what looks like waiting may be none."""
         thread = process.threads[0]
         if thread.state == "D":
             return "waits for a device (state D)"
         if now - rank.ran_at < window_s:
             return "polls"
-        if self._waits_for_stranger(process):
-            return "waits for data from outside the job"
+        for one in _behind(look, process):
+            for waiter in one.threads:
+                doubt = self._outside(one, waiter)
+                if doubt:
+                    return doubt
         # a timer may end it, or somebody outside
         outside = thread.wait.kind in (waits.SIGNAL, waits.OTHER, waits.UNKNOWN, waits.SLEEP)
         return thread.wait.text if outside or not thread.wait.sure else ""
@@ -200,20 +230,49 @@ class Suspects:
         """True if a thread is in a sleep it began before it could have been polling."""
         return any(thread.wait.kind == waits.SLEEP for thread in _timed(rank, look, now))
 
-    def _serves(self, process: Process) -> bool:
-        if process.threads[0].wait.kind not in (waits.POLL, waits.SOCKET, waits.SIGNAL):
+    def _serves(self, process: Process, thread: Thread) -> bool:
+        """True if it waits for clients of a job that has one rank, so that they are others."""
+        wait = thread.wait
+        if not self._alone or self._net is None:
             return False
-        return self._net is not None and self._net.listens(process.inodes.values())
+        if wait.kind == waits.POLL:
+            return self._net.listens(_sockets_of(process, wait))
+        main = thread is process.threads[0]
+        among = main and wait.kind in (waits.SOCKET, waits.SIGNAL)
+        return wait.kind == waits.ACCEPT or (among and self._net.listens(process.sockets))
 
-    def _waits_for_stranger(self, process: Process) -> bool:
-        """True if it may be waiting for work that is done outside (by a daemon, another host)."""
-        kinds = {thread.wait.kind for thread in process.threads}
-        if self._net is None or kinds.isdisjoint((waits.SOCKET, waits.POLL)):
-            return False
-        wait = process.threads[0].wait
-        one = process.inodes.get(wait.fd) if wait.kind == waits.SOCKET else None
-        inodes = process.inodes.values() if one is None else [one]
-        return any(self._net.is_foreign(inode, self._own, self._addresses) for inode in inodes)
+    def _outside(self, process: Process, thread: Thread) -> str:
+        """Of a thread that may be waiting for what is done outside (by a daemon, another host)."""
+        wait, net = thread.wait, self._net
+        if wait.kind == waits.FILE_LOCK:
+            inside = self._pids.issuperset(waits.lock_holders(process.pid))
+            return "" if inside else f"{wait.text} that nobody of the job holds"
+        if wait.kind not in (waits.SOCKET, waits.POLL, waits.OTHER) or net is None:
+            return ""
+        if any(_OUTSIDE.match(target) for target in wait.on):
+            return "waits for somebody outside the job"
+        if wait.kind == waits.OTHER:
+            return ""
+        inodes = _sockets_of(process, wait)
+        unknown = wait.kind == waits.SOCKET and not all(map(net.knows, inodes))
+        if unknown or any(net.is_foreign(inode, self._own, self._addresses) for inode in inodes):
+            return "waits for data from outside the job"
+        return ""
+
+
+def _sockets_of(process: Process, wait: waits.Wait) -> list[int]:
+    """Those for which it waits; all that it has, if that is not known."""
+    return sockets.inodes_of(wait.on) if wait.on else list(process.sockets)
+
+
+def _behind(look: Look, process: Process) -> Iterator[Process]:
+    """A process, and those of its rank for which it waits: children, other ends of its pipes."""
+    yield process
+    children = any(thread.wait.kind == waits.CHILD for thread in process.threads)
+    pipes = {target for thread in process.threads for target in thread.wait.on}
+    for other in look.processes.values():
+        if other is not process and (children or not pipes.isdisjoint(other.pipes)):
+            yield other
 
 
 def leaf(look: Look) -> Process | None:

@@ -13,7 +13,7 @@ import subprocess
 import time
 from typing import Any, Dict
 
-from zenkei.agent import processes
+from zenkei.agent import processes, waits
 from zenkei.protocol import launch, names
 
 Json = Dict[str, Any]
@@ -91,7 +91,8 @@ def _by_py_spy(process: Json, spy: str, limit_s: float) -> bool:
 def _by_signal(process: Json, raw: str) -> None:
     """Ask a Python in which our `sitecustomize` has run; nobody else is sent the signal."""
     pid = process["pid"]
-    if not _listens(pid, os.path.realpath(raw)):
+    # any signal ends such a call, and Python does not begin it anew
+    if waits.of_thread(pid, pid).kind == waits.SIGNAL or not _listens(pid, os.path.realpath(raw)):
         return
     before = os.path.getsize(raw)
     processes.send(pid, names.STACKS_SIGNAL)

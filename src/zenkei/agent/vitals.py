@@ -32,7 +32,10 @@ class Thread(NamedTuple):
 
 
 class Process(NamedTuple):
-    """ticks: of processor time, children that have ended included. threads: the main one first."""
+    """ticks: of processor time, children that have ended included. threads: the main one first.
+
+    sockets: their inodes. pipes: as in /proc/PID/fd.
+    """
 
     pid: int
     name: str
@@ -40,7 +43,8 @@ class Process(NamedTuple):
     ticks: int
     bytes_moved: int
     threads: tuple[Thread, ...]
-    inodes: dict[int, int]
+    sockets: tuple[int, ...]
+    pipes: frozenset[str]
 
 
 class Look(NamedTuple):
@@ -73,7 +77,7 @@ def look(now: float, pids: Iterable[int], net: sockets.Sockets | None) -> Look:
             if sockets.foreign_network(pid):
                 network_bytes = max(network_bytes, sockets.interface_bytes(pid))
             else:
-                network_bytes += net.bytes_moved(process.inodes.values())
+                network_bytes += net.bytes_moved(process.sockets)
     return Look(now, found, network_bytes)
 
 
@@ -129,8 +133,10 @@ def _process(pid: int, *, with_sockets: bool) -> Process | None:
     # user, system, and both of the children that were waited for
     ticks = sum(int(fields[number]) for number in (11, 12, 13, 14))
     threads = _threads(pid) if state != "Z" else ()
-    inodes = sockets.inodes_of(pid) if with_sockets else {}
-    return Process(pid, _name(pid), state, ticks, _bytes_moved(pid), threads, inodes)
+    files = sockets.files_of(pid).values() if with_sockets else ()
+    pipes = frozenset(target for target in files if target.startswith("pipe:"))
+    inodes = tuple(sockets.inodes_of(files))
+    return Process(pid, _name(pid), state, ticks, _bytes_moved(pid), threads, inodes, pipes)
 
 
 def _name(pid: int) -> str:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from zenkei.agent import processes, sockets, vitals, waits
+from tests.unit.agent.programs import running, settled
+from zenkei.agent import sockets, vitals, waits
 
-READY = "import sys; sys.stdout.write('ready\\n'); sys.stdout.flush()\n"
 CASES = [
     ("a long sleep", "import time; time.sleep(500)", waits.SLEEP, 400, 500),
     ("a lock", "import threading as t; x = t.Lock(); x.acquire(); x.acquire()", waits.LOCK, -1, -1),
@@ -34,30 +30,33 @@ CASES = [
 ]
 
 
-@contextmanager
-def running(program: str, cwd: str) -> Iterator[int]:
-    command = [sys.executable, "-c", READY + program]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=cwd) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            yield process.pid
-        finally:
-            below = processes.below(process.pid)
-            process.kill()
-            for pid in below:
-                processes.send(pid, 9)
+def inodes(pid: int) -> list[int]:
+    return sockets.inodes_of(sockets.files_of(pid).values())
 
 
-def settled(pid: int, kind: str) -> waits.Wait:
-    """Its wait, once it has come so far."""
-    found = waits.of_thread(pid, pid)
-    for _ in range(500):
-        if found.kind == kind:
-            break
-        time.sleep(0.01)
-        found = waits.of_thread(pid, pid)
-    return found
+ON = [
+    ("a pipe", "import os; r, w = os.pipe(); os.read(r, 1)", waits.PIPE_READ, ["pipe:"]),
+    (
+        "poll",
+        "import os, select; p = select.poll(); p.register(os.pipe()[0], 1); p.poll()",
+        waits.POLL,
+        ["pipe:"],
+    ),
+    ("select", "import os, select; select.select([os.pipe()[0]], [], [])", waits.POLL, ["pipe:"]),
+    (
+        "an event loop",
+        "import asyncio; asyncio.run(asyncio.sleep(70))",
+        waits.POLL,
+        ["socket:"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("program", "kind", "on"), [pytest.param(*c[1:], id=c[0]) for c in ON])
+def test_what_a_thread_waits_on_is_known(tmp_path, program, kind, on):
+    with running(program, str(tmp_path)) as pid:
+        found = settled(pid, kind).on
+        assert [target.partition(":")[0] + ":" for target in found] == on
 
 
 @pytest.mark.parametrize(
@@ -85,7 +84,7 @@ def test_bytes_that_a_process_receives_into_memory_are_seen(tmp_path):
         settled(pid, waits.SOCKET)
         moved = 0
         for _ in range(500):
-            moved = sockets.Sockets().bytes_moved(sockets.inodes_of(pid).values())
+            moved = sockets.Sockets().bytes_moved(inodes(pid))
             if moved >= 600_000:
                 break
             time.sleep(0.01)
@@ -115,11 +114,7 @@ def test_the_other_end_of_a_connection_is_known_as_the_jobs_own_or_foreign(tmp_p
     with server, running(program, str(tmp_path)) as pid:
         connection, _ = server.accept()
         settled(pid, waits.SOCKET)
-        net, inodes = sockets.Sockets(), sockets.inodes_of(pid)
-        foreign = {
-            fd
-            for fd, inode in inodes.items()
-            if net.is_foreign(inode, frozenset(inodes.values()), ("127.0.0.1",))
-        }
-        assert foreign == {waits.of_thread(pid, pid).fd}
+        net, own = sockets.Sockets(), frozenset(inodes(pid))
+        foreign = [inode for inode in own if net.is_foreign(inode, own, ("127.0.0.1",))]
+        assert foreign == sockets.inodes_of(waits.of_thread(pid, pid).on)
         connection.close()

@@ -1,0 +1,3 @@
+ready = False
+while not ready:
+    pass
