@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from tests.testbeds.local_place import LocalPlace, is_alive, until
-from zenkei.engines.local import Limits
+from tests.testbeds.unkillable import Freezer, a_freezer
+from zenkei.engines.local import Limits, nodes, probing
+from zenkei.engines.local.nodes import NodesConfig
 from zenkei.engines.local.silence import Patience
 from zenkei.model.data import CheckpointPart
 from zenkei.model.errors import PermanentEngineError
@@ -137,30 +139,19 @@ def test_a_fence_against_what_is_gone_already_is_cleared_at_once(place: LocalPla
     assert place.exited(attempt).reason is StopReason.COMPLETED
 
 
-FREEZER = Path("/sys/fs/cgroup/freezer")
-
-
 @pytest.fixture
-def freezer() -> Iterator[Path]:
-    """A control group whose members do not die while it is frozen, as in a driver that hangs."""
-    group = FREEZER / f"zkt-fencing-{os.getpid()}"
-    try:
-        group.mkdir()
-    except OSError:
-        pytest.skip("no freezer (v1) that this user may write: a process cannot be made unkillable")
-    yield group
-    (group / "freezer.state").write_text("THAWED")
-    until(lambda: not (group / "cgroup.procs").read_text(), "the end of what was frozen")
-    group.rmdir()
+def freezer() -> Iterator[Freezer]:
+    with a_freezer() as made:
+        yield made
 
 
 def test_processes_that_do_not_die_are_told_of_fenced_and_the_node_is_clear_when_they_are_gone(
-    place: LocalPlace, freezer: Path
+    place: LocalPlace, freezer: Freezer
 ) -> None:
     attempt = place.launch(1, "echo $$; exec sleep 1000")
     pid = int(place.until_output(attempt, b"\n"))
-    (freezer / "cgroup.procs").write_text(str(pid))
-    (freezer / "freezer.state").write_text("FROZEN")
+    freezer.tasks.write_text(str(pid))
+    freezer.freeze()
     place.stop(attempt, 0.0)
     (told,) = [r for r in place.wait(attempt, Silent) if isinstance(r, Silent)]
     assert told.lost
@@ -170,6 +161,14 @@ def test_processes_that_do_not_die_are_told_of_fenced_and_the_node_is_clear_when
     place.wait(attempt, Released)
     assert is_alive(pid)
     assert of_kind(place, attempt, Cleared) == []
-    (freezer / "freezer.state").write_text("THAWED")
+    freezer.thaw()
     until(lambda: of_kind(place, attempt, Cleared), "the confirmation")
     assert not is_alive(pid)
+
+
+def test_a_check_that_hangs_in_the_kernel_is_given_up(freezer: Freezer, tmp_path: Path) -> None:
+    freezes = f"echo $$ > {freezer.tasks}; echo FROZEN > {freezer.group}/freezer.state; sleep 1000"
+    (node,) = nodes.declared(NodesConfig(nodes=1), "boot", tmp_path)
+    found = probing.probe(node, ("/bin/sh", "-c", freezes), tmp_path, tmp_path, timeout_s=1.0)
+    assert found == ("its checks did not end within 1 s",)
+    assert freezer.tasks.read_text(), "it was killed, and lives on"
