@@ -29,6 +29,8 @@ FACTOR = 6364136223846793005
 PATIENCE_S = 2.0
 """For an answer of the other ranks, as NCCL has it; theirs may take so much longer to start."""
 START_S = 8.0
+LINGER_S = 3.0
+"""A rank that has lost the others does not end by itself at once, as one in a GPU kernel."""
 BROKEN = 75
 Vector = tuple[int, ...]
 
@@ -127,6 +129,12 @@ class Ledger:
             if other.name.split("_")[1] != attempt and _lives(other):
                 self.say("overlaps", step, other.name)
 
+    def linger(self) -> None:
+        until = time.monotonic() + LINGER_S
+        while time.monotonic() < until:
+            self.say("lingers", 0)
+            time.sleep(0.02)
+
     def say(self, what: str, step: int, *more: object) -> None:
         words = (what, step, time.monotonic(), *more)
         os.write(self._fd, (" ".join(map(str, words)) + "\n").encode())
@@ -167,6 +175,19 @@ def train(folder: Path, steps: int, pause_s: float, every_s: float) -> None:
     step, model = load()
     ledger = Ledger(folder, step)
     Path(f"/dev/shm/exact-{here.attempt.replace('/', '-')}-{here.rank}").touch()
+    try:
+        run(ledger, model, step, steps, pause_s, every_s)
+    except (ConnectionError, TimeoutError) as error:
+        with suppress(OSError):
+            print(f"the other ranks do not answer: {error!r}", file=sys.stderr, flush=True)
+        ledger.linger()
+        raise SystemExit(BROKEN) from None
+
+
+def run(
+    ledger: Ledger, model: Vector, step: int, steps: int, pause_s: float, every_s: float
+) -> None:
+    here = zk.context()
     ring = Ring(here.rank, here.world_size)
     while step < steps:
         own = gradient(model, step, here.rank)
@@ -184,9 +205,4 @@ def train(folder: Path, steps: int, pause_s: float, every_s: float) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        train(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
-    except (ConnectionError, TimeoutError) as error:
-        with suppress(OSError):
-            print(f"the other ranks do not answer: {error!r}", file=sys.stderr, flush=True)
-        raise SystemExit(BROKEN) from None
+    train(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))

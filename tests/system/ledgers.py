@@ -59,7 +59,7 @@ def check(folder: Path, job: str, steps: int, ranks: int) -> dict[int, int]:
     notes = read(folder, job)
     by_attempt: dict[int, list[Notes]] = {}
     for one in notes:
-        assert one.overlaps == (), f"{one} began while {one.overlaps} lived"
+        assert one.overlaps == (), f"{one.attempt}/{one.rank} began while {one.overlaps} lived"
         expected = tuple(range(one.begins + 1, one.begins + 1 + len(one.steps)))
         assert one.steps == expected, f"steps of {one.attempt}/{one.rank} do not join"
         by_attempt.setdefault(one.attempt, []).append(one)
@@ -77,6 +77,6 @@ def check(folder: Path, job: str, steps: int, ranks: int) -> dict[int, int]:
         if len(group) == ranks:
             saved |= set.intersection(*(set(one.saved) for one in group))
     last = by_attempt[max(by_attempt)]
-    assert [one.ended for one in last] == [True] * ranks, last
+    assert [one.ended for one in last] == [True] * ranks, "the last attempt came to no end"
     assert {one.begins + len(one.steps) for one in last} == {steps}
     return went_on
