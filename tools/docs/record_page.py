@@ -8,6 +8,7 @@ from typing import Any
 
 from tools.docs.markdown import code, page, table
 from zenkei import spec as specs
+from zenkei.control.progress import Steps
 from zenkei.control.records import RECORD_VERSION, Records, Saved
 from zenkei.model import event as e
 from zenkei.model.cluster import Node, NodePart
@@ -97,7 +98,7 @@ def sample() -> dict[str, Any]:
     result = Result(attempt="1/1", state=ResultState.SEALED)
     made = Records({"n": node}, "0")
     point = Checkpoint(attempt="1/1", step=1, state=CheckpointState.KEPT)
-    saved = Saved(points=(point,), steps=lambda _attempt: (1, 1))
+    saved = Saved(points=(point,), steps=lambda _attempt: Steps(first=1, last=1))
     return made.document(_row(job), spec, events, result, GitState(), saved)
 
 

@@ -58,8 +58,7 @@ def progress_lines(progress: Json) -> list[tuple[str, str]]:
         lines.append(("resumed", f"from step {progress['given']}{how}"))
     if progress["last"] >= 0:
         steps = f"{progress['first']} to {progress['last']}"
-        gap = ", with a gap before it" if progress["joins"] is False else ""
-        lines.append(("steps", steps + gap))
+        lines.append(("steps", steps + _seam(progress)))
     if progress["saved"] >= 0:
         took = f", {progress['answer_s']:.1f} s after it was asked for"
         answer = took if progress["answer_s"] >= 0 else ""
@@ -69,6 +68,14 @@ def progress_lines(progress: Json) -> list[tuple[str, str]]:
             ("lost", f"{progress['lost_steps']} steps, {progress['lost_gpu_s']:.1f} GPU-seconds")
         )
     return lines
+
+
+def _seam(progress: Json) -> str:
+    """How the steps of an attempt do not follow what it was given; empty if they do."""
+    if progress["joins"] is not False:
+        return ""
+    is_before = progress["first"] < progress["given"]
+    return ", which begins before it" if is_before else ", with a gap before it"
 
 
 def _row(point: Json) -> tuple[str, ...]:

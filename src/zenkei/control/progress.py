@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from zenkei.lifecycle.history import Attempt
 from zenkei.model.data import Checkpoint, CheckpointState
@@ -19,7 +20,15 @@ from zenkei.ports.engine import Engine
 from zenkei.protocol import metrics
 
 READ_BYTES = 1 << 20
-Steps = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Steps:
+    """Reported by an attempt: first and last, -1 if none. every: how far apart; 0: unknown."""
+
+    first: int = -1
+    last: int = -1
+    every: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +38,8 @@ class Progress:
     given: step of the checkpoint it was given. resumed: the one that its program says it went on
     from. first, last: steps that it reported. saved: step of its newest checkpoint that is not
     lost, at `saved_us`. answer_s: from an order to stop until that checkpoint was saved, -1 if it
-    was not saved because of one. joins: whether `first` follows `given`; None if one is unknown.
+    was not saved because of one. joins: whether `first` follows `given`, or is it; None if that
+    cannot be told.
     """
 
     given: int
@@ -45,30 +55,39 @@ class Progress:
 
 
 def progress_of(attempt: Attempt, points: Iterable[Checkpoint], steps: Steps) -> Progress:
-    """points: checkpoints of the job. steps: first and last step reported, -1 if unknown."""
-    first, last = steps
+    """points: checkpoints of the job."""
     lost = {p.step for p in points if _is_lost(p, attempt)}
     sound = [saved for saved in attempt.checkpoints if saved.step not in lost]
     saved = max(sound, key=lambda one: one.step, default=None)
     saved_us = saved.at_us if saved is not None else 0
     step = saved.step if saved is not None else -1
     is_answer = 0 < attempt.asked_us <= saved_us
-    reached = max(step, attempt.offered)
+    # what it has saved itself counts, not the highest: it may number anew
+    reached = step if step >= 0 else attempt.offered
     ended_badly = attempt.exited_us > 0 and attempt.stop is not StopReason.COMPLETED
     since_us = saved_us or attempt.started_us or attempt.exited_us
     gpus = sum(share.milli for part in attempt.parts for share in part.devices) / 1000
     return Progress(
         given=attempt.offered,
         resumed=attempt.resumed,
-        first=first,
-        last=last,
+        first=steps.first,
+        last=steps.last,
         saved=step,
         saved_us=saved_us,
         answer_s=(saved_us - attempt.asked_us) / 1e6 if is_answer else -1.0,
-        lost_steps=max(0, last - max(reached, 0)) if ended_badly and last >= 0 else 0,
+        lost_steps=max(0, steps.last - max(reached, 0)) if ended_badly else 0,
         lost_gpu_s=gpus * max(0, attempt.exited_us - since_us) / 1e6 if ended_badly else 0.0,
-        joins=first <= attempt.offered + 1 if first >= 0 and attempt.offered >= 0 else None,
+        joins=_joins(attempt.offered, steps),
     )
+
+
+def _joins(given: int, steps: Steps) -> bool | None:
+    """A program that reports every tenth step joins at the next of them."""
+    if given < 0 or steps.first < 0:
+        return None
+    if given <= steps.first <= given + max(1, steps.every):
+        return True
+    return None if steps.first > given and not steps.every else False
 
 
 def reported_steps(engine: Engine, attempt: Attempt) -> Steps:
@@ -81,10 +100,17 @@ def reported_steps(engine: Engine, attempt: Attempt) -> Steps:
     try:
         head, tail = _ends(read)
     except EngineError:
-        return -1, -1
-    found = [p.step for p in metrics.Reader().feed(head) if p.step != metrics.NO_STEP]
-    ends = [p.step for p in metrics.Reader().feed(tail) if p.step != metrics.NO_STEP]
-    return (found[0], max(found[0], *(ends or found))) if found else (-1, -1)
+        return Steps()
+    found, ends = _steps(head), _steps(tail)
+    if not found:
+        return Steps()
+    apart = [b - a for a, b in pairwise(sorted(set(found)))]
+    last = max(found[0], *(ends or found))
+    return Steps(first=found[0], last=last, every=min(apart, default=0))
+
+
+def _steps(data: bytes) -> list[int]:
+    return [p.step for p in metrics.Reader().feed(data) if p.step != metrics.NO_STEP]
 
 
 def _ends(read: Callable[[int], bytes]) -> tuple[bytes, bytes]:
