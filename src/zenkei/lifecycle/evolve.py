@@ -25,7 +25,9 @@ def _next(job: Job, event: Event, **changes: Any) -> Job:
     values = list(_VALUES(job))
     for name, value in changes.items():
         values[_PLACES[name]] = value
-    values[_PLACES["version"]], values[_PLACES["changed_us"]] = event.version, event.at_us
+    values[_PLACES["version"]] = event.version
+    if changes.get("state", job.state) is not job.state:
+        values[_PLACES["changed_us"]] = event.at_us
     after = object.__new__(Job)
     for place, value in zip(_SETTERS, values, strict=True):
         place(after, value)

@@ -304,14 +304,15 @@ class Notice(StrEnum):
 class Job:
     """One intent and its state: a row. Changed only by `lifecycle.evolve`.
 
-    version: number of events that made it. attempt: number of the current or last attempt, 0 before
-    the first. counted: attempts that used up retry.limit. requeues: attempts that did not, since
-    the job last got further. reached: the highest step of which a checkpoint was ever kept, or -1.
-    stop, exit: of the current or last attempt. message: why it failed or was rejected, for people.
-    step: of the newest checkpoint that can be resumed from, -1 if there is none. saving: steps of
-    checkpoints that are saved but not yet kept where the next attempt finds them. avoid: nodes that
-    failed it. memory_milli: what its memory request is multiplied by, in thousandths. nodes: those
-    of a gang's current or last attempt, in rank order (none for a job on one node).
+    version: number of events that made it. changed_us: when it came into its state. attempt: number
+    of the current or last attempt, 0 before the first. counted: attempts that used up retry.limit.
+    requeues: attempts that did not, since the job last got further. reached: the highest step of
+    which a checkpoint was ever kept, or -1. stop, exit: of the current or last attempt. message:
+    why it failed or was rejected, for people. step: of the newest checkpoint that can be resumed
+    from, -1 if there is none. saving: steps of checkpoints that are saved but not yet kept where
+    the next attempt finds them. avoid: nodes that failed it. memory_milli: what its memory request
+    is multiplied by, in thousandths. nodes: those of a gang's current or last attempt, in rank
+    order (none for a job on one node).
     """
 
     id: JobId

@@ -117,6 +117,15 @@ def preempted(attempt: int, *kept: int) -> list[c.Command]:
     ]
 
 
+def test_a_checkpoint_or_a_notice_does_not_make_a_state_younger() -> None:
+    story = running()
+    since_us = story.events[-1].at_us
+    said = c.ReportNotice(attempt=1, notice=Notice.CHECKPOINT, detail="a word")
+    story.do(c.ReportCheckpoint(attempt=1, step=5, parts=()), said)
+    assert (story.job.state, story.job.changed_us) == (JobState.RUNNING, since_us)
+    assert story.do(WELL).job.changed_us == story.events[-1].at_us
+
+
 def test_a_job_that_gets_further_each_time_may_be_sent_back_without_end() -> None:
     story = pending()
     for attempt in range(1, 2 * MAX_REQUEUES):
