@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbeds.local_place import LocalPlace, is_alive, numbers
+from tests.testbeds.local_place import LocalPlace, is_alive, numbers, until
 from tests.testbeds.mpi_envs import KINDS, OneEnvironment, mpi_environment
 from zenkei.engines.local import NodesConfig
+from zenkei.engines.local.execute import LocalExecute
 from zenkei.model.data import Digest
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Launcher, StopReason
@@ -40,6 +41,7 @@ if does != "end":
     print(f"pid {os.getpid()}", flush=True)
     time.sleep(1000)
 """
+LEFT = 'trap "echo asked; exit" TERM; echo left; while :; do sleep 0.05; done'
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -56,9 +58,11 @@ def place(environment, short_tmp: Path):
 
 
 def launch(place: LocalPlace, does: str, grace_s: float = 5.0) -> AttemptId:
-    order = place.order(
-        1, ("python", "-c", PROGRAM, does), nodes=2, ranks=2, launcher=Launcher.MPI, grace_s=grace_s
-    )
+    return start(place, ("python", "-c", PROGRAM, does), grace_s=grace_s)
+
+
+def start(place: LocalPlace, command: tuple[str, ...] | str, grace_s: float = 5.0) -> AttemptId:
+    order = place.order(1, command, nodes=2, ranks=2, launcher=Launcher.MPI, grace_s=grace_s)
     place.engine.launch(replace(order, env=Digest("b3:" + "0" * 64)))
     return order.attempt
 
@@ -101,6 +105,36 @@ def test_a_stop_order_reaches_the_ranks_and_waits_for_them(place):
     place.wait(attempt, Released)
     assert place.exited(attempt).reason is StopReason.USER_CANCEL
     assert said(place, attempt).count(b"tidied up") >= 3
+
+
+def test_every_word_of_a_command_reaches_the_ranks_as_it_is(place):
+    words = (":", "a'b", 'c"d', "two\nlines", "", "--", "-n", "$HOME", "日本")
+    attempt = start(place, ("printf", "<%s>", *words))
+    place.wait(attempt, Released)
+    chunks = place.chunks(attempt, 0) + place.chunks(attempt, 1)
+    expected = "".join(f"<{word}>" for word in words).encode()
+    for rank in range(4):
+        assert b"".join(chunk.data for chunk in chunks if chunk.rank == rank) == expected
+
+
+def test_what_a_rank_left_behind_is_asked_to_end_when_the_ranks_have(place):
+    attempt = start(place, f"(setsid sh -c '{LEFT}' &); sleep 1000")
+    until(lambda: said(place, attempt).count(b"left\n") == 4, "what the ranks leave behind")
+    place.stop(attempt, grace_s=10.0)
+    place.wait(attempt, Released)
+    assert said(place, attempt).count(b"asked") == 4
+
+
+def test_a_command_beside_a_rank_has_the_rank_s_own_variables(place):
+    attempt = launch(place, "wait")
+    place.until_output(attempt, b"pid", 1)
+    beside = LocalExecute(place.home)(
+        attempt, 1, 1, ("sh", "-c", "echo $ZENKEI_RANK $RANK $LOCAL_RANK $WORLD_SIZE"), b""
+    )
+    assert beside.next() == ("out", b"3 3 1 4\n")
+    beside.close()
+    place.stop(attempt)
+    place.wait(attempt, Released)
 
 
 def test_killing_a_supervisor_of_one_node_ends_the_gang_on_all(place):

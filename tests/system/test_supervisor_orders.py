@@ -235,6 +235,9 @@ def test_clients_of_a_supervisor_may_vanish_at_any_instant(place):
         client.sendall(b"\xff" * 1000)
         assert client.recv(1) == b""
     with wire.connect(str(place.node_dir(attempt)), names.CONTROL_SOCKET) as client:
+        client.sendall(wire.frame(wire.AS, b"no number"))
+        assert client.recv(1) == b""
+    with wire.connect(str(place.node_dir(attempt)), names.CONTROL_SOCKET) as client:
         client.sendall(wire.frame(wire.RUN, b"cat; exit 7") + wire.frame(wire.INPUT, b"through"))
         client.sendall(wire.frame(wire.INPUT))
         assert wire.receive(client) == (wire.OUT, b"through")

@@ -60,6 +60,10 @@ class ControlSocket:
         connection.ended(status)
         return True
 
+    def links(self) -> list[int]:
+        """Processes that mpiexec has started here, and that live."""
+        return [pid for pid, connection in self._commands.items() if connection.is_link]
+
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
@@ -88,7 +92,7 @@ class Connection:
         self._pipes: dict[int, bytes] = {}
         self._status: int | None = None
         self._is_told = False
-        self._is_link = False
+        self.is_link = False
         self._local = 0
         self._rank: int | None = None
         self._rights: list[int] = []
@@ -128,10 +132,12 @@ class Connection:
         if kind == wire.WAKE:
             self._supervisor.on_wake()
         elif kind in (wire.RUN, wire.LINK) and self._child is None:
-            self._is_link = kind == wire.LINK
+            self.is_link = kind == wire.LINK
             self._start(os.fsdecode(payload))
         elif kind in (wire.RANK, wire.RANK_ENDED):
             self._on_rank(kind, payload)
+        elif kind in (wire.AS, wire.SIGNAL) and len(payload) != 4:
+            self._lost()
         elif kind == wire.AS:
             self._local = struct.unpack(">I", payload)[0]
         elif self._child is None or self._status is not None:
@@ -155,7 +161,8 @@ class Connection:
                 rank, self._rank = self._rank, None
                 self._supervisor.failed(ranks.rank_ended(rank, payload))
                 self._send(wire.RANK_ENDED, b"")
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError, PermissionError):
+            # words or descriptors (a plain file cannot be awaited) that no wrapper sends
             self._lost()
 
     def _start(self, command: str) -> None:
@@ -163,7 +170,10 @@ class Connection:
         document = attempt.document
         first = document.node_rank * document.ranks
         env = rank_env.variables(attempt, first + self._local, self._local)
-        name = document.node if self._is_link and mpi.needs_host_name(document) else ""
+        if not self.is_link and document.nodes * document.ranks > 1:
+            # under launchers that place the ranks themselves it does not come with the variables
+            rank_env.place(env, first + self._local, self._local)
+        name = document.node if self.is_link and mpi.needs_host_name(document) else ""
         argv = (*document.prefix, "/bin/sh", "-c", command)
         program = spawn.Program(argv, names.WORK_DIR, env, name)
         self._child = spawn.spawn(program, attempt.group, with_input=True)
@@ -262,7 +272,7 @@ class Connection:
         """The command's process was reaped."""
         self._status = status
         ranks = self._supervisor.ranks
-        if self._is_link and isinstance(ranks, MpiRanks):
+        if self.is_link and isinstance(ranks, MpiRanks):
             self._supervisor.failed(ranks.link_ended())
         self._maybe_finish()
 

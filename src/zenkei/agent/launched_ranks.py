@@ -48,6 +48,9 @@ class LaunchedRanks(Ranks):
     def pids(self) -> dict[int, int]:
         return dict(self._below)
 
+    def launchers(self) -> list[int]:
+        return [self._launcher] if self._launcher else []
+
     def register(self, payload: bytes, pipes: list[int]) -> int:
         """A rank runs; its number. Raises ValueError, KeyError for what is no such message."""
         fields = json.loads(payload)

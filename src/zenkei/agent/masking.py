@@ -9,7 +9,20 @@ from __future__ import annotations
 import re
 
 MIN_BYTES = 4
+ESCAPE = b"\x1b"
 MASK = b"***"
+
+
+def plain(data: bytes, secrets: list[bytes]) -> bytes:
+    """Without colours and other orders to a terminal; a secret that they divided is masked."""
+    if ESCAPE not in data:
+        return data
+    masker = Masker(secrets)
+    return masker.feed(re.sub(_ORDERS, b"", data)) + masker.close()
+
+
+# CSI (colours, movements of the cursor), OSC (titles, links) up to its end, and shorter ones
+_ORDERS = rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"
 
 
 class Masker:

@@ -15,7 +15,7 @@ import stat
 import sys
 import time
 
-from zenkei.agent import processes
+from zenkei.agent import processes, rank_wrapper
 from zenkei.protocol import launch, launchers
 
 HOSTS_FILE = "hosts"
@@ -56,7 +56,7 @@ def command(document: launch.Launch, archive: str) -> tuple[tuple[str, ...], dic
         head = (program, "-f", hosts, "-launcher", "ssh", "-launcher-exec", rsh)
         head += ("-localhost", document.addresses[0], "-bind-to", "none", "-genvnone", "-n", total)
         extra = {"HYDRA_LAUNCHER_AUTOFORK": "0"}
-    return (*head, *_agent(archive), "rank", "--", *document.argv), extra
+    return (*head, *_agent(archive), *rank_wrapper.words(document.argv)), extra
 
 
 def _open_mpi(

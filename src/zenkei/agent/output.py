@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Callable
 
-from zenkei.agent.masking import Masker
+from zenkei.agent.masking import ESCAPE, Masker, plain
 from zenkei.protocol import logs
 
 PATIENCE_US = 100_000
@@ -20,13 +20,14 @@ TAIL_BYTES = 64 << 10
 
 
 class Tail:
-    """The last output of one rank, its streams in the order in which they came; secrets masked.
+    """The last output of one rank, its streams in the order in which they came: secrets masked, and
 
-    Nothing is copied until `text` is asked for: a chunk costs an append. Holds TAIL_BYTES and at
-    most one chunk more.
+    without colours, which many a program gives to its errors. Nothing is copied until `text` is
+    asked for: a chunk costs an append. Holds TAIL_BYTES and at most one chunk more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: list[bytes]) -> None:
+        self._secrets = secrets
         self._chunks: deque[tuple[int, bytes]] = deque()
         self._held = 0
         self._gone = 0
@@ -61,7 +62,7 @@ class Tail:
             before, of = data[:left], stream
             parts.append(before)
             left -= len(data)
-        return b"".join(parts)[-TAIL_BYTES:]
+        return plain(b"".join(parts)[-TAIL_BYTES:], self._secrets)
 
 
 class Output:
@@ -79,6 +80,7 @@ class Output:
         self.stream = stream
         self._tail = tail
         self.last_line = b""
+        self._secrets = secrets
         self.deadline_us = 0
         self._sink = sink
         self._masker = Masker(secrets)
@@ -144,7 +146,10 @@ class Output:
         return b"\r" in self._pending and b"\0" not in self._pending
 
     def _emit(self, data: bytes, flags: int, now_us: int) -> None:
-        for line in reversed(data[-4 * MAX_DETAIL :].splitlines()):
+        last = data[-4 * MAX_DETAIL :]
+        if ESCAPE in last:
+            last = plain(last, self._secrets)
+        for line in reversed(last.splitlines()):
             if line.strip():
                 self.last_line = line[-MAX_DETAIL:]
                 break

@@ -28,8 +28,8 @@ class Pipes:
 
     def attach(self, rank: int, stream: int, fd: int) -> Output:
         """Read a pipe into the log from now on."""
-        tail = self.tails.setdefault(rank, Tail())
         secrets = list(self._attempt.secrets.values())
+        tail = self.tails.setdefault(rank, Tail(secrets))
         output = Output(rank, stream, secrets, self._attempt.write, tail)
         os.set_blocking(fd, False)
         self._outputs[fd] = output

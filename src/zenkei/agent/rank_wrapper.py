@@ -1,9 +1,10 @@
-"""`rank -- COMMAND...`: runs one rank below a foreign launcher (mpiexec, torchrun).
+"""`rank COMMAND`: runs one rank below a foreign launcher (mpiexec, torchrun).
 
 The rank's output goes to the node's supervisor through pipes of its own, not through the launcher:
 so each line is known to be its rank's. The supervisor hears of the rank's end first-hand. The rank
 is a session of its own: signals that a launcher sends to what it has started reach this process,
-which ignores them, and never the rank. Who stops a rank is the supervisor.
+which ignores them, and never the rank. Who stops a rank is the supervisor. COMMAND is one word in
+JSON: to mpiexec a `:` among the words begins another program, wherever it stands.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from typing import Sequence
 
 from zenkei.agent import rank_env
 from zenkei.protocol import names, wire
@@ -24,9 +26,14 @@ _LOCAL = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "LOCAL_RANK")
 NOT_STARTED = 126
 
 
-def main(words: list[str]) -> int:
+def words(command: Sequence[str]) -> tuple[str, ...]:
+    """What a launcher is given in place of the command, after the agent's own file."""
+    return ("rank", json.dumps(list(command)))
+
+
+def main(given: list[str]) -> int:
     """The rank's exit status, 128 + signal if one ended it."""
-    command = words[1:] if words[:1] == ["--"] else words
+    command = json.loads(given[0]) if given else []
     rank = _number(_RANK)
     if rank is None or not command:
         sys.stderr.write("zenkei: a rank is started by mpiexec or torchrun only\n")

@@ -49,6 +49,10 @@ class Ranks:
         """Process by rank, of those that live here."""
         return {rank: pid for pid, rank in self._alive.items()}
 
+    def launchers(self) -> list[int]:
+        """Processes that start ranks, or did, and are none."""
+        return []
+
     def _start(self, rank: int, command: tuple[str, ...], env: dict[str, str]) -> Cause | None:
         attempt = self._attempt
         argv = (*attempt.document.prefix, *command)

@@ -29,6 +29,7 @@ class Stopper:
         self._next_at = 0.0
         self._rounds = 0
         self._tell_at = 0.0
+        self._asked: set[int] = set()
         self.used: set[str] = set()
 
     @property
@@ -45,13 +46,16 @@ class Stopper:
         found = pids()
         self.used |= remains.used_by(found)
         if grace_s > 0:
-            for pid in found:
-                processes.send(pid, signal.SIGTERM)
+            self.ask_late(found)
 
     def ask_late(self, pids: list[int]) -> None:
-        """What appeared after the order is asked too: it would hold up the others' end."""
+        """What appeared after the order is asked too: it would hold up the others' end.
+
+        Nobody is asked twice: many a program takes a second SIGTERM for an end without delay.
+        """
         if self.begun:
-            for pid in pids:
+            for pid in set(pids) - self._asked:
+                self._asked.add(pid)
                 processes.send(pid, signal.SIGTERM)
 
     def kill_now(self) -> None:

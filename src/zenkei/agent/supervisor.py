@@ -380,6 +380,13 @@ class Supervisor:
         if not self.childless or self.attempt.group.members():
             self._report_exit(sync=True)
             self.stopper.begin(self.attempt.document.grace_s, self._pids)
+            self.stopper.ask_late(self._left_behind())
+
+    def _left_behind(self) -> list[int]:
+        """What the ranks of this node have left: not what still serves those of others."""
+        serving = [*self.ranks.launchers(), *self.control.links()]
+        spared = {pid for top in serving for pid in [top, *processes.below(top)]}
+        return [pid for pid in self._pids() if pid not in spared]
 
     def _report_exit(self, *, sync: bool) -> None:
         self.pipes.drain(DRAIN_BYTES)

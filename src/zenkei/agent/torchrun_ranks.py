@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import sys
 
-from zenkei.agent import meeting, spawn
+from zenkei.agent import meeting, rank_wrapper, spawn
 from zenkei.agent.attempt import Cause
 from zenkei.agent.launched_ranks import LAUNCHER, LaunchedRanks
 from zenkei.protocol import launch
@@ -31,8 +31,8 @@ def command(document: launch.Launch, python: str, archive: str) -> tuple[str, ..
         *("--master_addr", document.addresses[0], "--master_port", str(document.port)),
         *("--max_restarts", "0", "--no_python"),
     )
-    wrapper = (sys.executable, "-I", "-S", archive, "rank", "--")
-    return (python, "-m", "torch.distributed.run", *options, *wrapper, *document.argv)
+    wrapper = (sys.executable, "-I", "-S", archive, *rank_wrapper.words(document.argv))
+    return (python, "-m", "torch.distributed.run", *options, *wrapper)
 
 
 class TorchrunRanks(LaunchedRanks):

@@ -35,7 +35,7 @@ def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attempt:
 
 def tail(before: bytes, after: bytes = b"") -> Tail:
     """What a rank wrote before and after the ranks were stopped."""
-    made = Tail()
+    made = Tail([])
     made.add(logs.STDERR, before)
     made.mark()
     made.add(logs.STDERR, after)
@@ -116,7 +116,7 @@ def test_the_last_lines_are_the_last_that_say_something() -> None:
 
 
 def test_a_tail_holds_the_newest_output_of_both_streams_in_order() -> None:
-    kept = Tail()
+    kept = Tail([])
     for n in range(20_000):
         kept.add(logs.STDOUT if n % 2 else logs.STDERR, b"line %d\n" % n)
     text = kept.text()
@@ -125,14 +125,14 @@ def test_a_tail_holds_the_newest_output_of_both_streams_in_order() -> None:
 
 
 def test_an_open_line_of_one_stream_does_not_swallow_the_other_s() -> None:
-    kept = Tail()
+    kept = Tail([])
     kept.add(logs.STDOUT, b"loading ...")
     kept.add(logs.STDERR, b"KeyError: 'x'\n")
     assert kept.text() == b"loading ...\nKeyError: 'x'\n"
 
 
 def test_secrets_do_not_reach_the_tail_and_moving_bars_do_not_fill_it() -> None:
-    kept = Tail()
+    kept = Tail([])
     output = Output(0, logs.STDERR, [b"hunter22"], lambda chunk: None, kept)
     for n in range(1000):
         output.feed(b"\r%d%%" % n, n * 2_000_000)
@@ -140,6 +140,24 @@ def test_secrets_do_not_reach_the_tail_and_moving_bars_do_not_fill_it() -> None:
     output.feed(b"\npassword hunter22 refused\n", 3_000_000_000)
     output.close(3_000_000_000)
     assert kept.text() == b"\r999%\npassword *** refused\n"
+
+
+def test_colours_do_not_hide_what_a_rank_died_of(attempt: Attempt) -> None:
+    words = (
+        b"\x1b[1;31mModuleNotFoundError\x1b[0m: \x1b]8;;http://x\x07No module named 'foo'\x1b[0m\n"
+    )
+    said = explained(attempt, {0: tail(b"step 1\n" + words + b"\x1b[0m\n")})
+    assert said.symptom == "import_error"
+    assert said.detail == "ModuleNotFoundError: No module named 'foo'"
+    assert said.tail == ("step 1", said.detail)
+
+
+def test_a_secret_that_colours_divided_is_masked_where_they_are_taken_out() -> None:
+    kept = Tail([b"hunter22"])
+    output = Output(0, logs.STDERR, [b"hunter22"], lambda chunk: None, kept)
+    output.feed(b"ValueError: \x1b[33mhunt\x1b[36mer22\x1b[0m is wrong\n", 1)
+    assert kept.text() == b"ValueError: *** is wrong\n"
+    assert output.last_line == b"ValueError: *** is wrong"
 
 
 # -- patterns ----------------------------------------------------------------------------------

@@ -128,4 +128,4 @@ def test_torchrun_meets_at_the_leased_port_and_starts_ranks_through_us():
     text = " ".join(argv)
     assert text.startswith("/env/bin/python -m torch.distributed.run --nnodes 2 --nproc_per_node 2")
     assert "--node_rank 1 --rdzv_backend static --master_addr 10.0.0.1 --master_port 20001" in text
-    assert text.endswith("/agent.pyz rank -- python train.py")
+    assert text.endswith('/agent.pyz rank ["python", "train.py"]')
