@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.testbeds.local_place import LocalPlace, is_alive, until
-from zenkei.model.job import StopReason
-from zenkei.ports.engine import Released, Started
+from zenkei.model.job import CheckpointPolicy, StopReason
+from zenkei.ports.engine import Checkpointed, Released, Started
 
 
 @pytest.fixture
@@ -24,6 +24,25 @@ def test_an_agent_that_is_killed_before_it_reads_an_order_costs_a_moment_not_the
     agent = place.engine.agent_pid
     os.kill(agent, signal.SIGSTOP)
     attempt = place.launch(2, "true")
+    os.kill(agent, signal.SIGKILL)
+    place.wait(attempt, Released)
+    assert place.exited(attempt).reason is StopReason.COMPLETED
+
+
+def test_others_that_report_without_end_do_not_hide_that_one_has_no_supervisor(place):
+    chatty = """
+import json, os, time
+for step in range(1, 1000):
+    with open(os.environ["ZENKEI_CHECKPOINT_MARKER"], "a") as file:
+        file.write(json.dumps({"saved": step}) + chr(10))
+    time.sleep(0.5)
+"""
+    place.wait(
+        place.launch(2, ("python", "-c", chatty), checkpoint=CheckpointPolicy()), Checkpointed
+    )
+    agent = place.engine.agent_pid
+    os.kill(agent, signal.SIGSTOP)
+    attempt = place.launch(3, "true")
     os.kill(agent, signal.SIGKILL)
     place.wait(attempt, Released)
     assert place.exited(attempt).reason is StopReason.COMPLETED

@@ -1,8 +1,9 @@
 """The noticing thread: a datagram wakes it, it reads spools, it wakes the controller.
 
-Records are written before the datagram; datagrams are drained until there are none;
-a drain as long as the kernel's queue may have lost some, so all attempts in flight are read; a
-slow rescan runs only while something runs; one scan at start. Idle, it sleeps without a time-out.
+Records are written before the datagram; datagrams are drained until there are none; a drain as long
+as the kernel's queue may have lost some, so all attempts in flight are read; a slow rescan runs
+while something runs, whoever else reports how often; one scan at start. Idle, it sleeps without a
+time-out.
 """
 
 from __future__ import annotations
@@ -117,12 +118,12 @@ class Watch:
         except TimeoutError:
             named = None
         self._asleep = False
-        if named is None:
-            fresh = [self._scan(attempt) for attempt in self._runs.unreleased()]
-            self._look_after()
-        else:
-            fresh = [self._scan(attempt) for attempt in named]
-        self._look_further(fresh)
+        is_due = time.monotonic() >= self._look_at
+        if named is None or is_due:
+            named = set(self._runs.unreleased())
+        fresh = [self._scan(attempt) for attempt in named]
+        if is_due:
+            fresh += self._look_further()
         if any(fresh):
             self._runs.announce()
 
@@ -136,11 +137,11 @@ class Watch:
                 _log.exception("records of attempt %s cannot be read", attempt)
             return False
 
-    def _look_further(self, fresh: list[bool]) -> None:
-        """Signs of life and fences, every SLOW_RESCAN_S however busy the socket is."""
-        if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + SLOW_RESCAN_S
-            fresh += [self._runs.listen(), self._runs.look_after_fences()]
+    def _look_further(self) -> list[bool]:
+        """Dead supervisors, signs of life, fences: however busy the socket is. True for news."""
+        self._look_at = time.monotonic() + SLOW_RESCAN_S
+        self._look_after()
+        return [self._runs.listen(), self._runs.look_after_fences()]
 
     def _drain(self, first: bytes) -> set[AttemptId] | None:
         """The attempts that are named; None if some names may have been lost."""
