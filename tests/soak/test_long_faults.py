@@ -60,7 +60,7 @@ def test_trainings_struck_five_hundred_times_end_with_the_right_model(number, sh
     with a_training_home(short_tmp) as (home, hosts):
         struck, done = train_under_faults(home, hosts, faults, SEED + 6000 + number, steps=long)
         training.check_all(home, hosts, done)
-    assert struck.total() == faults
+    assert struck.total() >= faults
 
 
 @pytest.mark.postgres

@@ -127,6 +127,10 @@ class Faults:
             "preempted": self._preempt,
         }
 
+    def are_enough(self, count: int) -> bool:
+        """At least so many, and each kind among them."""
+        return self.struck.total() >= count and len(self.struck) == len(self._kinds)
+
     def strike(self, training: Training) -> str:
         """The next thing that happens to a job; empty if there was nothing to happen to."""
         self.training = training
@@ -136,7 +140,9 @@ class Faults:
         if not self._kinds[kind]():
             self._missed += 1
             assert self._missed < MOST_MISSED, f"there is never anything to be {kind}"
-            self._deck.insert(self._rng.randint(0, len(self._deck)), kind)
+            # an agent that was killed has no successor until something is launched
+            others = self._deck or self._rng.sample(sorted(self._kinds), len(self._kinds))
+            self._deck = [kind, *others] if kind not in others else others
             return ""
         self._missed = 0
         self.struck[kind] += 1
@@ -297,7 +303,7 @@ def _status(path: Path) -> os.stat_result | None:
 def train_under_faults(
     home: Home, hosts: Hosts, count: int, seed: int, *, steps: int = STEPS
 ) -> tuple[Counter[str], list[Training]]:
-    """Trainings one after another until `count` things have happened; all are over then.
+    """Trainings one after another until `count` things have happened, of each kind; all are over then.
 
     Most of the time the job gets further before the next thing happens; else it is hit while it
     recovers.
@@ -305,10 +311,10 @@ def train_under_faults(
     rng = Random(seed)
     faults = Faults(home, hosts, rng)
     trainings: list[Training] = []
-    while faults.struck.total() < count:
+    while not faults.are_enough(count):
         training = Training(home, steps, pause_s=0.004, every_s=0.2)
         trainings.append(training)
-        while not training.is_over and faults.struck.total() < count:
+        while not training.is_over and not faults.are_enough(count):
             reached, until = training.reached, time.monotonic() + 8.0
             in_peace = rng.random() < 0.7
             while in_peace and training.reached == reached and time.monotonic() < until:

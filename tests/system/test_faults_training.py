@@ -73,4 +73,4 @@ def test_a_training_struck_by_everything_ends_with_the_right_model_and_never_ran
     with a_training_home(short_tmp) as (home, hosts):
         struck, trainings = train_under_faults(home, hosts, FAULTS, SEED)
         check_all(home, hosts, trainings)
-    assert len(struck) == 14
+    assert struck.total() >= FAULTS
