@@ -122,6 +122,9 @@ TEXTS = {
     "events-no-job": ("events", "99999"),
     "metrics-not-started": ("metrics", HELD),
     "explain-no-job": ("explain", "99999"),
+    "explain-array": ("explain", ARRAY),
+    "exec-array": ("exec", ARRAY, "--", "true"),
+    "stacks-array": ("stacks", ARRAY),
     "result-not-started": ("result", WAITING),
     "result-bad-action": ("env", "lst"),
     "cancel-over": ("cancel", HELLO),
@@ -160,6 +163,7 @@ UNORDERED = ("logs", "logs-array-follow", "run-array", "run-array-counts", "even
 NOW_AND_THEN = ("progress", "reason", "members")
 """Messages of a stream that depend on how fast things go."""
 KEYS = {
+    "stacks": ("stacks", RUNNING),
     "version": ("version",),
     "ps": ("ps", "--all"),
     "show": ("show", TRAINED),

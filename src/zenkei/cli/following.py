@@ -8,10 +8,11 @@ everything that zenkei says goes to standard error.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TextIO
 
 from zenkei.cli import render
 from zenkei.client.client import Client
@@ -22,6 +23,7 @@ Json = dict[str, Any]
 MOST_RECONNECTS = 100
 MOST_SHOWN = 50
 """Members of an array whose output is shown though nobody asked for it."""
+STDOUT = 1
 STDERR = 2
 PROGRESS = 2
 
@@ -47,8 +49,9 @@ class Follower:
         self._tenths = (-1, False)
         self._counts = ""
         self._shown = ""
-        self._open_line = {1: "", STDERR: ""}
+        self._open_line = {STDOUT: "", STDERR: ""}
         self._said = ""
+        self._one = _is_one(sys.stdout, sys.stderr)
         self._live = sys.stderr.isatty() and not as_json and not quiet
 
     @property
@@ -161,14 +164,21 @@ class Follower:
     # -- output of the job ---------------------------------------------------------------------
     def _print(self, rank: int, stream: int, flags: int, text: str, member: str) -> None:
         out = sys.stderr if stream == STDERR else sys.stdout
-        key = STDERR if stream == STDERR else 1
+        # two streams into one terminal are one: an open line of either is ended
+        key = STDERR if stream == STDERR and not self._one else STDOUT
+        if self._one:
+            (sys.stdout if stream == STDERR else sys.stderr).flush()
         moving = bool(flags & PROGRESS)
         if moving and not (out.isatty() and self._world == 1 and not member):
             return
         text = render.harmless(text, progress=moving)
         mark = member + (f"[{rank}] " if self._world > 1 and rank >= 0 else "")
-        if rank < 0:
+        if rank < 0 and stream not in (STDOUT, STDERR):
             text = f"-- {text.strip()} --\n"
+            if self._open_line[key] and not mark:
+                text = f"\n{text}"
+        elif rank < 0:
+            mark = f"{member}[launcher] "
         if mark:
             text = self._marked(text, mark, key)
         out.write(text)
@@ -185,7 +195,7 @@ class Follower:
 
     def _finish_lines(self) -> None:
         self._clear()
-        if self._open_line[1] and sys.stdout.isatty():
+        if self._open_line[STDOUT] and sys.stdout.isatty():
             sys.stdout.write("\n")
         sys.stdout.flush()
 
@@ -217,6 +227,14 @@ class Follower:
         sys.stdout.flush()
         for line in text.splitlines() or [""]:
             print(f"zenkei: {render.clean(line)}", file=sys.stderr)
+
+
+def _is_one(first: TextIO, second: TextIO) -> bool:
+    """True if both go to the same terminal, file or pipe."""
+    try:
+        return os.path.samestat(os.fstat(first.fileno()), os.fstat(second.fileno()))
+    except (OSError, ValueError):
+        return False
 
 
 def follow(

@@ -12,6 +12,7 @@ from zenkei.cli import session
 from zenkei.cli.arguments import Parser
 from zenkei.cli.render import clean, clock, count, paint
 from zenkei.client.client import Client, segment
+from zenkei.client.failure import Failure
 
 PIECE = 1 << 20
 NOW_S = 15.0
@@ -37,6 +38,10 @@ def stacks(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     client = session.open()
     job = client.get(f"/v1/jobs/{segment(args.job)}")
+    if job.get("array"):
+        hint = f"name a member, such as {job['id']}.0; `zenkei show {job['id']}` lists them"
+        message = f"{job['id']} is an array, and this takes one job"
+        raise Failure("is-an-array", message, hint=hint, exit_code=4)
     number = args.attempt or (job["attempts"][-1]["number"] if job["attempts"] else 0)
     names = [node["node"] for a in job["attempts"] if a["number"] == number for node in a["nodes"]]
     dumps = [_read(client, job["id"], number, node) for node in range(len(names))]

@@ -89,3 +89,12 @@ def no_job(job: JobId) -> NotFound:
         f"there is no job {job}",
         hint="`zenkei ps --all` lists your jobs",
     )
+
+
+def is_array(first: JobId) -> NotFound:
+    """Said where one job is meant and an array was named. first: a member of it."""
+    return NotFound(
+        "is-an-array",
+        f"{first.number} is an array, and this takes one job",
+        hint=f"name a member, such as {first}; `zenkei show {first.number}` lists them",
+    )

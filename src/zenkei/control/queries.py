@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from zenkei.control.draft import no_job
+from zenkei.control.draft import is_array, no_job
 from zenkei.control.origins import Origins
 from zenkei.control.planner import PlanKeeper
 from zenkei.control.progress import Progress, Steps, progress_of, reported_steps
@@ -100,8 +100,12 @@ class Queries:
         return self._store.lines(_visible(principal, where, limit), cursor=cursor, limit=limit)
 
     def row(self, principal: Principal, job: JobId) -> Job:
-        """One job's row. Raises NotFound."""
+        """One job's row. Raises NotFound, which says so where it is an array."""
         row = self._store.job(job)
+        if row is None and job.member == WHOLE:
+            first = self._store.job(JobId(job.number, 0))
+            if first is not None and can(principal, Verb.READ, _target(first)):
+                raise is_array(first.id)
         if row is None or not can(principal, Verb.READ, _target(row)):
             raise no_job(job)
         return row

@@ -49,6 +49,9 @@ def build(fields: Fields, to: Reading, read: Read | None) -> JobSpec:
         hint = "add what runs, for example `command: python train.py`"
         to.add(fields.node, Code.MISSING_KEY, "`command` is missing", hint)
     command = _command(fields)
+    if isinstance(command, tuple) and command and not command[0].strip():
+        hint = "begin with the program; its arguments follow"
+        to.add(fields.at("command"), Code.BAD_VALUE, "the first word of `command` is empty", hint)
     launcher = Launcher(fields.get("launcher", Launcher.NONE))
     env = read_env(fields.get("env"), to, read)
     matrix = _matrix(fields.get("matrix"), to)

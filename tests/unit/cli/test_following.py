@@ -1,6 +1,8 @@
 """What a follower prints of a job's stream, and that it comes back when the stream breaks."""
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,6 +52,24 @@ def test_a_line_in_pieces_is_marked_once_and_ended_when_another_rank_speaks(caps
     say(follower, "log", log((0, 1, 1, "half "), (0, 1, 0, "whole\n")))
     say(follower, "log", log((0, 1, 1, "open"), (1, 1, 0, "other\n")))
     assert capsys.readouterr().out == "[0] half whole\n[0] open\n[1] other\n"
+
+
+def test_lines_of_a_launcher_are_marked_and_remarks_of_zenkei_stand_alone(capsys):
+    follower = Follower(quiet=True)
+    say(follower, "log", log((-1, 1, 0, "Traceback:\n  main()\n"), (0, 1, 1, "50 %")))
+    say(follower, "log", log((-1, 0, 0, "zenkei: the disk was full\n")))
+    expected = "[launcher] Traceback:\n[launcher]   main()\n50 %\n-- zenkei: the disk was full --\n"
+    assert capsys.readouterr().out == expected
+
+
+def test_an_open_line_is_ended_where_both_streams_are_one(tmp_path, monkeypatch):
+    with (tmp_path / "both").open("w") as one, os.fdopen(os.dup(one.fileno()), "w") as other:
+        monkeypatch.setattr(sys, "stdout", one)
+        monkeypatch.setattr(sys, "stderr", other)
+        follower = Follower(quiet=True)
+        say(follower, "job", {**JOB, "world": 2})
+        say(follower, "log", log((0, 1, 1, "open"), (1, 2, 0, "err\n"), (0, 1, 0, "out\n")))
+    assert (tmp_path / "both").read_text() == "[0] open\n[1] err\n[0] out\n"
 
 
 def test_escapes_of_a_job_are_shown_not_obeyed(capsys):

@@ -299,3 +299,13 @@ def test_a_retry_that_waits_says_how_the_attempt_before_it_ended() -> None:
     reason = plant.queries.show(ALICE, job).reason
     assert reason is not None
     assert reason.text == "attempt 1 failed with exit code 3; tries again in 60.0 s"
+
+
+def test_where_one_job_is_meant_an_array_is_told_to_be_one_but_not_to_strangers() -> None:
+    plant = Plant()
+    plant.commands.submit(ALICE, JobSpec(name="a", command="x", array=3))
+    with pytest.raises(NotFound, match="1 is an array") as told:
+        plant.queries.row(ALICE, JobId(1))
+    assert "1.0" in told.value.hint
+    with pytest.raises(NotFound, match="there is no job 1"):
+        plant.queries.row(BOB, JobId(1))
