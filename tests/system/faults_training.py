@@ -303,7 +303,7 @@ def _status(path: Path) -> os.stat_result | None:
 def train_under_faults(
     home: Home, hosts: Hosts, count: int, seed: int, *, steps: int = STEPS
 ) -> tuple[Counter[str], list[Training]]:
-    """Trainings one after another until `count` things have happened, of each kind; all are over then.
+    """Trainings until `count` things have happened, all kinds among them; all jobs are over then.
 
     Most of the time the job gets further before the next thing happens; else it is hit while it
     recovers.
