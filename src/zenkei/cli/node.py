@@ -23,7 +23,7 @@ def show(argv: list[str]) -> int:
     """The table's line, labels, health, and what happened to the node last."""
     parser = _parser("show", "A node: state and reason, labels, health, what happened to it.")
     args = parser.parse_args(argv)
-    found = session.open().get(f"/v1/nodes/{segment(args.node)}")
+    found = session.open().get(_path(args))
     if args.json:
         session.print_json(found)
         return 0
@@ -44,8 +44,7 @@ def drain(argv: list[str]) -> int:
         "--preempt", action="store_true", help="jobs there save a checkpoint and go on elsewhere"
     )
     args = parser.parse_args(argv)
-    path = f"/v1/nodes/{segment(args.node)}/drain"
-    return _told(args, path, {"reason": args.reason, "preempt": args.preempt})
+    return _told(args, f"{_path(args)}/drain", {"reason": args.reason, "preempt": args.preempt})
 
 
 def resume(argv: list[str]) -> int:
@@ -53,7 +52,7 @@ def resume(argv: list[str]) -> int:
     parser = _parser("resume", "Let a node take work again.")
     parser.add_argument("--reason", default="", metavar="TEXT", help="why, for everybody to see")
     args = parser.parse_args(argv)
-    return _told(args, f"/v1/nodes/{segment(args.node)}/resume", {"reason": args.reason})
+    return _told(args, f"{_path(args)}/resume", {"reason": args.reason})
 
 
 def label(argv: list[str]) -> int:
@@ -74,7 +73,7 @@ def label(argv: list[str]) -> int:
             hint = f"`{word[:60]}=VALUE` sets it, `{word[:60]}-` takes it away"
             raise usage(f"`{word[:60]}` does not say what becomes of the label", hint)
     body = {"set": wanted, "remove": gone, "reason": args.reason}
-    return _told(args, f"/v1/nodes/{segment(args.node)}/labels", body)
+    return _told(args, f"{_path(args)}/labels", body)
 
 
 def event_line(event: Json) -> str:
@@ -90,6 +89,14 @@ def _parser(action: str, about: str) -> Parser:
     parser = Parser(f"node {action}", about)
     parser.add_argument("node", metavar="NODE", help="its name in `zenkei nodes`")
     return parser
+
+
+def _path(args: Any) -> str:
+    """Of the node. A name with a slash would be another path: there is no such node."""
+    name = args.node
+    if not name or "/" in name:
+        raise usage(f"`{name[:80]}` cannot be the name of a node", "`zenkei nodes` lists them")
+    return f"/v1/nodes/{segment(name)}"
 
 
 def _told(args: Any, path: str, body: Json) -> int:

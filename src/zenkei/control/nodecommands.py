@@ -24,6 +24,10 @@ from zenkei.model.job import Job, StopReason
 from zenkei.ports.store import Changes, Reads, Store, Unit, View
 
 MOST_EVENTS = 1000
+MOST_LABELS = 64
+"""Of an operator, on one node."""
+MOST_CHARS = 200
+"""Of a reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +74,10 @@ class NodeCommands:
         Those jobs save a checkpoint if they can, and go on elsewhere.
         """
         reason = _reason(reason)
+        if not reason:
+            raise InvalidInput(
+                "bad-reason", "a drain has a reason, which is not blank", hint="say why"
+            )
 
         def change(node: Node, view: View) -> Moved | None:
             empty = not view.held_on(name)
@@ -102,18 +110,30 @@ class NodeCommands:
         reason: str = "",
     ) -> NodeView:
         """Set labels and take own ones away: what constraints of jobs are compared with."""
-        return self._change(
-            principal,
-            name,
-            lambda node, view: nodes.label(
-                node,
-                labels,
-                without,
-                by=principal.name,
-                reason=_reason(reason),
-                now_us=view.clock_us,
-            ),
-        )
+        reason = _reason(reason)
+        both = sorted(labels.keys() & set(without))
+        if both:
+            raise InvalidInput(
+                "bad-label",
+                f"the label `{both[0]}` cannot be set and taken away at once",
+                hint="say one of the two",
+            )
+
+        def change(node: Node, view: View) -> Moved | None:
+            now_us = view.clock_us
+            moved = nodes.label(
+                node, labels, without, by=principal.name, reason=reason, now_us=now_us
+            )
+            count = len(moved.node.own_labels) if moved is not None else 0
+            if count > MOST_LABELS:
+                raise InvalidInput(
+                    "bad-label",
+                    f"{name} would have {count} own labels, {MOST_LABELS} are allowed",
+                    hint="take some away first: `zenkei node label NODE KEY-`",
+                )
+            return moved
+
+        return self._change(principal, name, change)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -175,8 +195,11 @@ def _on(name: str, allocations: tuple[Allocation, ...]) -> tuple[Allocation, ...
 def _reason(text: str) -> str:
     """One line for people. Raises InvalidInput."""
     line = " ".join(text.split())
-    if len(line) > 200 or not line.isprintable():
-        raise InvalidInput(
-            "bad-reason", "a reason is one line of at most 200 characters", hint="say it shorter"
-        )
+    if len(line) > MOST_CHARS:
+        said = f"the reason has {len(line)} characters, {MOST_CHARS} are allowed"
+        raise InvalidInput("bad-reason", said, hint="say it shorter")
+    strange = next((char for char in line if not char.isprintable()), "")
+    if strange:
+        said = f"the reason holds {strange!r}, which cannot be shown"
+        raise InvalidInput("bad-reason", said, hint="say it in plain words")
     return line

@@ -79,11 +79,13 @@ def seen(known: Node | None, found: Node, now_us: int) -> Moved | None:
     """The engine's description of a node. Operator's wishes, health and fence stay."""
     reported, why = found.state, found.reason
     if known is None:
-        fresh = replace(found, reported=reported, reported_reason=why)
+        labels = found.labels
+        fresh = replace(found, reported=reported, reported_reason=why, measured_labels=labels)
         return _moved(None, fresh, NodeEventKind.ENTERED, now_us, why)
     after = replace(
         found,
         labels={**found.labels, **known.own_labels},
+        measured_labels=found.labels,
         reported=reported,
         reported_reason=why,
         own_labels=known.own_labels,
@@ -161,13 +163,10 @@ def label(
     reason: str,
     now_us: int,
 ) -> Moved | None:
-    """Set labels, and take own ones away. What the engine says under the same name comes back with
-
-    its next description.
-    """
+    """Set labels, and take own ones away: what the engine says under the same name comes back."""
     own = {k: v for k, v in {**node.own_labels, **labels}.items() if k not in without}
     gone = [key for key in without if key in node.own_labels]
-    merged = {k: v for k, v in node.labels.items() if k not in gone} | own
+    merged = node.measured_labels | own
     if own == node.own_labels and merged == node.labels:
         return None
     said = [f"{key}={value}" for key, value in sorted(labels.items())] + [f"-{k}" for k in gone]

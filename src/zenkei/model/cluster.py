@@ -78,8 +78,8 @@ class Node:
     topology: path from the site to the node, widest first, such as ("tokyo", "row-1", "leaf-3").
     blocked: indices of devices that foreign processes use; they are seen and not handed out.
     state, reason, since_us: follow from what its engine says (reported), from what an operator
-    wants (drain), and from health and fence; made by `lifecycle.nodes` only. labels: the engine's,
-    with the operator's (own_labels) over them.
+    wants (drain), and from health and fence; made by `lifecycle.nodes` only. labels: the engine's
+    (measured_labels), with the operator's (own_labels) over them.
     """
 
     name: str
@@ -96,6 +96,7 @@ class Node:
     blocked: tuple[int, ...] = ()
     reported: NodeState = NodeState.READY
     reported_reason: str = ""
+    measured_labels: dict[str, str] = field(default_factory=dict)
     own_labels: dict[str, str] = field(default_factory=dict)
     drain: Drain | None = None
     health: NodeHealth = NodeHealth()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.plant import ALICE, ROOT, Plant, never_ends, node
 from zenkei.model.cluster import NodeEventKind, NodeState
-from zenkei.model.errors import Denied, NotFound
+from zenkei.model.errors import Denied, InvalidInput, NotFound
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import CheckpointPolicy, JobSpec, JobState, ResourceRequest, StopReason
 from zenkei.model.resources import Request
@@ -105,6 +105,27 @@ def test_a_resumed_node_takes_work_again(plant: Plant) -> None:
     plant.nodes.resume(ROOT, "node-1")
     plant.settle()
     assert where(plant, job) == ["node-1"]
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "red\x1b[31m", "x" * 201])
+def test_a_drain_has_a_reason_that_can_be_shown(plant: Plant, reason: str) -> None:
+    with pytest.raises(InvalidInput):
+        plant.nodes.drain(ROOT, "node-1", reason=reason)
+    assert state(plant) is NodeState.READY
+
+
+def test_a_label_is_not_set_and_taken_away_at_once(plant: Plant) -> None:
+    with pytest.raises(InvalidInput, match="`rack` cannot be set and taken away"):
+        plant.nodes.label(ROOT, "node-2", labels={"rack": "r7"}, without=("rack",))
+
+
+def test_labels_of_a_node_are_bounded_over_many_commands(plant: Plant) -> None:
+    for start in (0, 40):
+        names = {f"k{number}": "v" for number in range(start, start + 24)}
+        plant.nodes.label(ROOT, "node-2", labels=names)
+    with pytest.raises(InvalidInput, match="65 own labels, 64 are allowed"):
+        plant.nodes.label(ROOT, "node-2", labels={f"m{number}": "v" for number in range(17)})
+    assert len(plant.nodes.show(ALICE, "node-2").node.own_labels) == 48
 
 
 @pytest.mark.parametrize("verb", ["drain", "resume", "label"])

@@ -182,12 +182,14 @@ def test_another_boot_ends_a_fence_and_has_the_node_checked() -> None:
 
 
 def test_labels_of_an_operator_stand_over_the_engines_and_can_be_taken_away() -> None:
-    one = replace(node(), labels={"os": "x"})
+    one = of(nodes.seen(None, replace(node(), labels={"os": "x"}), NOW))
     named = of(nodes.label(one, {"rack": "r1", "os": "y"}, (), by="ann", reason="", now_us=NOW))
     assert named.labels == {"os": "y", "rack": "r1"}
     bare = of(nodes.label(named, {}, ("rack",), by="ann", reason="", now_us=NOW))
     assert bare.labels == {"os": "y"}
     assert nodes.label(bare, {}, ("rack",), by="ann", reason="", now_us=NOW) is None
+    measured = of(nodes.label(bare, {}, ("os",), by="ann", reason="", now_us=NOW))
+    assert measured.labels == {"os": "x"}, "what the engine says is there at once"
 
 
 @pytest.mark.parametrize(
