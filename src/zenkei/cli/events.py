@@ -15,7 +15,7 @@ from zenkei.client.failure import Disconnected
 
 PAGE = 1000
 MOST_RECONNECTS = 100
-WIDTH = max(map(len, ("prepare_failed", "stop_ordered")))
+WIDTH = max(map(len, ("prepare_failed", "checkpoint_kept")))
 
 
 def events(argv: list[str]) -> int:
@@ -103,6 +103,9 @@ def detail(kind: str, body: dict[str, Any]) -> str:
     elif kind == "noticed":
         where = f" on {body['node']}" if body.get("node") else ""
         text = f"attempt {body['attempt']}{where}: {body['notice']}: {body['detail']}"
+    elif kind in ("resumed", "checkpointed", "checkpoint_kept", "checkpoint_lost"):
+        why = f": {body['reason']}" if body.get("reason") else ""
+        text = f"attempt {body['attempt']}: step {body['step']}{why}"
     elif kind == "submitted":
         text = f"by {body['owner']}, name {body['name']}"
     else:

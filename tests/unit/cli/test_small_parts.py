@@ -42,6 +42,13 @@ from zenkei.client.failure import Failure
         ("cancelled", {"by": "ann"}, "by ann"),
         ("rejected", {"message": "never\x1b[31m"}, "never\\x1b[31m"),
         ("prepare_failed", {"message": "no mpi\nhint: add it"}, "no mpi; hint: add it"),
+        ("resumed", {"attempt": 2, "step": 120}, "attempt 2: step 120"),
+        ("checkpointed", {"attempt": 1, "step": 0, "parts": []}, "attempt 1: step 0"),
+        (
+            "checkpoint_lost",
+            {"attempt": 1, "step": 7, "reason": "it is torn", "left": -1},
+            "attempt 1: step 7: it is torn",
+        ),
         ("of-a-newer-version", {}, ""),
     ],
 )
