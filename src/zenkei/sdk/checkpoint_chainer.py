@@ -41,9 +41,15 @@ def load(**parts: Any) -> int:
 
 
 def extension(comm: Any = None) -> Callable[[Any], None]:
-    """Saves the trainer when it is due, at the same iteration on all ranks of `comm`."""
+    """Saves the trainer when it is due, at the same iteration on all ranks of `comm`.
+
+    Never after the first one: with `comm` it only gives all ranks the same weights, the optimizer
+    has no state yet, and Chainer refuses to load what was saved without one.
+    """
 
     def save_trainer(trainer: Any) -> None:
+        if trainer.updater.iteration <= 1:
+            return
         if checkpoint.all_agree(checkpoint.due(), comm):
             save(trainer.updater.iteration, trainer=trainer)
 
