@@ -49,7 +49,7 @@ def older(home: Home, repo: Path) -> dict[str, str]:
         ("protocol/__init__.py", "VERSION = 1", "VERSION = 0"),
         ("agent/attempt.py", 'fields["by_rank"] =', "_ ="),
         ("agent/attempt.py", 'fields["cause_us"] = fields.pop("at_us")', 'fields.pop("at_us")'),
-        ("agent/supervisor.py", ", env=env)", ")"),
+        ("agent/supervisor.py", ", env=env, cpus=cpus)", ")"),
     )
 
 
