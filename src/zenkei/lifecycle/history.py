@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from zenkei.lifecycle.decide import merge
 from zenkei.model import event as e
@@ -49,6 +49,9 @@ class Attempt:
     notices: tuple[e.Noticed, ...] = ()
 
 
+_LISTS: Final = frozenset({"checkpoints", "notices"})
+
+
 def attempts(events: Iterable[Event]) -> tuple[Attempt, ...]:
     """All attempts in the events of one job, in order."""
     made: list[dict[str, Any]] = []  # fields of each: made into a value once, at the end
@@ -73,6 +76,9 @@ def attempts(events: Iterable[Event]) -> tuple[Attempt, ...]:
                 made[-1]["offered"] = newest
         elif made:
             made[-1].update(_news(made[-1], event))
+    for fields in made:
+        for name in _LISTS & fields.keys():
+            fields[name] = tuple(fields[name])
     return tuple(Attempt(**fields) for fields in made)
 
 
@@ -95,8 +101,8 @@ def _news(known: dict[str, Any], event: Event) -> dict[str, Any]:
     if isinstance(body, e.Resumed):
         return {"resumed": body.step}
     if isinstance(body, e.Checkpointed):
-        saved = Saved(step=body.step, at_us=event.at_us)
-        return {"checkpoints": (*known.get("checkpoints", ()), saved)}
+        # in place: a month of training has tens of thousands
+        known.setdefault("checkpoints", []).append(Saved(step=body.step, at_us=event.at_us))
     if isinstance(body, e.Noticed):
-        return {"notices": (*known.get("notices", ()), body)}
+        known.setdefault("notices", []).append(body)
     return {}
