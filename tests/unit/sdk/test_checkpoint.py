@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from zenkei.protocol import checkpoint as wire
 from zenkei.protocol import names
-from zenkei.sdk import checkpoint
+from zenkei.sdk import checkpoint, checkpoint_chainer
 from zenkei.sdk.checkpoint import _Keeper
 
 
@@ -196,3 +197,17 @@ def test_marks_are_read_as_they_were_written_and_nonsense_is_named() -> None:
     assert marks == [wire.Mark(5, "a/b"), wire.Mark(5, "", resumed=True)]
     assert len(complaints) == len(bad)
     assert rest == b'{"saved": 9'
+
+
+def test_a_chainer_trainer_is_not_saved_before_its_optimizer_has_a_state() -> None:
+    asked: list[int] = []
+
+    class Comm:
+        def allreduce(self, flag: int) -> int:
+            asked.append(flag)
+            return 0
+
+    save = checkpoint_chainer.extension(Comm())
+    for iteration in (1, 2):
+        save(SimpleNamespace(updater=SimpleNamespace(iteration=iteration)))
+    assert len(asked) == 1
