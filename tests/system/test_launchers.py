@@ -272,6 +272,21 @@ def test_torch_ranks_own_exit_code_is_the_cause_not_torchruns(
 
 
 @pytest.mark.timeout(300)
+def test_torchrun_adds_no_traceback_of_its_own_to_the_last_ranks_failure(
+    torch_order: tuple[LocalPlace, LaunchOrder],
+) -> None:
+    place, order = torch_order
+    late = "import os, sys, time; me = int(os.environ['RANK']); time.sleep(me); sys.exit(7 * me)"
+    order = replace(order, spec=replace(order.spec, command=python(late)))
+    place.engine.launch(order)
+    place.wait(order.attempt, Released, 100)
+    ended = place.exited(order.attempt)
+    assert (ended.exit.code, ended.exit.rank) == (7, 1)
+    chunks = place.chunks(order.attempt)
+    assert not [chunk for chunk in chunks if b"Traceback" in chunk.data]
+
+
+@pytest.mark.timeout(300)
 def test_torch_ranks_are_stopped_themselves_and_have_their_grace(
     torch_order: tuple[LocalPlace, LaunchOrder],
 ) -> None:

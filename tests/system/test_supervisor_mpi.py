@@ -7,6 +7,7 @@ import signal
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from zenkei.engines.local import NodesConfig
 from zenkei.engines.local.execute import LocalExecute
 from zenkei.model.data import Digest
 from zenkei.model.ids import AttemptId
-from zenkei.model.job import Launcher, StopReason
+from zenkei.model.job import EnvRequest, Launcher, StopReason
 from zenkei.ports.engine import Released
 
 PROGRAM = """
@@ -61,8 +62,8 @@ def launch(place: LocalPlace, does: str, grace_s: float = 5.0) -> AttemptId:
     return start(place, ("python", "-c", PROGRAM, does), grace_s=grace_s)
 
 
-def start(place: LocalPlace, command: tuple[str, ...] | str, grace_s: float = 5.0) -> AttemptId:
-    order = place.order(1, command, nodes=2, ranks=2, launcher=Launcher.MPI, grace_s=grace_s)
+def start(place: LocalPlace, command: tuple[str, ...] | str, **options: Any) -> AttemptId:
+    order = place.order(1, command, nodes=2, ranks=2, launcher=Launcher.MPI, **options)
     place.engine.launch(replace(order, env=Digest("b3:" + "0" * 64)))
     return order.attempt
 
@@ -115,6 +116,14 @@ def test_every_word_of_a_command_reaches_the_ranks_as_it_is(place):
     expected = "".join(f"<{word}>" for word in words).encode()
     for rank in range(4):
         assert b"".join(chunk.data for chunk in chunks if chunk.rank == rank) == expected
+
+
+def test_where_mpiexec_starts_no_rank_its_own_words_are_the_cause(place):
+    no_means = {"PRTE_MCA_plm": "nowhere", "HYDRA_DEFAULT_HOSTS": "x", "HYDRA_RMK": "nowhere"}
+    attempt = start(place, "true", env=EnvRequest(vars=no_means))
+    place.wait(attempt, Released)
+    ended = place.exited(attempt).exit
+    assert ended.detail.startswith("mpiexec: "), place.chunks(attempt)
 
 
 def test_what_a_rank_left_behind_is_asked_to_end_when_the_ranks_have(place):

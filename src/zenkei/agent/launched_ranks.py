@@ -86,6 +86,13 @@ class LaunchedRanks(Ranks):
         self._alive.pop(pid, None)
         return self._launcher_ended(status)
 
+    def last_words(self, cause: Cause | None) -> Cause:
+        """Where no rank came, whose words they are."""
+        said = super().last_words(cause)
+        if cause is None or cause.detail or said.rank >= 0 or self._seen or not said.detail:
+            return said
+        return said._replace(detail=f"{self.name}: {said.detail}")
+
     def _launcher_ended(self, status: int) -> Cause | None:
         return self._judge(LAUNCHER, status) or self._missing()
 

@@ -17,6 +17,8 @@ PATIENCE_US = 100_000
 PROGRESS_EVERY_US = 1_000_000
 MAX_DETAIL = 500
 TAIL_BYTES = 64 << 10
+_NOTHING = bytes(range(33)) + b"-=*_#~+|. \x7f"
+"""A line of these only, such as a rule below a message, is not what somebody said last."""
 
 
 class Tail:
@@ -150,7 +152,7 @@ class Output:
         if ESCAPE in last:
             last = plain(last, self._secrets)
         for line in reversed(last.splitlines()):
-            if line.strip():
+            if line.strip(_NOTHING):
                 self.last_line = line[-MAX_DETAIL:]
                 break
         if self._tail is not None and not flags & logs.PROGRESS:

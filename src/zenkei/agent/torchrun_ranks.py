@@ -10,9 +10,10 @@ itself, whatever its ranks do; so it is heard only about ranks that never came.
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 
-from zenkei.agent import meeting, rank_wrapper, spawn
+from zenkei.agent import meeting, processes, rank_wrapper, spawn
 from zenkei.agent.attempt import Cause
 from zenkei.agent.launched_ranks import LAUNCHER, LaunchedRanks
 from zenkei.protocol import launch
@@ -47,6 +48,12 @@ class TorchrunRanks(LaunchedRanks):
             self._attempt.remark(NO_TORCH)
             return Cause("nonzero_exit", code=spawn.NOT_FOUND, detail=NO_TORCH)
         return self._launch(command(document, python, sys.argv[0]), {})
+
+    def to_terminate(self) -> list[int]:
+        if self._launcher and not self._below:
+            # it has nothing to save, and would answer SIGTERM with a traceback of many lines
+            processes.send(self._launcher, signal.SIGKILL)
+        return super().to_terminate()
 
     def _launcher_ended(self, status: int) -> Cause | None:
         if self._below:

@@ -107,7 +107,12 @@ def table(
     room = columns(sys.stdout) if cut else 0
     if room and sum(widths) + 2 * len(widths) - 2 > room:
         widths[-1] = max(LEAST_WIDTH, room - sum(widths[:-1]) - 2 * len(widths) + 2)
-        cells = [[*row[:-1], fit(row[-1], widths[-1])] for row in cells]
+        over = sum(widths) + 2 * len(widths) - 2 - room
+        widest = widths.index(max(widths))
+        if over > 0:
+            # one long name would push everything else into the next line
+            widths[widest] = max(LEAST_WIDTH, widths[widest] - over)
+        cells = [[fit(cell, widths[i]) for i, cell in enumerate(row)] for row in cells]
     to_right = set(right)
     lines = [_line(head, widths, to_right, is_head=True)]
     lines += [_line(row, widths, to_right) for row in cells]

@@ -106,6 +106,13 @@ def test_the_last_line_is_remembered():
     assert pipe.output.last_line == b"ValueError: bad"
 
 
+def test_a_rule_below_a_message_is_not_the_last_line():
+    output = Output(0, logs.STDERR, [], lambda chunk: None)
+    output.feed(b"-----\nno agent was found\n-----\n\0", 1)
+    output.close(2)
+    assert output.last_line == b"no agent was found"
+
+
 def test_a_secret_cut_in_two_reads_with_a_pause_between_is_masked():
     pipe = Pipe(b"hunter2")
     pipe.say(b"it is hun")

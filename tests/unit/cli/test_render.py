@@ -72,6 +72,14 @@ def test_a_text_is_cut_by_columns_not_by_characters(text, width, shown):
     assert render.fit(text, width) == shown
 
 
+def test_one_long_name_does_not_push_the_others_columns_away(monkeypatch):
+    monkeypatch.setattr(render, "columns", lambda stream: 40)
+    rows = [("7", "x" * 100, "failed", "exited with code 1"), ("8", "n", "running", "")]
+    lines = render.table(("JOB", "NAME", "STATE", "WHY"), rows, cut=True).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert "failed   exited with…" in lines[1]
+
+
 def test_on_a_narrow_terminal_the_last_column_gives_way(monkeypatch):
     rows = [("1", "because of " + "x" * 60), ("2", "short")]
     wide = render.table(("JOB", "WHY"), rows)
