@@ -31,8 +31,8 @@ FIRST = """
 When one rank of a gang fails, the others lose their connections or wait in vain, and each of them
 prints an error of its own. What counts is the first cause, not the first error:
 
-- Each node keeps the last {tail} KiB of every rank's output, with secrets masked, and looks in it
-  for the symptoms below.
+- Each node keeps the last {tail} KiB of every rank's output, with secrets masked and colours taken
+  out, and looks in it for the symptoms below.
 - The rank that failed first is the root cause, unless its words are only a consequence (marked
   below) and another rank shows a cause, in what it had written before it was stopped.
 - A rank that zenkei itself stopped is never blamed for being stopped.
