@@ -42,6 +42,15 @@ while True:
 """
 
 
+WAIT_THEN_GROW = """
+import os, signal
+signal.signal(signal.SIGUSR1, lambda number, frame: None)
+print(os.getpid(), flush=True)
+signal.pause()
+held = [bytearray(os.urandom(1 << 20)) for _ in range(200)]
+"""
+
+
 @pytest.fixture
 def place(short_tmp: Path):
     opened = LocalPlace(short_tmp / "home", without=("unified", "freezer", "memory"))
@@ -113,6 +122,26 @@ def ticks(pid: int) -> int:
     """CPU time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not groups.find_places().memory, reason="no writable memory control group")
+def test_a_rank_killed_by_a_kernel_out_of_memory_is_told_from_one_killed_by_somebody(place):
+    foreign = Path(groups.find_places().memory) / f"zenkei-test-{os.getpid()}"
+    attempt = place.launch(1, ("python", "-c", WAIT_THEN_GROW))
+    pid = numbers(place.until_output(attempt, b"\n"))[0]
+    foreign.mkdir()
+    try:
+        (foreign / "memory.limit_in_bytes").write_text(str(32 << 20))
+        (foreign / "cgroup.procs").write_text(str(pid))
+        os.kill(pid, signal.SIGUSR1)
+        place.wait(attempt, Released)
+    finally:
+        foreign.rmdir()
+    assert place.exited(attempt).reason is StopReason.OUT_OF_MEMORY
+    assert "the machine was out of memory" in place.exited(attempt).exit.detail
+    killed = place.run(2, "kill -9 $$")
+    assert (killed.reason, killed.exit.symptom) == (StopReason.NONZERO_EXIT, "killed")
 
 
 def test_a_supervisor_sleeps_while_the_grace_lasts(place):

@@ -34,6 +34,19 @@ class MemoryWatch:
         return True
 
 
+def machine_kills() -> int:
+    """How many processes this machine's kernel has killed for want of memory since it started.
+
+    In control groups or in all; 0 where it does not tell.
+    """
+    try:
+        with open("/proc/vmstat", "rb") as file:
+            found = [line for line in file if line.startswith(b"oom_kill ")]
+        return int(found[0].split()[1]) if found else 0
+    except OSError:
+        return 0
+
+
 def tree_bytes(pids: list[int]) -> int:
     """Memory held by these processes together."""
     private = shared = 0

@@ -7,8 +7,9 @@ starts.
 from __future__ import annotations
 
 import os
+import signal
 
-from zenkei.agent import processes, rank_env, spawn
+from zenkei.agent import memory, processes, rank_env, spawn
 from zenkei.agent.attempt import Attempt, Cause
 from zenkei.agent.output import Output
 from zenkei.agent.pipes import Pipes
@@ -28,6 +29,7 @@ class Ranks:
         self._alive: dict[int, int] = {}
         self._stderr: dict[int, Output] = {}
         self._first_end: Cause | None = None
+        self._machine_kills = memory.machine_kills()
         self.ends: dict[int, Cause] = {}
 
     @property
@@ -89,8 +91,12 @@ class Ranks:
         self.ends[rank] = end
         if code == 0:
             return None
-        killed = self._attempt.group.out_of_memory()
-        return end._replace(reason="out_of_memory") if killed else end
+        if self._attempt.group.out_of_memory():
+            return end._replace(reason="out_of_memory")
+        if number == signal.SIGKILL and memory.machine_kills() > self._machine_kills:
+            detail = "the machine was out of memory, and its kernel killed the rank"
+            return end._replace(reason="out_of_memory", detail=detail)
+        return end
 
     def to_terminate(self) -> list[int]:
         """Processes that are asked to end: all below this one."""

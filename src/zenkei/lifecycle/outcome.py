@@ -145,16 +145,16 @@ class _Failed:
         if meaning is not None:
             failure = meaning.failure
         if rule is not None:
-            return self._follow(rule.action, failure)
+            return self._follow(rule.action, failure, "by its own rule")
         if failure is FailureClass.INFRASTRUCTURE and self._first_there():
             return self.requeued(failure)
         if failure is FailureClass.HUNG and self.reason is StopReason.HUNG:
             return self._hung(failure)
         # With rules that retry, only what they name is retried; without any, every failure is.
         if any(rule.action is not RetryAction.GIVE_UP for rule in self.policy.rules):
-            return self._give_up(failure)
+            return self._give_up(failure, "no rule of its own names this failure")
         if meaning is not None:
-            return self._follow(meaning.action, failure)
+            return self._follow(meaning.action, failure, "it would fail again")
         by_class = failure is FailureClass.OUT_OF_MEMORY
         return self._follow(RetryAction.MORE_MEMORY if by_class else RetryAction.RETRY, failure)
 
@@ -169,9 +169,9 @@ class _Failed:
             return False
         return bool(rule.exit_codes or rule.pattern)
 
-    def _follow(self, action: RetryAction, failure: FailureClass) -> Next:
+    def _follow(self, action: RetryAction, failure: FailureClass, why: str = "") -> Next:
         if action is RetryAction.GIVE_UP:
-            return self._give_up(failure)
+            return self._give_up(failure, why)
         if action is RetryAction.MORE_MEMORY and self.standing.asks_memory:
             if self.standing.memory_milli >= TWICE_MILLI:
                 twice = f"{self.message}, also with twice the memory"
@@ -197,7 +197,8 @@ class _Failed:
         """Once more, if the limit is not reached."""
         counted = self.standing.counted
         if counted >= (self.policy.limit if limit < 0 else limit):
-            return self._give_up(failure)
+            tries = f" (try {counted + 1}, the last)" if counted else ""
+            return replace(self._give_up(failure), message=f"{self.message}{tries}")
         return Next(
             state=JobState.PENDING,
             failure=failure,
@@ -208,9 +209,12 @@ class _Failed:
             memory_milli=memory_milli,
         )
 
-    def _give_up(self, failure: FailureClass) -> Next:
+    def _give_up(self, failure: FailureClass, why: str = "") -> Next:
+        """why: told to who asked for retries and gets none."""
+        is_told = why and self.standing.counted < self.policy.limit
+        message = f"{self.message}; not tried again: {why}" if is_told else self.message
         counts = failure in _COUNTED
-        return Next(state=JobState.FAILED, failure=failure, counts=counts, message=self.message)
+        return Next(state=JobState.FAILED, failure=failure, counts=counts, message=message)
 
     def _node(self) -> tuple[str, ...]:
         return (self.ended.node,) if self.ended.node else ()

@@ -331,10 +331,10 @@ MEANINGS: Final[dict[str, Meaning]] = {
     ),
     "aborted": _m(USER, AGAIN, "it aborted", "look at the last lines"),
     "killed": _m(
-        MEMORY,
-        MORE,
+        USER,
+        AGAIN,
         "it was killed from outside (signal KILL)",
-        "the kernel does that when a machine is out of memory: raise `resources.memory`",
+        "the machine was not out of memory: look for what sends signals to it",
     ),
     "terminated": _m(
         USER,

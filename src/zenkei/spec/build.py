@@ -77,7 +77,7 @@ def build(fields: Fields, to: Reading, read: Read | None) -> JobSpec:
         code=_code(fields.get("code")),
         seed=fields.get("seed"),
         deterministic=fields.get("deterministic", DEFAULTS.deterministic),
-        retry=_retry(fields, to),
+        retry=_retry(fields, resources.node.memory_bytes, to),
         time_limit_s=fields.get("time_limit"),
         grace_s=fields.get("grace", DEFAULTS.grace_s),
         after=_after(fields, to),
@@ -151,7 +151,7 @@ def _code(found: bool | Fields | None) -> CodeRequest:
     )
 
 
-def _retry(fields: Fields, to: Reading) -> RetryPolicy:
+def _retry(fields: Fields, memory_bytes: int, to: Reading) -> RetryPolicy:
     found = fields.get("retry", 0)
     if isinstance(found, int):
         return RetryPolicy(limit=found)
@@ -165,6 +165,10 @@ def _retry(fields: Fields, to: Reading) -> RetryPolicy:
                 pattern=rule.get("log", ""),
             )
             rules.append(made)
+    doubles = any(rule.action is RetryAction.MORE_MEMORY for rule in rules)
+    if doubles and not memory_bytes and not to.problems:
+        message = "`retry.rules` ask for more memory, but `resources.memory` is not given"
+        to.add(found.at("rules"), Code.CONFLICT, message, "add `memory: 16GiB` to `resources`")
     if "limit" not in found and any(rule.action is not RetryAction.GIVE_UP for rule in rules):
         message = (
             "`retry.rules` say retry, but `retry.limit` is missing, so nothing would be retried"

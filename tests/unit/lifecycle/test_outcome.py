@@ -131,6 +131,19 @@ def test_a_lost_node_does_not_use_up_the_limit_but_loops_end() -> None:
     assert after(lost, RetryPolicy(), requeues=MAX_REQUEUES) is JobState.FAILED
 
 
+def test_who_asked_for_retries_is_told_why_there_are_no_more() -> None:
+    message = ends("import_error").message
+    assert message.endswith("; not tried again: it would fail again")
+    assert "not tried again" not in ends("import_error", RetryPolicy()).message
+    rules = (RetryRule(action=RetryAction.GIVE_UP, exit_codes=(1,)),)
+    message = ends("", RetryPolicy(limit=3, rules=rules)).message
+    assert message.endswith("; not tried again: by its own rule")
+    message = ends("", RetryPolicy(limit=3, rules=(RETRY_7,))).message
+    assert message.endswith("; not tried again: no rule of its own names this failure")
+    assert ends("", counted=3).message.endswith(" (try 4, the last)")
+    assert "try" not in ends("", RetryPolicy()).message
+
+
 def test_with_a_retry_rule_only_the_named_exit_codes_are_retried() -> None:
     policy = RetryPolicy(limit=3, rules=(RETRY_7,))
     assert after(StopReason.NONZERO_EXIT, policy, code=7) is JobState.PENDING
@@ -190,7 +203,7 @@ def test_words_about_the_machine_are_free_of_charge_once_per_node() -> None:
     assert (again.state, again.counts) == (JobState.PENDING, True)
 
 
-@pytest.mark.parametrize("symptom", ["out_of_memory", "memory_limit", "killed"])
+@pytest.mark.parametrize("symptom", ["out_of_memory", "memory_limit"])
 def test_memory_is_doubled_once_and_then_no_more(symptom: str) -> None:
     then = ends(symptom, asks_memory=True)
     assert (then.state, then.counts, then.memory_milli) == (JobState.PENDING, True, TWICE_MILLI)
