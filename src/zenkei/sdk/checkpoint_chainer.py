@@ -19,6 +19,9 @@ from typing import Any, Callable
 from zenkei.sdk import checkpoint
 from zenkei.sdk.context import context
 
+LAST = -100
+"""Chainer's own snapshots have the same priority."""
+
 
 def save(step: int, **parts: Any) -> None:
     """Of all ranks together, at the same step. parts: links, optimizers, iterators, trainers."""
@@ -53,6 +56,8 @@ def extension(comm: Any = None) -> Callable[[Any], None]:
         if checkpoint.all_agree(checkpoint.due(), comm):
             save(trainer.updater.iteration, trainer=trainer)
 
+    # after all others: what has not run yet would run again after a resumption, without the rest
+    save_trainer.priority = LAST  # type: ignore[attr-defined]
     return save_trainer
 
 

@@ -211,3 +211,4 @@ def test_a_chainer_trainer_is_not_saved_before_its_optimizer_has_a_state() -> No
     for iteration in (1, 2):
         save(SimpleNamespace(updater=SimpleNamespace(iteration=iteration)))
     assert len(asked) == 1
+    assert save.priority == checkpoint_chainer.LAST  # type: ignore[attr-defined]
