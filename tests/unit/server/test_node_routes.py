@@ -75,7 +75,7 @@ def test_show_tells_state_labels_and_what_happened_by_whom(
         (["drain", "node-1"], "--reason is missing"),
         (["drain", "node-9", "--reason", "x"], "there is no node `node-9`"),
         (["show", "nodo-1"], "there is no node `nodo-1`"),
-        (["drain", "node-1", "--reason", "x\x1b[31m"], "a reason is one line"),
+        (["drain", "node-1", "--reason", "x\x1b[31m"], "holds '\\x1b', which cannot be shown"),
         (["label", "node-1", "rack"], "does not say what becomes of the label"),
         (["label", "node-1", "a b=c"], "a b"),
         (["dran", "node-1"], "is not an action"),
