@@ -23,6 +23,7 @@ from zenkei.agent.pacing import Pacing
 from zenkei.agent.ranks import Ranks
 from zenkei.agent.rhythm import Rhythm
 from zenkei.agent.signs import Signs
+from zenkei.agent.stillness import Stillness
 from zenkei.agent.suspects import LIVES, OTHERS, Suspects
 from zenkei.agent.watching import INFINITE, Watch
 from zenkei.protocol import hangs, launch, records
@@ -35,6 +36,7 @@ GRACE_S = 5.0
 STEPS = 4
 """Steps reported by the program after which its rhythm is surely that of the work."""
 DEFAULT = launch.HangWatch()
+BESIDE_OUTPUT = "; its output comes from other threads"
 
 
 class _Case(NamedTuple):
@@ -72,6 +74,7 @@ class HangWatch(Watch):
         self._rhythm = Rhythm(policy.quiet_s, policy.startup_s)
         self._rhythm.begin(now)
         self._signs = Signs()
+        self._stillness = Stillness()
         alone = self._alone = document.nodes * document.ranks == 1
         self._suspects = Suspects(self._groups, document.addresses, alone=alone)
         self._pacing = Pacing(attempt, alone=alone)
@@ -119,6 +122,7 @@ class HangWatch(Watch):
         if not self.dumper.reaped(pid):
             return False
         now = time.monotonic()
+        self._stillness.rebase()
         seen = self.dumper.result()
         if self._dumped_at:
             self._seen = seen if not self._alone else _without_others(seen)
@@ -151,14 +155,20 @@ class HangWatch(Watch):
         # ranks that leave the talking to another node are seen by what they do, once they train
         mute = not self._node_alone and not self._rhythm.signs
         trains = mute and silent_s >= min(60.0, self._policy.startup_s)
-        moves = moved or silent_s < self._every_s or trains
+        # what ranks do before the first sign (look for each other) tells nothing about their pace
+        moves = trains or (self._rhythm.signs > 0 and (moved or silent_s < self._every_s))
         self._pacing.look(self._ranks.pids(), now, moves=moves)
-        if silent_s < 2 * self._every_s:
-            self._progress()
+        is_noisy = silent_s < 2 * self._every_s
+        if is_noisy and self.dumper.is_running:
+            return  # it makes threads run
+        if is_noisy:
             self._end_stopped(now)
+            silent_s = self._stillness.look(self._ranks.pids(), now)
+        if is_noisy and silent_s < self._rhythm.blocked_limit_s():
+            self._progress()
             return
         self._suspects.look(now)
-        self._judge(now, silent_s)
+        self._judge(now, silent_s, is_noisy=is_noisy)
 
     def _end_stopped(self, now: float) -> None:
         """A rank that is stopped never comes back by itself, whatever the others do."""
@@ -188,9 +198,10 @@ class HangWatch(Watch):
         self._seen = {}
         self._is_told = self._is_last = False
 
-    def _judge(self, now: float, silent_s: float) -> None:
+    def _judge(self, now: float, silent_s: float, *, is_noisy: bool) -> None:
+        """is_noisy: there is output, but no main thread has run for `silent_s`."""
         policy = self._policy
-        if policy.timeout_s and silent_s >= policy.timeout_s:
+        if policy.timeout_s and silent_s >= policy.timeout_s and not is_noisy:
             case = _Case(self._evidence(now), policy.timeout_s, policy.timeout_s)
         else:
             found = self._case(now, silent_s)
@@ -198,6 +209,11 @@ class HangWatch(Watch):
                 self._moves()
                 return
             case = found
+        if is_noisy and not self._is_sure(case):
+            if self._dumped_at and not self.dumper.is_running:
+                self._moves()
+                return
+            case = case._replace(limit_s=INFINITE, tells=False)
         if not self._node_alone and case.evidence and _all_wait(case.evidence):
             # the node where the cause is may need to know where these wait
             case = case._replace(look_s=min(case.look_s, policy.quiet_s))
@@ -212,6 +228,8 @@ class HangWatch(Watch):
             self._waits(case, silent_s)
             return
         verdict = hangs.judge(case.evidence, silent_s, self._rhythm.usual_s)
+        if is_noisy:
+            verdict = verdict._replace(text=f"{verdict.text}{BESIDE_OUTPUT}")
         if not self._is_told and case.tells:
             self._is_told = True
             self._tell(case, verdict)
@@ -220,6 +238,12 @@ class HangWatch(Watch):
             self._hung(case, verdict, silent_s)
         else:
             self._waits(case, silent_s)
+
+    def _is_sure(self, case: _Case) -> bool:
+        """True if helper threads may say what they like: the steps, or the other ranks, tell."""
+        if not case.strong or not self._seen:
+            return False
+        return self._signs.steps >= STEPS or any(one.collective for one in case.evidence)
 
     @property
     def _confirm_s(self) -> float:

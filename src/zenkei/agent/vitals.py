@@ -96,9 +96,9 @@ def compare(before: Look, after: Look) -> Motion:
         moved += max(0, process.bytes_moved - old.bytes_moved)
         if process.state == "Z":
             continue
-        runs = {thread.tid: thread.runs for thread in old.threads}
+        known = {thread.tid: thread.runs for thread in old.threads}
         for number, thread in enumerate(process.threads):
-            if runs.get(thread.tid) != thread.runs:
+            if known.get(thread.tid) != thread.runs:
                 ran, woke = ran or number == 0, woke or number > 0
     moved += max(0, after.network_bytes - before.network_bytes)
     # one tick more may have been counted than there was
@@ -167,11 +167,22 @@ def _threads(pid: int) -> tuple[Thread, ...]:
         fields = processes.stat(pid, tid)
         if fields:
             state = fields[0].decode("ascii", "replace")
-            found.append(Thread(tid, state, _runs(pid, tid), waits.of_thread(pid, tid)))
+            found.append(Thread(tid, state, runs(pid, tid), waits.of_thread(pid, tid)))
     return tuple(found)
 
 
-def _runs(pid: int, tid: int) -> int:
+def times_ns(pid: int) -> tuple[int, int]:
+    """Of a main thread: how long it had a processor, and how long it stood in line for one."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/schedstat", "rb") as file:
+            had, stood = file.read().split()[:2]
+            return int(had), int(stood)
+    except (OSError, ValueError):
+        return 0, 0
+
+
+def runs(pid: int, tid: int) -> int:
+    """How often a thread was given a processor."""
     try:
         with open(f"/proc/{pid}/task/{tid}/schedstat", "rb") as file:
             return int(file.read().split()[2])

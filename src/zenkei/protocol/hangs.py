@@ -154,19 +154,28 @@ def load(rows: Any) -> tuple[Evidence, ...]:
 
 
 class Share(NamedTuple):
-    """How a rank was seen: looks in which it worked, in which it slept by itself, and all looks."""
+    """How a rank was seen: looks in which it worked, in which it slept by itself, and all looks.
+
+    queued: looks in which it seemed to work, but had mostly stood in line for a processor since the
+    look before: on a machine that is overloaded, they say nothing.
+    """
 
     rank: int
     works: int
     sleeps: int
     looks: int
+    queued: int = 0
 
 
 def part_of(share: Share) -> str:
     """In a word: works, sleeps, waits, or mixed."""
-    least = SHARE * share.looks
-    if share.works + share.sleeps >= least:
-        return "sleeps" if share.sleeps >= least else "works"
+    told = share.looks - share.queued
+    # if it stood in line most of the time, the rest is too little
+    least = SHARE * told if 3 * told >= share.looks else float("inf")
+    if share.sleeps >= least:
+        return "sleeps"
+    if share.works + share.sleeps >= SHARE * share.looks:
+        return "works"
     return "waits" if share.looks - share.works - share.sleeps >= least else "mixed"
 
 

@@ -66,6 +66,8 @@ def test_who_waits_for_what_is_done_outside_is_in_doubt(tmp_path, what):
     (tmp_path / "log").touch()
     with running(program, str(tmp_path)) as pid:
         assert settled(pid, kind).kind == kind
+        for child in processes.below(pid):
+            settled(child, waits.OTHER)
         assert judged(pid).kind == hangs.POLLS
 
 
@@ -81,6 +83,8 @@ def test_who_waits_for_a_lock_on_a_file_is_in_doubt_unless_the_job_itself_holds_
     twice = takes + "\nos.fork(); g = open('lock'); fcntl.flock(g, fcntl.LOCK_EX)"
     with running(twice, str(tmp_path)) as pid:
         settled(pid, waits.FILE_LOCK)
+        for child in processes.below(pid):
+            settled(child, waits.FILE_LOCK)
         assert judged(pid).kind == hangs.WAITS
 
 

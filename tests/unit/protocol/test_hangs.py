@@ -78,6 +78,14 @@ def test_evidence_survives_its_record():
         pytest.param([(0, 0, 20), (19, 0, 20), (1, 0, 20)], False, 1, id="one works, others wait"),
         pytest.param([(0, 0, 20), (0, 20, 20)], False, 1, id="one sleeps, the other waits"),
         pytest.param([(18, 0, 20), (19, 0, 20)], False, -1, id="all work"),
+        pytest.param(
+            [(1, 14, 20, 4), (7, 0, 20, 6)], False, 0, id="sleeps, on a machine that is overloaded"
+        ),
+        pytest.param(
+            [(18, 0, 20, 12), (7, 0, 20, 6)], False, 0, id="works, on a machine that is overloaded"
+        ),
+        pytest.param([(18, 0, 20), (7, 0, 20)], False, -1, id="the other one works as well"),
+        pytest.param([(18, 0, 20), (16, 0, 20, 15)], False, -1, id="too little is known"),
         pytest.param([(9, 0, 20), (12, 0, 20)], False, -1, id="twice as slow is no straggler"),
         pytest.param([(19, 0, 20), (18, 0, 20), (0, 0, 20)], False, -1, id="a server and workers"),
         pytest.param([(20, 0, 20), (0, 20, 20), (20, 0, 20)], True, 1, id="one sleeps, MPI spins"),
