@@ -85,7 +85,6 @@ class HangWatch(Watch):
         # time in which nobody looked (the machine was suspended, the supervisor stopped) is taken
         # off: in it the ranks could not be seen either
         self._lost_s = 0.0
-        self._looks = 0
         self._stopped: set[int] = set()
         self._heard = False
         self._dumped_at = 0.0
@@ -138,9 +137,8 @@ class HangWatch(Watch):
         cost_s = -time.thread_time()
         self._look(now)
         cost_s += time.thread_time()
-        # not in step with what it looks at
-        self._looks += 1
-        jitter = 0.8 + 0.4 * (self._looks * 0.618 % 1)
+        # by chance: an even rhythm, or one that wavers evenly, stays in step with that of the job
+        jitter = 0.5 + os.urandom(1)[0] / 255
         self._next_at = now + max(self._every_s * jitter, min(30.0, COST_FACTOR * cost_s))
 
     # -- one look ----------------------------------------------------------------------------------
