@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -375,7 +376,8 @@ def test_what_was_changed_after_it_was_saved_is_no_checkpoint_of_that_step(place
     folder = place.node_dir(attempt) / "checkpoints"
     [found] = place.engine.saved(attempt, 1, first.parts)
     assert found == str(folder / "same")
-    os.utime(folder / "same")  # as if it had been written again
+    # as if it had been written again; file systems' clocks lag by some milliseconds
+    os.utime(folder / "same", (time.time() + 1.0,) * 2)
     with pytest.raises(PermanentEngineError, match="a path of its own"):
         place.engine.saved(attempt, 1, first.parts)
     place.engine.discard(attempt, 1, first.parts)

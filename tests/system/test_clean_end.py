@@ -15,7 +15,7 @@ from zenkei.ports.engine import Released
 
 MAKES = """
 import ctypes, mmap, os, sys, time
-name = "/dev/shm/left-%d-%s" % (os.getuid(), os.environ["ZENKEI_ATTEMPT"].replace("/", "-"))
+name = "/dev/shm/torch_x-%d-%s" % (os.getuid(), os.environ["ZENKEI_ATTEMPT"].replace("/", "-"))
 fd = os.open(name, os.O_CREAT | os.O_RDWR, 0o600)
 os.ftruncate(fd, 4096)
 held = mmap.mmap(fd, 4096)
@@ -49,7 +49,7 @@ def launched(place: LocalPlace, number: int, how: str = "mapped") -> AttemptId:
 
 
 def shared() -> set[str]:
-    return {name for name in os.listdir("/dev/shm") if name.startswith(f"left-{os.getuid()}-")}
+    return {name for name in os.listdir("/dev/shm") if name.startswith(f"torch_x-{os.getuid()}-")}
 
 
 def objects() -> dict[str, set[str]]:
@@ -98,7 +98,21 @@ def test_what_another_attempt_has_made_and_does_not_map_now_stays(place: LocalPl
     place.stop(attempt, 0.0)
     place.wait(attempt, Released)
     # as its rank sees it
-    assert f"left-{os.getuid()}-1-1" in os.listdir(f"/proc/{_rank_of(place, other)}/root/dev/shm")
+    assert f"torch_x-{os.getuid()}-1-1" in os.listdir(
+        f"/proc/{_rank_of(place, other)}/root/dev/shm"
+    )
+
+
+def test_shared_memory_that_the_user_makes_beside_a_job_stays(place: LocalPlace) -> None:
+    attempt = launched(place, 1)
+    own = Path(f"/dev/shm/data-of-{os.getuid()}-{os.getpid()}")
+    try:
+        own.write_bytes(b"kept")
+        place.stop(attempt, 0.0)
+        place.wait(attempt, Released)
+        assert own.read_bytes() == b"kept"
+    finally:
+        own.unlink(missing_ok=True)
 
 
 def _rank_of(place: LocalPlace, attempt: AttemptId) -> int:

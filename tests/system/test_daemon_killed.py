@@ -6,12 +6,15 @@ import json
 import os
 import signal
 import subprocess
+from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.system.cli_runs import a_place
 from tests.system.test_daemon_start import begin, daemon_pid
+from tests.testbeds.local_place import until
 
 LINES = 300
 COUNT = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; sleep 0.01; done"
@@ -23,10 +26,17 @@ def place():
         yield found
 
 
+def living_daemon(home: Path) -> psutil.Process | None:
+    try:
+        return psutil.Process(daemon_pid(home))
+    except (psutil.NoSuchProcess, OSError, ValueError):
+        return None
+
+
 def kill_daemon(home) -> None:
-    pid = daemon_pid(home)
-    process = psutil.Process(pid)
-    os.kill(pid, signal.SIGKILL)
+    # what was read may lie in a pipe: the next daemon is perhaps only on its way
+    process = until(partial(living_daemon, home), "a daemon")
+    os.kill(process.pid, signal.SIGKILL)
     psutil.wait_procs([process], timeout=20)
 
 

@@ -210,6 +210,8 @@ def change_recorded_pid(home: Home, job: str, pid: int) -> None:
 def test_a_process_is_killed_by_its_mark_never_by_its_number_alone():
     innocent = subprocess.Popen(["sleep", "1000"], env={"ZENKEI_TREE": "another"})
     try:
+        # a program that is just being executed has no variables for a moment
+        until(Path(f"/proc/{innocent.pid}/environ").read_bytes, "its variables")
         processes.kill_marked(innocent.pid, b"ZENKEI_TREE=mine")
         assert innocent.poll() is None
         processes.kill_marked(innocent.pid, b"ZENKEI_TREE=another")

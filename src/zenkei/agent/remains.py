@@ -3,10 +3,11 @@
 Called by the supervisor before the ranks start (`hide`), and by it and the cleaner when no process
 of the tree is left (`clear`). Ideal: the tree has its own shared memory, objects and mounts, and
 the kernel takes them away with its last process. Departure, where that is not allowed (an ordinary
-user): what is new since the start, belongs to this user and is used by nobody is removed, but only
-while no other tree of this user lives on the machine, or what this tree was seen to use at its end;
-else it may be another's. Ports go with the processes that listen. Cost: two lists of a directory;
-a look at all processes only if there is something new.
+user): of what is new since the start, belongs to this user and is used by nobody, that is removed
+which this tree was seen to use at its end; and, while no other tree of this user lives on the
+machine, what no person makes: files named by libraries, System V objects without a key. All else
+may be the user's own, put there from a shell meanwhile. Ports go with the processes that listen.
+Cost: two lists of a directory; a look at all processes only if there is something new.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ FILE = "before"
 SYSV = {"shm": "shmid", "sem": "semid", "msg": "msqid"}
 """Kinds of System V objects, and the column with their ids."""
 _SYSV_MAPPED = b"/SYSV"
+LIBRARIES = (
+    "torch_", "psm_", "pym-", "sem.", "mp-", "mpich_shm_", "vader_segment.", "sm_segment.",
+    "nccl-", "cuda.shm.", "ucx_shm_", "ray_", "joblib_",
+)  # fmt: skip
+"""How libraries begin the names of their files: PyTorch, Python, MPI, NCCL, CUDA, UCX, …"""
 AGAIN_S = 0.1
 UNMOUNT_S = 5.0
 
@@ -141,7 +147,8 @@ def _clear_memory(document: launch.Launch, before: Before, used: set[str]) -> No
     alone = not _others(f"{names.TREE}={document.tree}".encode())
     in_use = _used(processes.everybody(), set(new))
     for path in new:
-        if path not in in_use and (alone or path in used):
+        made_by_library = os.path.basename(path).startswith(LIBRARIES)
+        if path not in in_use and (path in used or (alone and made_by_library)):
             _try(os.unlink, path)
     for kind, number in objects:
         if alone or f"{kind}:{number}" in used:
@@ -197,7 +204,10 @@ def _others(mark: bytes) -> bool:
 
 
 def _sysv() -> dict[str, list[int]]:
-    """Ids of this user's System V objects; of segments only those that nobody has attached."""
+    """Ids of this user's System V objects without a key; of segments those that are not attached.
+
+    What has a key is meant to be found by others.
+    """
     found: dict[str, list[int]] = {}
     for kind, column in SYSV.items():
         try:
@@ -205,12 +215,14 @@ def _sysv() -> dict[str, list[int]]:
                 head, *rows = [line.split() for line in file]
         except (OSError, ValueError):
             continue
-        uid, number = head.index("uid"), head.index(column)
+        uid, number, key = head.index("uid"), head.index(column), head.index("key")
         attached = head.index("nattch") if "nattch" in head else -1
         found[kind] = [
             int(row[number])
             for row in rows
-            if int(row[uid]) == os.geteuid() and (attached < 0 or row[attached] == "0")
+            if int(row[uid]) == os.geteuid()
+            and int(row[key]) == 0
+            and (attached < 0 or row[attached] == "0")
         ]
     return found
 

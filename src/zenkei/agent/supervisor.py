@@ -25,6 +25,7 @@ from zenkei.agent import (
     gpus,
     groups,
     health,
+    heartbeat,
     kernel,
     processes,
     remains,
@@ -82,6 +83,8 @@ def main(
     if journal.last(records.CLAIMED) or document.boot_id not in ("", processes.boot_id()):
         cleaner.finish(document, journal, group, used)
         return
+    # before anybody can know of it: who is frozen from here on is missed
+    heartbeat.touch()
     journal.append(
         records.CLAIMED,
         at_us=now_us(),
