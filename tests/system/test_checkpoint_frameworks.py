@@ -84,7 +84,7 @@ def test_chainermn_is_killed_and_goes_on_from_its_snapshot(
         short_tmp,
         checkpoint={"signal": "none", "every": "1s"},
         retry={"limit": 1, "backoff": "0s"},
-        command="python train.py --epochs 40",
+        command="python -m mpi4py train.py --epochs 40",
     )
     number = submit(cluster, job)
     client = Client(str(cluster.home))
@@ -108,6 +108,6 @@ def pids_of(cluster: Cluster, job: str) -> list[int]:
             here = os.fsencode(os.readlink(f"/proc/{name}/cwd"))
         except OSError:
             continue
-        if here.startswith(mark) and words[0].endswith(b"python") and words[1] == b"train.py":
+        if here.startswith(mark) and words[0].endswith(b"python") and b"train.py" in words:
             found.append(int(name))
     return sorted(found)

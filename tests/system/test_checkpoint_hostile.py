@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -141,7 +143,10 @@ def test_a_directory_from_which_something_was_removed_is_not_taken_for_the_whole
     until_saved(place, attempt, 1)
     parts = part(place, attempt, 1)
     assert place.engine.saved(attempt, 1, parts)
-    (place.node_dir(attempt) / "checkpoints" / "a" / "y").unlink()
+    folder = place.node_dir(attempt) / "checkpoints" / "a"
+    (folder / "y").unlink()
+    # file systems' clocks move in steps of some milliseconds: not at the same moment
+    os.utime(folder, (time.time() + 1.0,) * 2)
     with pytest.raises(PermanentEngineError, match="was changed after step 1"):
         place.engine.saved(attempt, 1, parts)
 
