@@ -156,11 +156,3 @@ class Allocation:
     attempt: AttemptId
     cluster: str
     parts: tuple[NodePart, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Queue:
-    """A place in line. Quotas and weights come with the fair-share planner."""
-
-    name: str
-    parent: str = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol, TypeAlias
 
 from zenkei.model.cluster import NodePart
@@ -21,7 +22,8 @@ from zenkei.scheduler.snapshot import JobClass
 class Start:
     """Start a job on these parts, in rank order, each on a different node of `cluster`.
 
-    forgives: also nodes that failed it may be among them, because too few others could ever do.
+    The devices are named: the applier checks these, it does not choose. forgives: also nodes that
+    failed it may be among them, because too few others could ever do.
     """
 
     job: JobId
@@ -30,21 +32,45 @@ class Start:
     forgives: bool = False
 
 
+class PreemptReason(StrEnum):
+    """On what right a job displaces another."""
+
+    RECLAIM = "reclaim"
+    PRIORITY = "priority"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preempt:
-    """Ask `victim` to stop so that `favoured` can start where it was."""
+    """Ask `victim` for a checkpoint and stop it, so that `favoured` can start where it was.
+
+    lost_gpu_milli_s: work of the victim since its last checkpoint that may be lost.
+    """
 
     victim: JobId
     favoured: JobId
+    reason: PreemptReason
+    lost_gpu_milli_s: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hold:
-    """Keep these parts free for `job`, whose victims are still stopping."""
+    """Keep these parts free for `job`, whose victims are still stopping, at most to `until_us`."""
 
     job: JobId
     cluster: str
     parts: tuple[NodePart, ...]
+    until_us: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grow:
+    """A gang runs on fewer nodes than it would take, and more are free: checkpoint and start anew.
+
+    nodes: how many it could have now.
+    """
+
+    job: JobId
+    nodes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +83,7 @@ class Reserve:
     at_us: int
 
 
-Decision: TypeAlias = Start | Preempt | Hold | Reserve
+Decision: TypeAlias = Start | Preempt | Hold | Grow | Reserve
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -138,7 +138,7 @@ class WaitingLine:
 
     def load(self, columns: WaitingColumns) -> None:
         """`enter` for a whole snapshot, into an empty line."""
-        job, job_class, queue, priority, submitted_us, not_before_us = (
+        job, job_class, queue, priority, submitted_us, not_before_us, _, _ = (
             column.tolist() for column in columns
         )
         orders = [

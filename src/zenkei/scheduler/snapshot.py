@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zenkei.model.cluster import Node
+from zenkei.model.queue import ClusterConfig
 from zenkei.model.resources import DeviceShare, Request
 from zenkei.scheduler.free import HeldPart
 
@@ -27,10 +28,16 @@ class JobClass:
 
     constraints: allowed values by label, sorted by label (a dict would not hash). avoid: nodes that
     failed it, sorted. prefer: nodes where it ran before, in rank order: taken first where they fit.
+    least: a gang that may be smaller takes at least so many nodes, `nodes` at most; 0: exactly
+    `nodes`. level: all nodes of the gang in one domain of this level, such as `rack`; empty:
+    anywhere. required: rather wait than spread over several domains of that level.
     """
 
     request: Request
     nodes: int = 1
+    least: int = 0
+    level: str = ""
+    required: bool = False
     constraints: tuple[tuple[str, tuple[str, ...]], ...] = ()
     avoid: tuple[str, ...] = ()
     prefer: tuple[str, ...] = ()
@@ -44,10 +51,16 @@ class JobClass:
         *,
         avoid: Iterable[str] = (),
         prefer: Iterable[str] = (),
+        least: int = 0,
+        level: str = "",
+        required: bool = False,
     ) -> JobClass:
         return cls(
             request=request,
             nodes=nodes,
+            least=least if least < nodes else 0,
+            level=level,
+            required=required,
             constraints=tuple(sorted(constraints.items())),
             avoid=tuple(sorted(set(avoid))),
             prefer=tuple(prefer),
@@ -55,7 +68,10 @@ class JobClass:
 
 
 class WaitingJob(NamedTuple):
-    """One job that waits. job: its id's key; job_class, queue: places in the tables."""
+    """One job that waits. job: its id's key; job_class, queue, user: places in the tables.
+
+    limit_us: how long it runs at most, once started; 0: nobody knows.
+    """
 
     job: int
     job_class: int
@@ -63,6 +79,8 @@ class WaitingJob(NamedTuple):
     priority: int
     submitted_us: int
     not_before_us: int = 0
+    user: int = 0
+    limit_us: int = 0
 
 
 class WaitingColumns(NamedTuple):
@@ -74,6 +92,72 @@ class WaitingColumns(NamedTuple):
     priority: IntArray
     submitted_us: IntArray
     not_before_us: IntArray
+    user: IntArray
+    limit_us: IntArray
+
+
+class RunningJob(NamedTuple):
+    """One job that holds an allocation. job_class, queue, user: places in the tables.
+
+    since_us: when it got it. saved_us: up to when its work is safe (its newest checkpoint), at
+    least since_us. limit_us: as in `WaitingJob`. preemptions: within the last hour. stopping: 1 if
+    its attempt is already on its way out. nodes: how many it runs on.
+    """
+
+    job: int
+    job_class: int
+    queue: int
+    user: int
+    priority: int
+    since_us: int
+    saved_us: int
+    limit_us: int = 0
+    preemptions: int = 0
+    stopping: int = 0
+    nodes: int = 1
+
+
+class RunningColumns(NamedTuple):
+    """Fields of `RunningJob`, each `[R]`, read-only."""
+
+    job: IntArray
+    job_class: IntArray
+    queue: IntArray
+    user: IntArray
+    priority: IntArray
+    since_us: IntArray
+    saved_us: IntArray
+    limit_us: IntArray
+    preemptions: IntArray
+    stopping: IntArray
+    nodes: IntArray
+
+
+class PastUsage(NamedTuple):
+    """What jobs of one person in one leaf queue have used, older use counting less.
+
+    Sums of amount x seconds, halved every `Policy.half_life_s`, as of `at_us`; what is held now
+    counts from `RunningJob.since_us` on beside it (the store adds it here when it is released).
+    """
+
+    queue: str
+    user: str
+    cpu_milli_s: float
+    memory_byte_s: float
+    gpu_milli_s: float
+    at_us: int
+
+
+class Claim(NamedTuple):
+    """Parts that are kept free for a waiting job whose victims are still stopping.
+
+    job: its id's key. It may start on these parts; nobody else may use what they cover, until
+    `until_us` or until it starts.
+    """
+
+    job: int
+    parts: tuple[HeldPart, ...]
+    until_us: int
 
 
 class HeldColumns(NamedTuple):
@@ -108,6 +192,10 @@ def waiting_columns(jobs: Iterable[WaitingJob]) -> WaitingColumns:
     return WaitingColumns(*_columns(list(jobs), len(WaitingJob._fields)))
 
 
+def running_columns(jobs: Iterable[RunningJob]) -> RunningColumns:
+    return RunningColumns(*_columns(list(jobs), len(RunningJob._fields)))
+
+
 def held_columns(parts: Iterable[HeldPart]) -> HeldColumns:
     rows = list(parts)
     place = {name: i for i, name in enumerate(dict.fromkeys(part.node for part in rows))}
@@ -139,18 +227,28 @@ def _read_only(column: IntArray) -> IntArray:
 
 _NO_JOBS = waiting_columns(())
 _NO_PARTS = held_columns(())
+_NO_RUNNING = running_columns(())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Snapshot:
-    """Everything that a plan depends on but the time. paused: why nothing may start, or empty."""
+    """Everything that a plan depends on but the time.
+
+    queues, users: names by place. config: what the operator wants. paused: why nothing may start,
+    or empty. running: of each job that holds parts. usage: of the past, by queue and user.
+    """
 
     seq: int = 0
+    config: ClusterConfig = ClusterConfig()
     classes: tuple[JobClass, ...] = ()
     queues: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
     nodes: tuple[Node, ...] = ()
     waiting: WaitingColumns = _NO_JOBS
     held: HeldColumns = _NO_PARTS
+    running: RunningColumns = _NO_RUNNING
+    usage: tuple[PastUsage, ...] = ()
+    claims: tuple[Claim, ...] = ()
     paused: str = ""
 
 
@@ -159,15 +257,21 @@ class Delta:
     """What changed up to `seq`.
 
     changed: keys of jobs of which all that was known is forgotten before `waiting` and `held` are
-    entered. classes, queues: appended to the tables. paused: None leaves it as it is.
+    entered, `running` and `claims` too. classes, queues, users: appended to the tables. usage:
+    replaces that of its (queue, user). config, paused: None leaves it as it is.
     """
 
     seq: int
     classes: tuple[JobClass, ...] = ()
     queues: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
     changed: tuple[int, ...] = ()
     waiting: tuple[WaitingJob, ...] = ()
     held: tuple[HeldPart, ...] = ()
+    running: tuple[RunningJob, ...] = ()
+    usage: tuple[PastUsage, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    config: ClusterConfig | None = None
     nodes: tuple[Node, ...] = ()
     removed_nodes: tuple[str, ...] = ()
     paused: str | None = field(default=None)
