@@ -6,9 +6,10 @@ Read from `cluster.yaml` by `spec`, kept by the store as one versioned `ClusterC
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 ROOT: Final = ""
 """The parent of the widest queues: the whole cluster."""
@@ -164,3 +165,40 @@ class ClusterConfig:
     reservations: tuple[Reservation, ...] = ()
     policy: Policy = Policy()
     paused: str = ""
+
+
+class PastUsage(NamedTuple):
+    """What jobs of one person in one leaf queue have used, older use counting less.
+
+    Sums of amount x seconds, halved every `Policy.half_life_s`, as of `at_us`; what is held now
+    counts beside it from when it was given on: the store adds it here when it is released.
+    """
+
+    queue: str
+    user: str
+    cpu_milli_s: float
+    memory_byte_s: float
+    gpu_milli_s: float
+    at_us: int
+
+    def as_of(self, now_us: int, half_life_s: float) -> PastUsage:
+        """The same sums later. A clock that went back changes nothing."""
+        if now_us <= self.at_us:
+            return self
+        left = _left(now_us - self.at_us, half_life_s)
+        sums = (self.cpu_milli_s * left, self.memory_byte_s * left, self.gpu_milli_s * left)
+        return PastUsage(self.queue, self.user, *sums, now_us)
+
+
+def counted_s(from_us: int, to_us: int, half_life_s: float) -> float:
+    """Seconds of use in a span, as they count at its end: less than it has, never below 0.
+
+    The integral of the decay over the span, so that one long job counts like many short ones.
+    """
+    if to_us <= from_us or half_life_s <= 0.0:
+        return 0.0
+    return half_life_s / math.log(2.0) * (1.0 - _left(to_us - from_us, half_life_s))
+
+
+def _left(age_us: int, half_life_s: float) -> float:
+    return 0.5 ** (age_us / 1e6 / half_life_s) if half_life_s > 0.0 else 0.0

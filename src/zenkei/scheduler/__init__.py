@@ -1,5 +1,6 @@
 """The planner: pure, a snapshot in, a plan out. `control.planner` keeps one current by deltas."""
 
+from zenkei.model.queue import PastUsage
 from zenkei.scheduler.decisions import (
     ClassReason,
     Decision,
@@ -21,7 +22,6 @@ from zenkei.scheduler.snapshot import (
     Delta,
     HeldColumns,
     JobClass,
-    PastUsage,
     RunningColumns,
     RunningJob,
     Snapshot,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zenkei.model.cluster import Node
-from zenkei.model.queue import ClusterConfig
+from zenkei.model.queue import ClusterConfig, PastUsage
 from zenkei.model.resources import DeviceShare, Request
 from zenkei.scheduler.free import HeldPart
 
@@ -131,21 +131,6 @@ class RunningColumns(NamedTuple):
     preemptions: IntArray
     stopping: IntArray
     nodes: IntArray
-
-
-class PastUsage(NamedTuple):
-    """What jobs of one person in one leaf queue have used, older use counting less.
-
-    Sums of amount x seconds, halved every `Policy.half_life_s`, as of `at_us`; what is held now
-    counts from `RunningJob.since_us` on beside it (the store adds it here when it is released).
-    """
-
-    queue: str
-    user: str
-    cpu_milli_s: float
-    memory_byte_s: float
-    gpu_milli_s: float
-    at_us: int
 
 
 class Claim(NamedTuple):
