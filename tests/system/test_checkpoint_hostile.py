@@ -14,7 +14,7 @@ from tests.testbeds.small_disk import small_disk
 from zenkei.model.data import CheckpointPart
 from zenkei.model.errors import PermanentEngineError
 from zenkei.model.job import CheckpointPolicy, StopReason
-from zenkei.ports.engine import AskCheckpoint, Checkpointed
+from zenkei.ports.engine import AskCheckpoint, Checkpointed, Released
 
 
 @pytest.fixture
@@ -158,3 +158,44 @@ def test_a_removal_that_was_cut_off_is_ended_by_the_next(place):
     (folder / "x").unlink()
     place.engine.discard(attempt, 1, part(place, attempt, 1))
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        ("os.mkfifo(marker)", "it is a named pipe"),
+        ("os.symlink(marker + '-elsewhere', marker)", "it is a symbolic link"),
+        ("os.mkdir(marker)", "it is a directory"),
+    ],
+)
+def test_a_marker_that_is_no_plain_file_is_told_and_read_once_it_is_one(place, made, told):
+    attempt = launch(
+        place,
+        f"""
+        marker = V["ZENKEI_CHECKPOINT_MARKER"]
+        {made}
+        while not os.path.exists("mended"): time.sleep(0.01)
+        (os.rmdir if os.path.isdir(marker) else os.unlink)(marker)
+        save(1)
+        time.sleep(60)
+        """,
+    )
+    until(lambda: told in details(place, attempt), "a notice")
+    assert details(place, attempt).count("\n") == 0, "told once"
+    (place.node_dir(attempt) / "work" / "mended").touch()
+    until_saved(place, attempt, 1)
+
+
+def test_a_rank_that_cannot_tell_of_a_checkpoint_says_so_and_goes_on(place):
+    attempt = launch(
+        place,
+        """
+        from zenkei.sdk import checkpoint
+        os.mkfifo(V["ZENKEI_CHECKPOINT_MARKER"])
+        sys.stderr = sys.stdout
+        for _ in range(100): assert not checkpoint.saved(1)
+        """,
+    )
+    place.wait(attempt, Released)
+    assert place.exited(attempt).reason is StopReason.COMPLETED
+    assert b"a checkpoint cannot be told" in place.output(attempt, 0)

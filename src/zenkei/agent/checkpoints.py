@@ -14,6 +14,7 @@ all of them are; at the latest when the time is over, or nothing can be awaited 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -36,6 +37,15 @@ AGREE_S = 5.0
 """All ranks have answered, with different steps: so long they may still come to the same one."""
 BURST = 16
 """Checkpoints reported at once; after that one a second."""
+
+_KINDS = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISCHR, "a device"),
+)
+"""What a marker must not be."""
 
 # what starts a program and hands signals on, or dies of them: looked through for who handles them
 _SHELLS = frozenset(b"ash bash busybox dash env fish ksh nohup sh time timeout uv zsh".split())
@@ -190,7 +200,7 @@ class CheckpointWatch(Watch):
         for rank, marker in self._markers.items():
             marks, complaints = marker.read()
             for complaint in complaints:
-                self._notice(rank, f"its marker file has a line that is none: {complaint}")
+                self._notice(rank, complaint)
             for mark in marks:
                 self._hear(rank, mark)
         self._report(all_of_them=False)
@@ -292,26 +302,32 @@ class _Marker:
         self._seen = (0, 0, 0)
 
     def read(self) -> tuple[list[checkpoint.Mark], list[str]]:
-        """What has been added. A file that was written anew counts with its last line."""
-        data, is_anew = self._more()
+        """What has been added, and what is wrong. A file written anew counts with its last line."""
+        try:
+            data, is_anew = self._more()
+        except FileNotFoundError:
+            return [], []
+        except OSError as error:
+            return [], [f"its marker file cannot be read: {self._why(error)}"]
         if not data:
             return [], []
-        marks, complaints, rest = checkpoint.decode(data)
+        marks, found, rest = checkpoint.decode(data)
         self._at += len(data) - len(rest)
         if len(rest) > checkpoint.MOST_LINE:
-            complaints.append(f"more than {checkpoint.MOST_LINE} bytes without a newline")
+            found.append(f"more than {checkpoint.MOST_LINE} bytes without a newline")
             self._at += len(rest)
+        complaints = [f"its marker file has a line that is none: {one}" for one in found]
         return marks[-1:] if is_anew else marks, complaints
 
     def _more(self) -> tuple[bytes, bool]:
-        try:
-            fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return b"", False
+        """Raises OSError; a pipe without writers does not block."""
+        fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "")
             seen = (found.st_ino, found.st_size, found.st_mtime_ns)
-            if not stat.S_ISREG(found.st_mode) or (seen == self._seen and self._at == seen[1]):
+            if seen == self._seen and self._at == seen[1]:
                 return b"", False
             begins_anew = self._at > 0 and os.pread(fd, 1, self._at - 1) != b"\n"
             if begins_anew or seen[1] <= self._at:
@@ -320,10 +336,19 @@ class _Marker:
                 is_anew = False
             self._seen = seen
             return os.pread(fd, READ_BYTES, self._at), is_anew
-        except OSError:
-            return b"", False
         finally:
             os.close(fd)
+
+    def _why(self, error: OSError) -> str:
+        """In the words of whoever put something else there: there are a few kinds it can be."""
+        try:
+            mode = os.lstat(self._path).st_mode
+        except OSError:
+            return str(error.strerror)
+        kind = next((word for test, word in _KINDS if test(mode)), "")
+        if not kind:
+            return str(error.strerror)
+        return f"it is {kind}; remove it, and append to a plain file of that name"
 
 
 def _problem(path: str) -> str:

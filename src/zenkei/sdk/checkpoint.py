@@ -16,9 +16,11 @@ microsecond most of the time. Standard library only, Python 3.8; see `checkpoint
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import shutil
+import stat
 import sys
 import threading
 import time
@@ -35,6 +37,8 @@ FIRST_S = 300.0
 LEAST_S, MOST_S = 30.0, 6 * 3600.0
 COSTS = 5
 FAILURES_PER_DAY = 0.1
+_PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | _PLAIN
 
 
 class Resume(NamedTuple):
@@ -272,15 +276,19 @@ def _inside(path: str) -> str:
 
 
 def _tell(mark: wire.Mark) -> bool:
-    """One line for the supervisor. A full disk must not end a training."""
+    """One line for the supervisor. A full disk, or a pipe that nobody reads, must not end, or hold
+    up, a training.
+    """
     path = os.environ.get(names.CHECKPOINT_MARKER, "")
     if not path:
         return False
     path = os.path.join(os.path.dirname(path), str(context().rank))
     line = wire.encode(mark)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, _APPEND, 0o600)
         try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, "the marker is no plain file", path)
             return os.write(fd, line) == len(line)
         finally:
             os.close(fd)
