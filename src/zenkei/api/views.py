@@ -134,6 +134,8 @@ def attempt_view(attempt: Attempt) -> View:
         "exited_us": attempt.exited_us,
         "released_us": attempt.released_us,
         "stop": attempt.stop,
+        "favoured": attempt.favoured,
+        "why": attempt.why,
         "failure": attempt.failure,
         "rank_exit": exit_view(attempt.exit),
         "tail": list(attempt.exit.tail) if attempt.exit is not None else [],

@@ -94,7 +94,12 @@ def detail(kind: str, body: dict[str, Any]) -> str:
     elif kind == "exited":
         text = f"attempt {body['attempt']}: {body['reason']}{_exit(body.get('exit') or {})}"
     elif kind == "stop_ordered":
-        text = f"attempt {body['attempt']}: {body['reason']}{_by(body)}"
+        room = f", to make room for {render.displaced_for(body)}" if body.get("favoured") else ""
+        text = f"attempt {body['attempt']}: {body['reason']}{_by(body)}{room}"
+    elif kind == "claimed":
+        text = "kept free: " + (", ".join(part["node"] for part in body["parts"]) or "nothing")
+    elif kind == "edited":
+        text = "; ".join(body["changes"]) + _by(body)
     elif kind == "released":
         why = body.get("message") or body.get("failure") or ""
         text = f"attempt {body['attempt']}" + (f": {why}" if why not in ("", "none") else "")

@@ -158,6 +158,18 @@ def count(number: int | str, thing: str, things: str = "") -> str:
     return f"{number} {thing if str(number) == '1' else things or thing + 's'}"
 
 
+RIGHTS = {
+    "reclaim": "whose queue takes back what is its own",
+    "priority": "which has a higher priority",
+}
+
+
+def displaced_for(body: Mapping[str, str]) -> str:
+    """The job that got the place, and on what right: of an event or an attempt."""
+    right = RIGHTS.get(body["why"], body["why"])
+    return f"job {body['favoured']}" + (f", {right}" if right else "")
+
+
 STATES = ("running", "stopping", "starting", "pending", "preparing", "held")
 OVER = ("succeeded", "failed", "cancelled")
 

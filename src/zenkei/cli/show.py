@@ -12,6 +12,7 @@ from zenkei.cli.render import (
     clean,
     clock,
     count,
+    displaced_for,
     harmless,
     members,
     now_us,
@@ -147,6 +148,8 @@ def _attempt(attempt: Json) -> None:
     _pair("allocated", f"{clock(begin)}, {span((end or now_us()) - begin)}")
     if attempt["stop"]:
         _pair("ended", f"{attempt['stop']}, {attempt['failure'] or 'not released yet'}")
+    if attempt.get("favoured"):
+        _pair("made room for", displaced_for(attempt))
     ended = attempt["rank_exit"]
     if ended and (ended["code"] or ended["signal"] or ended["detail"]):
         how = f"signal {ended['signal']}, " if ended["signal"] else ""

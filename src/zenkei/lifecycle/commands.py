@@ -74,6 +74,29 @@ class Allocate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """Keep these parts free for it, up to `until_us`. No parts: keep nothing any more.
+
+    Parts that are kept for it already are not claimed anew: only their time would change.
+    """
+
+    cluster: str = ""
+    parts: tuple[NodePart, ...] = ()
+    until_us: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edit:
+    """Ask for something else while it waits: all values as they shall be. changes: in words."""
+
+    spec: Digest
+    queue: str
+    priority: int
+    by: str = ""
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReportStarted:
     """The engine says: all ranks run."""
 
@@ -93,7 +116,7 @@ class ReportExited:
 class Stop:
     """End the current attempt for a reason of the system's (preemption, lost node, ...).
 
-    checkpoint_s: as in `StopOrdered`.
+    checkpoint_s, favoured, why: as in `StopOrdered`.
     """
 
     attempt: int
@@ -101,6 +124,8 @@ class Stop:
     by: str = ""
     grace_s: float = 10.0
     checkpoint_s: float = 0.0
+    favoured: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +199,8 @@ Command: TypeAlias = (
     | Reject
     | Cancel
     | Allocate
+    | Claim
+    | Edit
     | ReportStarted
     | ReportExited
     | Stop

@@ -8,17 +8,18 @@ longer the job's is Stale: it is dropped and logged, never applied (fencing, DES
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.outcome import Standing, outcome
 from zenkei.model import event as e
+from zenkei.model.cluster import Claim
 from zenkei.model.errors import Conflict
 from zenkei.model.event import EventBody
 from zenkei.model.instants import is_ahead
-from zenkei.model.job import ALLOCATED, Exit, HoldReason, Job, JobState, StopReason
+from zenkei.model.job import ALLOCATED, WAITING, Exit, HoldReason, Job, JobState, StopReason
 
-_WAITING = frozenset({JobState.PREPARING, JobState.PENDING})
 _HOLD_STOP = {
     HoldReason.USER: StopReason.USER_HOLD,
     HoldReason.BUDGET: StopReason.BUDGET_EXHAUSTED,
@@ -110,6 +111,40 @@ def _allocate(job: Job, command: c.Allocate, now_us: int) -> tuple[EventBody, ..
     return (e.Allocated(attempt=job.attempt + 1, cluster=command.cluster, parts=command.parts),)
 
 
+def _claim(job: Job, command: c.Claim, now_us: int) -> tuple[EventBody, ...]:
+    if not command.parts:
+        cleared = e.Claimed(cluster="", parts=(), until_us=0)
+        return () if job.claim is None else (cleared,)
+    if job.state is not JobState.PENDING:
+        raise Conflict("job-not-pending", f"job {job.id} is {job.state}, not pending")
+    wanted = Claim(cluster=command.cluster, parts=command.parts, until_us=command.until_us)
+    known = job.claim
+    same = known is not None and replace(wanted, until_us=known.until_us) == known
+    if known is not None and same and now_us < known.until_us:
+        return ()  # each plan may say so again while the victims stop
+    return (e.Claimed(cluster=wanted.cluster, parts=wanted.parts, until_us=wanted.until_us),)
+
+
+def _edit(job: Job, command: c.Edit, _now_us: int) -> tuple[EventBody, ...]:
+    _refuse_terminal(job, "edited")
+    if job.state not in WAITING:
+        raise Conflict(
+            "job-not-waiting",
+            f"job {job.id} is {job.state}: only a job that waits can be edited",
+            hint=f"`zenkei hold {job.id}` stops it, after a checkpoint; then edit it",
+        )
+    if (command.spec, command.queue, command.priority) == (job.spec, job.queue, job.priority):
+        return ()
+    edited = e.Edited(
+        spec=command.spec,
+        queue=command.queue,
+        priority=command.priority,
+        by=command.by,
+        changes=command.changes,
+    )
+    return (edited,)
+
+
 def _started(job: Job, command: c.ReportStarted, _now_us: int) -> tuple[EventBody, ...]:
     _fence(job, command.attempt)
     return (e.Started(attempt=job.attempt),) if job.state is JobState.STARTING else ()
@@ -133,6 +168,8 @@ def _stop(job: Job, command: c.Stop, _now_us: int) -> tuple[EventBody, ...]:
             by=command.by,
             grace_s=command.grace_s,
             checkpoint_s=command.checkpoint_s,
+            favoured=command.favoured,
+            why=command.why,
         ),
     )
 
@@ -228,7 +265,7 @@ def merge(first: StopReason | None, second: StopReason) -> StopReason:
     overrules = second in (StopReason.USER_CANCEL, StopReason.USER_HOLD)
     if not overrules or first in (StopReason.COMPLETED, StopReason.USER_CANCEL):
         return first
-    if second is StopReason.USER_HOLD and first is not StopReason.PREEMPTED:
+    if second is StopReason.USER_HOLD and first not in (StopReason.PREEMPTED, StopReason.RESIZED):
         return first
     return second
 
@@ -255,6 +292,8 @@ _DECIDERS: dict[type[c.Command], Callable[[Job, Any, int], tuple[EventBody, ...]
     c.Reject: _reject,
     c.Cancel: _cancel,
     c.Allocate: _allocate,
+    c.Claim: _claim,
+    c.Edit: _edit,
     c.ReportStarted: _started,
     c.ReportExited: _exited,
     c.Stop: _stop,

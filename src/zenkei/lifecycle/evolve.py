@@ -10,8 +10,17 @@ from typing import Any, Final
 from zenkei.lifecycle.decide import merge
 from zenkei.lifecycle.transitions import BIRTH, TRANSITIONS
 from zenkei.model import event as e
+from zenkei.model.cluster import Claim
 from zenkei.model.event import Event
-from zenkei.model.job import FailureClass, HoldReason, Job, JobState, StopReason
+from zenkei.model.job import (
+    MOST_PREEMPTIONS_KEPT,
+    PREEMPTION_WINDOW_US,
+    FailureClass,
+    HoldReason,
+    Job,
+    JobState,
+    StopReason,
+)
 
 # Every transition makes a row: setting slots takes 3 µs where `dataclasses.replace` takes 7.
 _NAMES: Final = tuple(field.name for field in fields(Job))
@@ -92,7 +101,7 @@ def _unheld(job: Job, body: e.Unheld, event: Event) -> Job:
 
 def _held(job: Job, body: e.Held, event: Event) -> Job:
     holds = job.holds | set(body.reasons)
-    return _next(job, event, holds=holds, state=JobState.HELD)
+    return _next(job, event, holds=holds, state=JobState.HELD, claim=None)
 
 
 def _prepared(job: Job, body: e.Prepared, event: Event) -> Job:
@@ -108,6 +117,7 @@ def _over(job: Job, event: Event, state: JobState, failure: FailureClass, messag
         failure=failure,
         message=message,
         holds=frozenset(),
+        claim=None,
     )
 
 
@@ -132,6 +142,8 @@ def _allocated(job: Job, body: e.Allocated, event: Event) -> Job:
         state=JobState.STARTING,
         attempt=body.attempt,
         nodes=tuple(part.node for part in body.parts) if len(body.parts) > 1 else (),
+        allocated_us=event.at_us,
+        claim=None,
         started_us=0,
         stop=None,
         exit=None,
@@ -139,6 +151,16 @@ def _allocated(job: Job, body: e.Allocated, event: Event) -> Job:
         message="",
         not_before_us=0,
     )
+
+
+def _claimed(job: Job, body: e.Claimed, event: Event) -> Job:
+    claim = Claim(cluster=body.cluster, parts=body.parts, until_us=body.until_us)
+    return _next(job, event, claim=claim if body.parts else None)
+
+
+def _edited(job: Job, body: e.Edited, event: Event) -> Job:
+    # a claim was made for what was asked before
+    return _next(job, event, spec=body.spec, queue=body.queue, priority=body.priority, claim=None)
 
 
 def _started(job: Job, body: e.Started, event: Event) -> Job:
@@ -166,7 +188,14 @@ def _stop_ordered(job: Job, body: e.StopOrdered, event: Event) -> Job:
         event,
         state=JobState.STOPPING,
         stop=merge(job.stop, body.reason),
+        preempted_us=_displaced(job, event.at_us) if body.favoured else job.preempted_us,
     )
+
+
+def _displaced(job: Job, at_us: int) -> tuple[int, ...]:
+    """Instants at which it was displaced, this one included: all that a count can need."""
+    recent = [us for us in job.preempted_us if us > at_us - PREEMPTION_WINDOW_US]
+    return (*recent, at_us)[-MOST_PREEMPTIONS_KEPT:]
 
 
 _HELD_BY = {
@@ -191,6 +220,8 @@ def _released(job: Job, body: e.Released, event: Event) -> Job:
         not_before_us=body.not_before_us,
         avoid=tuple(dict.fromkeys((*job.avoid, *body.avoid))),
         memory_milli=max(job.memory_milli, body.memory_milli),
+        allocated_us=0,
+        saved_us=0,
     )
 
 
@@ -199,7 +230,7 @@ def _unchanged(job: Job, _body: e.EventBody, event: Event) -> Job:
 
 
 def _checkpointed(job: Job, body: e.Checkpointed, event: Event) -> Job:
-    return _next(job, event, saving=(*job.saving, body.step))
+    return _next(job, event, saving=(*job.saving, body.step), saved_us=event.at_us)
 
 
 def _kept(job: Job, body: e.CheckpointKept, event: Event) -> Job:
@@ -219,7 +250,8 @@ def _kept(job: Job, body: e.CheckpointKept, event: Event) -> Job:
 def _lost(job: Job, body: e.CheckpointLost, event: Event) -> Job:
     saving = tuple(step for step in job.saving if step != body.step)
     step = body.left if job.step == body.step else job.step
-    return _next(job, event, saving=saving, step=step)
+    # what was saved before it, and when, is not remembered: nothing counts as saved
+    return _next(job, event, saving=saving, step=step, saved_us=0)
 
 
 _EVOLVERS: dict[type[e.EventBody], Callable[[Job, Any, Event], Job]] = {
@@ -230,6 +262,8 @@ _EVOLVERS: dict[type[e.EventBody], Callable[[Job, Any, Event], Job]] = {
     e.Rejected: _rejected,
     e.Cancelled: _cancelled,
     e.Allocated: _allocated,
+    e.Claimed: _claimed,
+    e.Edited: _edited,
     e.Started: _started,
     e.Exited: _exited,
     e.StopOrdered: _stop_ordered,

@@ -28,7 +28,7 @@ class Attempt:
 
     offered: step of the checkpoint that it was given to go on from, -1 if there was none. resumed:
     of that which its program says it went on from, -1 if it says nothing. asked_us: when it was
-    asked for a checkpoint before a stop.
+    asked for a checkpoint before a stop. favoured, why: as in `StopOrdered`.
     """
 
     id: AttemptId
@@ -47,6 +47,8 @@ class Attempt:
     asked_us: int = 0
     checkpoints: tuple[Saved, ...] = ()
     notices: tuple[e.Noticed, ...] = ()
+    favoured: str = ""
+    why: str = ""
 
 
 _LISTS: Final = frozenset({"checkpoints", "notices"})
@@ -95,6 +97,8 @@ def _news(known: dict[str, Any], event: Event) -> dict[str, Any]:
         return {
             "stop": merge(known.get("stop"), body.reason),
             "asked_us": known.get("asked_us") or asked_us,
+            "favoured": known.get("favoured") or body.favoured,
+            "why": known.get("why") or body.why,
         }
     if isinstance(body, e.Released):
         return {"released_us": event.at_us, "failure": body.failure, "proof": body.proof}

@@ -22,6 +22,8 @@ TRANSITIONS: Final[dict[tuple[S, E], frozenset[S]]] = {
     (S.PENDING, E.HELD): frozenset({S.HELD}),
     (S.PENDING, E.REJECTED): frozenset({S.FAILED}),
     (S.PENDING, E.CANCELLED): frozenset({S.CANCELLED}),
+    (S.PENDING, E.CLAIMED): frozenset({S.PENDING}),
+    **{(state, E.EDITED): frozenset({state}) for state in (S.HELD, S.PREPARING, S.PENDING)},
     (S.STARTING, E.STARTED): frozenset({S.RUNNING}),
     (S.STARTING, E.EXITED): frozenset({S.STOPPING}),
     (S.STARTING, E.STOP_ORDERED): frozenset({S.STOPPING}),

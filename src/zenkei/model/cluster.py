@@ -156,3 +156,15 @@ class Allocation:
     attempt: AttemptId
     cluster: str
     parts: tuple[NodePart, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """Parts that nobody but one waiting job may have, in rank order, up to `until_us`.
+
+    Made for a job whose victims are still stopping; what it covers need not be free yet.
+    """
+
+    cluster: str
+    parts: tuple[NodePart, ...]
+    until_us: int

@@ -31,6 +31,8 @@ class EventKind(StrEnum):
     EXITED = "exited"
     STOP_ORDERED = "stop_ordered"
     RELEASED = "released"
+    CLAIMED = "claimed"
+    EDITED = "edited"
     RESUMED = "resumed"
     CHECKPOINTED = "checkpointed"
     CHECKPOINT_KEPT = "checkpoint_kept"
@@ -109,6 +111,29 @@ class Allocated:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """These parts are kept free for it, up to `until_us`. No parts: nothing is any more."""
+
+    cluster: str
+    parts: tuple[NodePart, ...]
+    until_us: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edited:
+    """What is asked for was changed while it waited; these values are the new ones.
+
+    changes: what is different, each for people, such as `priority: 0 to 5`.
+    """
+
+    spec: Digest
+    queue: str
+    priority: int
+    by: str = ""
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
     """The ranks run on every node of the attempt."""
 
@@ -126,13 +151,19 @@ class Exited:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopOrdered:
-    """Somebody wants the attempt to end. checkpoint_s: after so much time to save one (0: none)."""
+    """Somebody wants the attempt to end. checkpoint_s: after so much time to save one (0: none).
+
+    favoured: the job that is given its place, for `why`: reclaim (of what belongs to another queue)
+    or priority; both empty if it is not displaced by another job.
+    """
 
     attempt: int
     reason: StopReason
     by: str = ""
     grace_s: float = 10.0
     checkpoint_s: float = 0.0
+    favoured: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,6 +246,8 @@ EventBody: TypeAlias = (
     | Rejected
     | Cancelled
     | Allocated
+    | Claimed
+    | Edited
     | Started
     | Exited
     | StopOrdered
@@ -235,6 +268,8 @@ BODY_TYPES: Final[dict[EventKind, type[EventBody]]] = {
     EventKind.REJECTED: Rejected,
     EventKind.CANCELLED: Cancelled,
     EventKind.ALLOCATED: Allocated,
+    EventKind.CLAIMED: Claimed,
+    EventKind.EDITED: Edited,
     EventKind.STARTED: Started,
     EventKind.EXITED: Exited,
     EventKind.STOP_ORDERED: StopOrdered,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from zenkei.model.cluster import Claim
 from zenkei.model.data import Digest
 from zenkei.model.ids import JobId
 from zenkei.model.resources import Request, scaled
@@ -75,11 +76,31 @@ class EnvRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResourceRequest:
-    """Per node; `nodes` of them start together or not at all. ranks: processes per node."""
+    """Per node; `nodes` of them start together or not at all. ranks: processes per node.
+
+    least: it also starts with so many nodes, and takes up to `nodes`; 0: exactly `nodes`.
+    """
 
     nodes: int = 1
+    least: int = 0
     node: Request = Request()
     ranks: int = 1
+
+    @property
+    def fewest(self) -> int:
+        """With how many nodes it starts, at least."""
+        return self.least or self.nodes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Topology:
+    """All nodes of a gang in one domain of `level`, such as a rack; empty: anywhere.
+
+    required: rather wait than spread over several of them.
+    """
+
+    level: str = ""
+    required: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,6 +215,7 @@ class JobSpec:
     checkpoint: CheckpointPolicy | None = None
     hang: HangPolicy = HangPolicy()
     rdma: bool = False
+    topology: Topology = Topology()
 
     @property
     def wanted_labels(self) -> dict[str, tuple[str, ...]]:
@@ -227,8 +249,14 @@ class JobState(StrEnum):
         return self in ALLOCATED
 
 
+WAITING: Final = frozenset({JobState.HELD, JobState.PREPARING, JobState.PENDING})
 TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 ALLOCATED: Final = frozenset({JobState.STARTING, JobState.RUNNING, JobState.STOPPING})
+
+
+PREEMPTION_WINDOW_US: Final = 3_600_000_000
+MOST_PREEMPTIONS_KEPT: Final = 32
+"""Of one job: those within an hour of the newest."""
 
 
 class HoldReason(StrEnum):
@@ -312,7 +340,10 @@ class Job:
     from, -1 if there is none. saving: steps of checkpoints that are saved but not yet kept where
     the next attempt finds them. avoid: nodes that failed it. memory_milli: what its memory request
     is multiplied by, in thousandths. nodes: those of a gang's current or last attempt, in rank
-    order (none for a job on one node).
+    order (none for a job on one node). claim: what is kept free for it while it waits.
+    allocated_us, saved_us: of the attempt that holds an allocation: since when, and up to when its
+    work is saved (0: nothing is). preempted_us: when it was displaced for another job, the newest
+    within an hour of each other.
     """
 
     id: JobId
@@ -348,6 +379,15 @@ class Job:
     avoid: tuple[str, ...] = ()
     memory_milli: int = 1000
     nodes: tuple[str, ...] = ()
+    claim: Claim | None = None
+    allocated_us: int = 0
+    saved_us: int = 0
+    preempted_us: tuple[int, ...] = ()
+
+
+def preemptions(job: Job, now_us: int) -> int:
+    """How often it was displaced for another job within the last hour."""
+    return sum(1 for at_us in job.preempted_us if at_us > now_us - PREEMPTION_WINDOW_US)
 
 
 def node_request(job: Job, spec: JobSpec) -> Request:

@@ -221,11 +221,15 @@ _CHANGES: Final = (
     "saving",
     "avoid",
     "nodes",
+    "claim",
+    "allocated_us",
+    "saved_us",
+    "preempted_us",
 )
 
 
 def encode_birth(job: Job) -> str:
-    """What never changes of a job."""
+    """What nothing but an edit changes of a job."""
     return dumps(
         {
             "spec": job.spec,

@@ -292,6 +292,8 @@ def test_evolve_refuses_what_the_table_does_not_have(state: JobState, kind: Even
         EventKind.REJECTED: e.Rejected(message=""),
         EventKind.CANCELLED: e.Cancelled(),
         EventKind.ALLOCATED: e.Allocated(attempt=1, cluster="", parts=()),
+        EventKind.CLAIMED: e.Claimed(cluster="", parts=(), until_us=0),
+        EventKind.EDITED: e.Edited(spec=Digest(""), queue="", priority=0),
         EventKind.STARTED: e.Started(attempt=0),
         EventKind.EXITED: e.Exited(attempt=0, reason=StopReason.COMPLETED, exit=Exit()),
         EventKind.STOP_ORDERED: e.StopOrdered(attempt=0, reason=StopReason.USER_CANCEL),

@@ -36,7 +36,9 @@ def lived_job() -> Any:
     (job,) = submit(store)
     do(store, job, c.Hold(), c.Unhold(reason=HoldReason.USER), c.Prepare())
     do(store, job, allocate(part("n1", 0, 1)), c.ReportStarted(attempt=1))
-    do(store, job, exited(reason=StopReason.NONZERO_EXIT), released(retries=2))
+    displaced = c.Stop(attempt=1, reason=StopReason.PREEMPTED, favoured="7", why="reclaim")
+    do(store, job, displaced, exited(reason=StopReason.NONZERO_EXIT), released(retries=2))
+    do(store, job, c.Claim(cluster="local", parts=(part("n1", 3),), until_us=9))
     return store.job(job), store.events()
 
 
@@ -53,7 +55,7 @@ def test_a_job_comes_back_as_it_was(name, message, value):
 
 def test_events_come_back_as_they_were():
     _, events = lived_job()
-    assert len(events) == 8
+    assert len(events) == 10
     for event in events:
         assert codec.event_of_line(codec.event_line(event)) == event
 
@@ -148,8 +150,13 @@ def test_the_golden_log_of_version_1_replays_to_the_rows_it_always_made(repo):
         "4.0": (JobState.CANCELLED, 6, 1, StopReason.USER_CANCEL, 0, ""),
         "4.1": (JobState.CANCELLED, 4, 0, None, 0, ""),
         "5": (JobState.SUCCEEDED, 18, 2, StopReason.COMPLETED, 0, ""),
+        "6": (JobState.PENDING, 8, 1, StopReason.PREEMPTED, 0, ""),
     }
     assert (jobs[JobId(5)].step, jobs[JobId(5)].saving) == (100, ())
     first = jobs[JobId(1)]
     assert first.params == {"lr": "0.1"}
     assert (first.exit.code, first.exit.node, first.env) == (0, "n1", "b3:" + "e" * 64)
+    displaced = jobs[JobId(6)]
+    assert (displaced.queue, displaced.priority) == ("fast", 5)
+    assert displaced.claim.parts == (part("n1", 0),)
+    assert displaced.preempted_us == (1_700_000_041_500_000,)

@@ -1,8 +1,8 @@
 """The tables, the same on SQLite and PostgreSQL. Migrations make them; a test compares the two.
 
 Jobs are named by `JobId.key`, so that the members of a submission are one range. What is never
-searched for is JSON (`store.codec`): `birth` never changes, `standing` does. Text columns hold
-`codec.column(text)`: for searching, not for reading back.
+searched for is JSON (`store.codec`): only an edit changes `birth`, every event `standing`. Text
+columns hold `codec.column(text)`: for searching, not for reading back.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, and_, bindparam, delete, select, true, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from zenkei.model.event import TYPE_VERSION, Effect
+from zenkei.model.event import TYPE_VERSION, Effect, EventKind
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.ports.store import MOST_NODE_EVENTS
 from zenkei.store.codec import column, dumps, encode_birth, encode_effect, encode_standing
@@ -49,6 +49,12 @@ _CHANGED = Statement(
     .where(and_(t.jobs.c.key == _standing.c.key, t.jobs.c.version == _standing.c.read))
     .values({name: _standing.c[name] for name in ("version", "state", "standing")})
     .returning(t.jobs.c.key)
+)
+_wish = rows(key=NUMBER, queue=TEXT, spec=TEXT, birth=TEXT)
+_EDITED = Statement(
+    update(t.jobs)
+    .where(t.jobs.c.key == _wish.c.key)
+    .values({name: _wish.c[name] for name in ("queue", "spec", "birth")})
 )
 _EVENTS = _insert(t.events, returning=t.events.c.seq)
 _ids = rows(id=NUMBER)
@@ -148,6 +154,7 @@ def _write_jobs(connection: Connection, writes: WriteSet) -> None:
         ]
         found = _CHANGED.run(connection, j=pack(changed)).fetchall()
         _refuse_lost(writes.changed, found)
+        _write_edited(connection, writes)
     if writes.events:
         events = [
             (e.seq, e.job.key, e.version, e.at_us, e.kind, TYPE_VERSION, dumps(e.body))
@@ -155,6 +162,14 @@ def _write_jobs(connection: Connection, writes: WriteSet) -> None:
         ]
         if len(_EVENTS.run(connection, j=pack(events)).fetchall()) != len(events):
             raise LostRace("one of the jobs")
+
+
+def _write_edited(connection: Connection, writes: WriteSet) -> None:
+    edited = {event.job for event in writes.events if event.kind is EventKind.EDITED}
+    rows = [job for _, job in writes.changed.values() if job.id in edited]
+    if rows:
+        wishes = [(j.id.key, column(j.queue), column(j.spec), encode_birth(j)) for j in rows]
+        _EDITED.run(connection, j=pack(wishes))
 
 
 def _refuse_lost(wanted: Iterable[JobId], found: list[tuple[int]]) -> None:
