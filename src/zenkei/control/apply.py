@@ -88,8 +88,9 @@ def _start(draft: Draft, nodes: _Nodes, cache: SpecCache, start: Start) -> Attem
 
 
 def _parts(nodes: _Nodes, row: Job, spec: JobSpec, start: Start) -> tuple[NodePart, ...] | None:
-    """The parts with the devices that are free now; None if one of them does not fit.
+    """The parts on the devices that the plan names; None if one of them does not fit.
 
+    Where these are no longer what the job asks for, or no longer free, others of the node will do.
     What each needs and whom it avoids is the row's word: the plan may be older. That it forgives is
     the plan's: only the planner sees all nodes.
     """
@@ -102,7 +103,9 @@ def _parts(nodes: _Nodes, row: Job, spec: JobSpec, start: Start) -> tuple[NodePa
         known = nodes.get(part.node)
         found: tuple[DeviceShare, ...] | Misfit = Misfit.STATE
         if known is not None:
-            found = check(*known, request, spec.wanted_labels, avoid)
+            found = check(*known, request, spec.wanted_labels, avoid, on=part.devices)
+            if found is Misfit.GPU and part.devices:
+                found = check(*known, request, spec.wanted_labels, avoid)
         if isinstance(found, Misfit):
             log.info("start refused job=%s node=%s why=%s", start.job, part.node, found)
             return None

@@ -8,7 +8,7 @@ one or more takes that many whole devices of one node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -25,12 +25,18 @@ class DeviceShare(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
-    """One GPU. `uuid` names a real one for its driver; a virtual device has none."""
+    """One GPU. `uuid` names a real one for its driver; a virtual device has none.
+
+    island: devices of one node with the same number are joined by fast links (NVLink, xGMI). numa:
+    the memory node that its PCIe root belongs to. Both are 0 where nothing is known.
+    """
 
     index: int
     kind: str
     uuid: str = ""
     memory_bytes: int = 0
+    island: int = 0
+    numa: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,11 +162,15 @@ def could_fit(capacity: Capacity, request: Request) -> Misfit | None:
     return None
 
 
-def fits(capacity: Capacity, free: Free, request: Request) -> tuple[DeviceShare, ...] | Misfit:
+def fits(
+    capacity: Capacity, free: Free, request: Request, on: Sequence[DeviceShare] = ()
+) -> tuple[DeviceShare, ...] | Misfit:
     """The devices that `request` would get on a node with `free` left, or why it does not fit.
 
-    A share goes to the fullest device that still has room, whole GPUs to the lowest free indices:
-    both keep large blocks whole. O(devices). Deterministic.
+    on: those very devices, or a Misfit; empty: the best ones. A share goes to the fullest device
+    that still has room. Whole GPUs lie in the island with the fewest free ones that suffices, in
+    one NUMA node of it if they can, else in few islands; then lowest indices. All of it keeps large
+    blocks whole. O(devices). Deterministic.
     """
     permanent = could_fit(capacity, request)
     if permanent is not None:
@@ -171,14 +181,49 @@ def fits(capacity: Capacity, free: Free, request: Request) -> tuple[DeviceShare,
         return Misfit.MEMORY
     if request.tmp_bytes > free.tmp_bytes:
         return Misfit.TMP
-    if not request.gpu_count:
-        return ()
-    room = [i for i in allowed_devices(capacity, request) if free.gpu_milli[i] >= request.gpu_milli]
-    if len(room) < request.gpu_count:
+    count, milli = request.gpu_count, request.gpu_milli
+    if not count:
+        return Misfit.GPU if on else ()
+    room = [i for i in allowed_devices(capacity, request) if free.gpu_milli[i] >= milli]
+    if len(room) < count:
         return Misfit.GPU
-    if request.gpu_milli < WHOLE_GPU_MILLI:
+    if on:
+        named = {share.index for share in on if share.milli == milli}
+        return tuple(on) if len(on) == len(named) == count and named <= {*room} else Misfit.GPU
+    if milli < WHOLE_GPU_MILLI:
         room.sort(key=lambda i: (free.gpu_milli[i], i))
-    return tuple(DeviceShare(i, request.gpu_milli) for i in room[: request.gpu_count])
+    elif count < len(room) and any(d.island or d.numa for d in capacity.devices):
+        room = _together(capacity.devices, room, count)
+    return tuple(DeviceShare(i, milli) for i in room[:count])
+
+
+def _together(devices: Sequence[Device], room: list[int], count: int) -> list[int]:
+    """`count` of the devices `room`, sorted, in few islands and few NUMA nodes of them."""
+
+    def split(indices: list[int], key: Callable[[Device], int]) -> list[list[int]]:
+        groups: dict[int, list[int]] = {}
+        for i in indices:
+            groups.setdefault(key(devices[i]), []).append(i)
+        return list(groups.values())
+
+    def pick(groups: list[list[int]], wanted: int) -> list[list[int]]:
+        """Whole groups, largest first, until the smallest that suffices for the rest is left."""
+        found: list[list[int]] = []
+        while groups:
+            enough = [group for group in groups if len(group) >= wanted]
+            if enough:
+                return [*found, min(enough, key=len)]
+            largest = max(groups, key=len)
+            groups.remove(largest)
+            found.append(largest)
+            wanted -= len(largest)
+        return found
+
+    chosen: list[int] = []
+    for island in pick(split(room, lambda d: d.island), count):
+        for numa in pick(split(island, lambda d: d.numa), min(count - len(chosen), len(island))):
+            chosen += numa[: count - len(chosen)]
+    return sorted(chosen)
 
 
 def allowed_devices(capacity: Capacity, request: Request) -> list[int]:

@@ -7,7 +7,7 @@ never wrong. Pure. Cost: `free_of` O(parts on the node), `check` O(devices of th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from zenkei.model.cluster import Allocation, Node, NodeState
@@ -76,12 +76,16 @@ def check(
     request: Request,
     constraints: Mapping[str, tuple[str, ...]],
     avoid: Collection[str] = (),
+    on: Sequence[DeviceShare] = (),
 ) -> tuple[DeviceShare, ...] | Misfit:
-    """The devices that a part with `request` gets on `node` where `free` is left, or why none."""
+    """The devices that a part with `request` gets on `node` where `free` is left, or why none.
+
+    on: those very devices; empty: the best ones.
+    """
     if node.state is not NodeState.READY:
         return Misfit.STATE
     if node.name in avoid:
         return Misfit.AVOIDED
     if not matches(node.labels, constraints):
         return Misfit.CONSTRAINT
-    return fits(node.capacity, free, request)
+    return fits(node.capacity, free, request, on)

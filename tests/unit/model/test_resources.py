@@ -106,3 +106,56 @@ def test_labels_match_any_allowed_value_of_every_key() -> None:
     assert matches(labels, {"rack": ("r1", "r2"), "disk": ("nvme",)})
     assert not matches(labels, {"rack": ("r2",)})
     assert not matches(labels, {"absent": ("x",)})
+
+
+def islands(*numbers: int, numa: tuple[int, ...] = ()) -> Capacity:
+    places = zip(numbers, numa or (0,) * len(numbers), strict=True)
+    return Capacity(
+        cpu_milli=8000,
+        memory_bytes=0,
+        tmp_bytes=0,
+        devices=tuple(
+            Device(index=i, kind="A100", island=island, numa=at)
+            for i, (island, at) in enumerate(places)
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("capacity", "taken", "count", "devices"),
+    [
+        (islands(0, 1, 0, 1), (), 2, (0, 2)),
+        (islands(0, 1, 0, 1, 1), (0,), 1, (2,)),
+        (islands(0, 0, 0, 1, 1), (), 2, (3, 4)),
+        (islands(0, 0, 0, 1, 1), (3,), 4, (0, 1, 2, 4)),
+        (islands(0, 0, 1, 1, 1, 2, 2), (), 5, (0, 1, 2, 3, 4)),
+        (islands(0, 0, 0, 0, numa=(0, 1, 0, 1)), (), 2, (0, 2)),
+        (islands(0, 0, 0, 1, numa=(1, 0, 0, 0)), (), 3, (0, 1, 2)),
+    ],
+)
+def test_whole_gpus_lie_in_the_smallest_island_that_suffices_else_in_few(
+    capacity: Capacity, taken: tuple[int, ...], count: int, devices: tuple[int, ...]
+) -> None:
+    free = Free.of(capacity)
+    free.take(Request(cpu_milli=0), tuple(DeviceShare(i, 1000) for i in taken))
+    found = fits(capacity, free, Request(gpu_count=count, gpu_milli=1000))
+    assert not isinstance(found, Misfit)
+    assert tuple(share.index for share in found) == devices
+
+
+@pytest.mark.parametrize(
+    ("on", "fit"),
+    [
+        (((3, 400),), True),
+        (((0, 400),), False),
+        (((3, 500),), False),
+        (((2, 400), (3, 400)), False),
+        (((9, 400),), False),
+    ],
+)
+def test_named_devices_are_taken_or_nothing_is(on: tuple[tuple[int, int], ...], fit: bool) -> None:
+    free = Free.of(FOUR)
+    free.gpu_milli[0] = 300
+    named = tuple(DeviceShare(*one) for one in on)
+    found = fits(FOUR, free, Request(gpu_count=1, gpu_milli=400), named)
+    assert found == (named if fit else Misfit.GPU)

@@ -49,11 +49,11 @@ class _Rater:
             self._learn(nodes)
         rating = nodes.total[at] + self._has_gpus[nodes.model[at]]
         if self._ask.shared:
-            milli, gpu = self._ask.gpu_milli, nodes.gpu[at]
+            milli, gpu = self._ask.gpu_milli, nodes.gpu.take(at, axis=1)
             room = gpu >= milli
             if self._allowed is not None:
-                room &= self._allowed[nodes.model[at], : gpu.shape[1]]
-            left = np.where(room, gpu, WHOLE_GPU_MILLI).min(axis=1, initial=WHOLE_GPU_MILLI) - milli
+                room &= self._allowed[: len(gpu), nodes.model[at]]
+            left = np.where(room, gpu, WHOLE_GPU_MILLI).min(axis=0, initial=WHOLE_GPU_MILLI) - milli
             rating += left * _LEFT_OVER
         return -rating
 
@@ -64,9 +64,9 @@ class _Rater:
         mixed = self._ask.gpu_kinds and any(len(set(m.kinds)) > 1 for m in nodes.models)
         if mixed:
             width = max(len(m.kinds) for m in nodes.models)
-            self._allowed = np.zeros((self._models, width), dtype=np.bool_)
+            self._allowed = np.zeros((width, self._models), dtype=np.bool_)
             for i, model in enumerate(nodes.models):
-                self._allowed[i, : len(model.kinds)] = model.allows(self._ask)
+                self._allowed[: len(model.kinds), i] = model.allows(self._ask)
 
     def device(self, model: NodeModel, gpu_milli: Sequence[int], cpu_milli: int) -> int:
         allowed, wanted = model.allows(self._ask), self._ask.gpu_milli

@@ -55,7 +55,7 @@ class NodeModel(NamedTuple):
 class NodeTable(Protocol):
     """Nodes of one cluster that take work, in a fixed order (topology, then name), as columns.
 
-    models: grows only; model `[N]`: places in it. gpu `[N, D]`: free thousandths by device index, 0
+    models: grows only; model `[N]`: places in it. gpu `[D, N]`: free thousandths by device index, 0
     for a device that is blocked or not there. whole, most, total `[N]`: of `gpu`, how many are
     entirely free, the largest, the sum. features `[N, F]`: what the scorer said of each node.
     A scorer reads them and never writes.
