@@ -69,7 +69,6 @@ class HangWatch(Watch):
         self._ranks = ranks
         self._end = end
         self._node_alone = document.nodes == 1
-        stacks.prepare()
         now = time.monotonic()
         self._rhythm = Rhythm(policy.quiet_s, policy.startup_s)
         self._rhythm.begin(now)

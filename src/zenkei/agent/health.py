@@ -22,7 +22,7 @@ from zenkei.agent.attempt import FULL
 from zenkei.protocol import launch, names
 
 SHM = "/dev/shm"  # noqa: S108 - a file is made there and taken away
-MEMORY_BYTES = 1 << 20
+MEMORY_BYTES = 64 << 10
 PROBE_MEMORY_BYTES = 64 << 20
 PATTERN = b"\xa5\x5a" * 2048
 BEHIND_S = 60.0
@@ -35,6 +35,8 @@ class Wanted(NamedTuple):
     """What is checked. uuids: devices of a driver. address: that the node must have, if any.
 
     peers: addresses to which there must be a route. at_us: the controller's clock, 0: not compared.
+    file: one in `directory` that may be written, of which nothing is kept; empty: one is made for
+    it (where many attempts start, making and removing files is what costs).
     """
 
     directory: str
@@ -43,6 +45,7 @@ class Wanted(NamedTuple):
     peers: tuple[str, ...] = ()
     memory_bytes: int = MEMORY_BYTES
     at_us: int = 0
+    file: str = ""
 
 
 def of(document: launch.Launch) -> Wanted:
@@ -55,6 +58,7 @@ def of(document: launch.Launch) -> Wanted:
         address=own,
         peers=document.addresses[:MOST_PEERS] if meets else (),
         at_us=document.at_us,
+        file=names.HEARTBEAT_FILE,
     )
 
 
@@ -76,7 +80,7 @@ def main(argv: list[str]) -> int:
 
 def _disk(wanted: Wanted) -> str:
     began = time.monotonic()
-    said = _write_and_read(wanted.directory, "the disk of the attempts")
+    said = _write_and_read(wanted.directory, "the disk of the attempts", wanted.file)
     took_s = time.monotonic() - began
     if not said and took_s > SLOW_S:
         return f"the disk of the attempts took {took_s:.0f} s for a page"
@@ -87,14 +91,17 @@ def _shm(_wanted: Wanted) -> str:
     return _write_and_read(SHM, SHM) if os.path.isdir(SHM) else ""
 
 
-def _write_and_read(directory: str, name: str) -> str:
-    path = os.path.join(directory, f".zenkei-health-{os.getpid()}")
+def _write_and_read(directory: str, name: str, file: str = "") -> str:
+    path = os.path.join(directory, file or f".zenkei-health-{os.getpid()}")
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.unlink(path)
+            if not file:
+                os.unlink(path)
             os.write(fd, PATTERN)
             found = os.pread(fd, len(PATTERN), 0)
+            if file:
+                os.ftruncate(fd, 0)
         finally:
             os.close(fd)
     except OSError as error:
@@ -107,14 +114,14 @@ def _write_and_read(directory: str, name: str) -> str:
 def _memory(wanted: Wanted) -> str:
     """A few pages are really there, and keep what is written into them."""
     try:
-        with mmap.mmap(-1, wanted.memory_bytes) as pages:
+        with mmap.mmap(-1, wanted.memory_bytes, flags=mmap.MAP_PRIVATE) as pages:
             for start in range(0, wanted.memory_bytes, len(PATTERN)):
                 pages[start : start + len(PATTERN)] = PATTERN
             for start in range(0, wanted.memory_bytes, len(PATTERN)):
                 if pages[start : start + len(PATTERN)] != PATTERN:
                     return "its memory gives back other bytes than were written"
     except (OSError, ValueError) as error:
-        return f"no {wanted.memory_bytes >> 20} MiB of memory are to be had: {error}"
+        return f"no {wanted.memory_bytes >> 10} KiB of memory are to be had: {error}"
     return ""
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import lru_cache
 
 _PROC = "/proc"
 
 
+@lru_cache(maxsize=1)
 def boot_id() -> str:
-    """Changes with every boot of the machine."""
+    """Changes with every boot of the machine: read once, in the process that forks supervisors."""
     with open("/proc/sys/kernel/random/boot_id", "rb") as file:
         return file.read().decode().strip()
 

@@ -18,7 +18,6 @@ FOREIGN = ("mpi", "torchrun")
 """Launchers that start the ranks themselves: what zenkei starts is no rank yet."""
 _LOOPBACK = "lo"
 _OPEN_MPI = "OMPI_COMM_WORLD_RANK"
-STACKS_FILE = f"{names.STACKS_SUBDIR}/{names.STACKS_RAW}"
 
 
 def secret_folder(document: launch.Launch) -> str:
@@ -42,7 +41,7 @@ def variables(attempt: Attempt, rank: int, local: int) -> dict[str, str]:
             names.TMPDIR: os.path.abspath(names.TMP_DIR),
             "TMPDIR": os.path.abspath(names.TMP_DIR),
             names.TREE: document.tree,
-            names.STACKS: f"{names.STACKS_SIGNAL}:{os.path.abspath(STACKS_FILE)}",
+            names.STACKS: f"{names.STACKS_SIGNAL}:{os.path.abspath(names.STACKS_RAW)}",
         }
     )
     found.update(_of_checkpoint(document, rank))

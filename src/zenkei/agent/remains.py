@@ -37,9 +37,8 @@ UNMOUNT_S = 5.0
 
 
 class Before(NamedTuple):
-    """What there was at the start. hidden: the tree has its own, there is nothing to look for."""
+    """What there was at the start; not noted where the tree has its own."""
 
-    hidden: bool
     shm: dict[str, int]
     sysv: dict[str, list[int]]
 
@@ -48,21 +47,21 @@ def hide(document: launch.Launch) -> bool:
     """Give this process and all below it shared memory of their own, or note what there is."""
     try:
         kernel.hide_shared_memory(SHM)
-        before = Before(True, {}, {})
+        return True
     except OSError:
-        before = Before(False, _shm(), _sysv())
+        before = Before(_shm(), _sysv())
     try:
         with open(FILE, "w", encoding="utf-8") as file:
             json.dump(before._asdict(), file)
     except OSError as error:
         diary.note(f"{document.attempt}: shared memory will not be cleaned: {error}")
-    return before.hidden
+    return False
 
 
 def used_by(pids: list[int]) -> set[str]:
     """Shared memory in use by these processes, if it does not go by itself."""
     before = _before()
-    return set() if before is None or before.hidden else shared_by(pids)
+    return set() if before is None else shared_by(pids)
 
 
 def shared_by(pids: list[int]) -> set[str]:
@@ -84,7 +83,7 @@ def clear(
 ) -> None:
     """Returns when nothing is left. tell: called once if that takes longer than patience_s."""
     before = _before()
-    if before is not None and not before.hidden:
+    if before is not None:
         _clear_memory(document, before, used)
     tell_at = time.monotonic() + patience_s
     while True:

@@ -39,6 +39,7 @@ def serve(without: tuple[str, ...] = ()) -> None:
         signal.signal(number, signal.SIG_IGN)
     places = groups.find_places(without)
     groups.sweep(places)
+    processes.boot_id()
     gc.collect()
     gc.disable()
     gc.freeze()

@@ -122,13 +122,6 @@ class Dumper:
 
 
 _FILE = f"{names.STACKS_SUBDIR}/{names.STACKS_DUMPS}"
-_RAW = f"{names.STACKS_SUBDIR}/{names.STACKS_RAW}"
-
-
-def prepare() -> None:
-    """Before ranks start: the folder, and the file into which their Pythons write."""
-    os.makedirs(names.STACKS_SUBDIR, mode=0o700, exist_ok=True)
-    os.close(os.open(_RAW, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _room() -> int:
@@ -167,7 +160,7 @@ def _dump(attempt: Attempt, groups: dict[int, list[int]], number: int, why: str)
         process = _process(rank, pid)
         if process is not None:
             found.append(process)
-    tracebacks.add(found, attempt.document, _RAW, until)
+    tracebacks.add(found, attempt.document, names.STACKS_RAW, until)
     for process in found:
         _add_kernel(process)
         tracebacks.add_source(process, until)

@@ -63,7 +63,7 @@ OUTPUTS_DIR = "outputs"
 CHECKPOINTS_DIR = "checkpoints"
 STACKS_SUBDIR = "stacks"
 STACKS_DUMPS = "dumps"
-STACKS_RAW = "raw"
+STACKS_RAW = "stacks-raw"
 STACKS_SIGNAL = 59
 """A real-time signal (SIGRTMAX-5); sent only to processes that were seen to wait for it."""
 RESUME_SUBDIR = "resume"

@@ -17,7 +17,8 @@ def _listen():
     import faulthandler
     import fcntl
 
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | getattr(os, "O_CLOEXEC", 0))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | getattr(os, "O_CLOEXEC", 0)
+    fd = os.open(path, flags, 0o600)
     try:
         # far from 3, which some programs believe to be the next one
         high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200)
