@@ -1,16 +1,17 @@
 """Who waits, in order: higher priority first, then earlier submission, then smaller id.
 
-Used by `planner`. A segment holds the jobs of one class in one queue, sorted; a plan looks at heads
-only. Jobs whose retry delay has not passed stand aside; one that lies further ahead than any delay
-is from before the clock was set back, and does not. Pure. Cost: entering k jobs into a segment
-O(k log n) and a memmove, or one merge if k is large; taking the head out O(1); `due` O(1) while
-time moves forward.
+Used by `planner` and `order`. A segment holds jobs that differ in nothing but their age, sorted: of
+one class, queue, user, priority and time limit; a plan looks at heads only. Jobs whose retry delay
+has not passed stand aside; one that lies further ahead than any delay is from before the clock was
+set back, and does not. Pure. Cost: entering k jobs into a segment O(k log n) and a memmove, or one
+merge if k is large; taking the head out O(1); `due` O(1) while time moves forward.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Final, TypeAlias
 
 from zenkei.model.ids import JobId
@@ -20,11 +21,12 @@ from zenkei.scheduler.snapshot import WaitingColumns, WaitingJob
 _ID_BITS: Final = 60
 _TIME_BITS: Final = 62
 _ID_MASK: Final = (1 << _ID_BITS) - 1
+_TIME_MASK: Final = (1 << _TIME_BITS) - 1
 _MERGE: Final = 16
 """From this many new jobs on, a segment is merged instead of searched for each."""
 
-SegmentKey: TypeAlias = tuple[int, int]
-"""Queue, class."""
+SegmentKey: TypeAlias = tuple[int, int, int, int, int]
+"""Queue, class, user, priority, limit_us."""
 
 
 Waiting: TypeAlias = tuple[int, SegmentKey, int]
@@ -42,8 +44,13 @@ def job_of(order: int) -> JobId:
     return JobId.from_key(order & _ID_MASK)
 
 
+def submitted_of(order: int) -> int:
+    """When the job was submitted that `order_of` was made of."""
+    return order >> _ID_BITS & _TIME_MASK
+
+
 class Segment:
-    """Jobs of one class in one queue. keys[start:] are sorted; those before have left."""
+    """Jobs that differ in their age only. keys[start:] are sorted; those before have left."""
 
     __slots__ = ("keys", "start")
 
@@ -85,7 +92,9 @@ class WaitingLine:
 
     def __init__(self) -> None:
         self._jobs: dict[int, Waiting] = {}
-        self._segments: dict[SegmentKey, Segment] = {}
+        self._queues: dict[int, dict[SegmentKey, Segment]] = {}
+        self._classes: dict[int, int] = {}
+        """How many segments each class has."""
         self._aside: list[tuple[int, int]] = []
         """(not_before_us, job) of those whose time has not come, sorted."""
         self._now_us = 0
@@ -120,13 +129,28 @@ class WaitingLine:
 
     def segments(self) -> Iterator[tuple[SegmentKey, Segment]]:
         """Those that have jobs."""
-        return iter(self._segments.items())
+        return chain.from_iterable(segments.items() for segments in self._queues.values())
+
+    @property
+    def queues(self) -> Iterable[int]:
+        """Those in which jobs wait."""
+        return self._queues.keys()
+
+    def of_queue(self, queue: int) -> Mapping[SegmentKey, Segment]:
+        """Its segments that have jobs."""
+        return self._queues.get(queue, {})
+
+    @property
+    def classes(self) -> int:
+        """How many classes have jobs in line."""
+        return len(self._classes)
 
     def enter(self, rows: Iterable[WaitingJob]) -> None:
         """Jobs that wait from now on; none of them waits already."""
         new: dict[SegmentKey, list[int]] = {}
         for row in rows:
-            order, segment = order_of(row), (row.queue, row.job_class)
+            order = order_of(row)
+            segment = (row.queue, row.job_class, row.user, row.priority, row.limit_us)
             self._jobs[row.job] = (order, segment, row.not_before_us)
             if row.not_before_us > self._now_us + FURTHEST_US:
                 insort(self._far, (row.not_before_us, row.job))
@@ -138,14 +162,14 @@ class WaitingLine:
 
     def load(self, columns: WaitingColumns) -> None:
         """`enter` for a whole snapshot, into an empty line."""
-        job, job_class, queue, priority, submitted_us, not_before_us, _, _ = (
+        job, job_class, queue, priority, submitted_us, not_before_us, user, limit_us = (
             column.tolist() for column in columns
         )
         orders = [
             (-p << _TIME_BITS | s) << _ID_BITS | j
             for p, s, j in zip(priority, submitted_us, job, strict=True)
         ]
-        segments = zip(queue, job_class, strict=True)
+        segments = zip(queue, job_class, user, priority, limit_us, strict=True)
         self._jobs = dict(zip(job, zip(orders, segments, not_before_us, strict=True), strict=True))
         self._start_over(self._now_us)
 
@@ -160,10 +184,19 @@ class WaitingLine:
             return
         if not_before_us > self._now_us:
             del self._far[bisect_left(self._far, (not_before_us, job))]
-        segment = self._segments[key]
+        segment = self._queues[key[0]][key]
         segment.remove(order)
         if not len(segment):
-            del self._segments[key]
+            self._drop(key)
+
+    def _drop(self, key: SegmentKey) -> None:
+        queue, job_class = key[:2]
+        del self._queues[queue][key]
+        if not self._queues[queue]:
+            del self._queues[queue]
+        self._classes[job_class] -= 1
+        if not self._classes[job_class]:
+            del self._classes[job_class]
 
     def due(self, now_us: int) -> None:
         """Let those in line whose time has come by `now_us`, and only those.
@@ -185,7 +218,8 @@ class WaitingLine:
 
     def _start_over(self, now_us: int) -> None:
         self._now_us = now_us
-        self._segments.clear()
+        self._queues.clear()
+        self._classes.clear()
         new: dict[SegmentKey, list[int]] = {}
         for order, segment, not_before_us in self._jobs.values():
             if not is_ahead(not_before_us, now_us):
@@ -201,12 +235,14 @@ class WaitingLine:
 
     def _add(self, new: dict[SegmentKey, list[int]]) -> None:
         for key, orders in new.items():
-            segment = self._segments.get(key)
+            segments = self._queues.setdefault(key[0], {})
+            segment = segments.get(key)
             if segment is None:
-                segment = self._segments[key] = Segment()
+                segment = segments[key] = Segment()
+                self._classes[key[1]] = self._classes.get(key[1], 0) + 1
             segment.add(orders)
 
     def ahead_of(self, job: int) -> int:
         """Jobs of all classes that stand before a waiting job. O(segments · log jobs)."""
         order = self._jobs[job][0]
-        return sum(segment.ahead_of(order) for segment in self._segments.values())
+        return sum(segment.ahead_of(order) for _, segment in self.segments())

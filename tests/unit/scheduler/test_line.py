@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from zenkei.model.ids import MAX_MEMBERS, JobId
 from zenkei.model.instants import FURTHEST_US, is_ahead
 from zenkei.scheduler import WaitingJob, waiting_columns
-from zenkei.scheduler.line import WaitingLine, job_of, order_of
+from zenkei.scheduler.line import SegmentKey, WaitingLine, job_of, order_of, submitted_of
 
 jobs = st.builds(
     WaitingJob,
@@ -24,12 +24,14 @@ jobs = st.builds(
     priority=st.integers(-(2**31), 2**31),
     submitted_us=st.integers(0, 2**61),
     not_before_us=st.integers(0, 5) | st.integers(FURTHEST_US, FURTHEST_US + 9),
+    user=st.integers(0, 1),
+    limit_us=st.integers(0, 1),
 )
 
 instants = st.integers(0, 9)
 
 
-def said(line: WaitingLine) -> dict[tuple[int, int], list[int]]:
+def said(line: WaitingLine) -> dict[SegmentKey, list[int]]:
     return {key: segment.keys[segment.start :] for key, segment in sorted(line.segments())}
 
 
@@ -40,6 +42,7 @@ def test_the_order_is_priority_then_submission_then_id(one: WaitingJob, other: W
 
     assert (order_of(one) < order_of(other)) == (meant(one) < meant(other))
     assert job_of(order_of(one)).key == one.job
+    assert submitted_of(order_of(one)) == one.submitted_us
 
 
 @given(st.lists(jobs, unique_by=lambda row: row.job, max_size=40), st.randoms(), st.data())
@@ -64,6 +67,8 @@ def test_however_it_came_about_a_line_is_the_same(
     fresh.load(waiting_columns(left))
     fresh.due(now_us)
     assert said(line) == said(fresh)
+    assert (line.classes, set(line.queues)) == (fresh.classes, set(fresh.queues))
+    assert line.classes == len({key[1] for key in said(line)})
     assert (len(line), line.aside, line.next_us) == (len(fresh), fresh.aside, fresh.next_us)
     assert line.aside == sum(is_ahead(row.not_before_us, now_us) for row in left)
 
@@ -92,7 +97,7 @@ def test_many_jobs_that_come_at_once_are_merged_into_the_line() -> None:
         line.enter(reversed(rows))
         line.leave(start)
     assert said(line) == {
-        (0, 0): [order_of(WaitingJob(k, 0, 0, 0, k)) for k in range(750) if k % 250]
+        (0, 0, 0, 0, 0): [order_of(WaitingJob(k, 0, 0, 0, k)) for k in range(750) if k % 250]
     }
 
 
@@ -104,3 +109,21 @@ def test_a_long_segment_gives_back_the_room_of_those_who_left() -> None:
     ((_, segment),) = line.segments()
     assert len(segment) == 10
     assert len(segment.keys) < 40
+
+
+def test_jobs_of_one_segment_differ_in_their_age_only() -> None:
+    line = WaitingLine()
+    first = WaitingJob(1, 0, 0, 0, 1)
+    others: tuple[dict[str, int], ...] = (
+        {},
+        {"job_class": 1},
+        {"queue": 1},
+        {"user": 1},
+        {"priority": 1},
+        {"limit_us": 1},
+    )
+    line.enter(first._replace(job=job, **other) for job, other in enumerate(others, 2))
+    line.enter([first])
+    assert sorted(map(len, said(line).values())) == [1, 1, 1, 1, 1, 2]
+    assert sorted(line.of_queue(1)) == [(1, 0, 0, 0, 0)]
+    assert line.of_queue(2) == {}
