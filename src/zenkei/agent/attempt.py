@@ -61,7 +61,7 @@ class Attempt:
         self.disk_full = False
         self.saved: int | None = None
         self.directory = os.getcwd()
-        self._orders = 0
+        self._inbox = records.Reader(names.INBOX_FILE)
         self._unwritten = 0
         self._log = LogFile(
             names.LOG_DIR,
@@ -84,8 +84,7 @@ class Attempt:
 
     def new_orders(self) -> list[records.Record]:
         """Orders of this attempt that have not been read before."""
-        found = records.read(names.INBOX_FILE)[self._orders :]
-        self._orders += len(found)
+        found = self._inbox.more()
         return [order for order in found if order["attempt"] == self.document.attempt]
 
     # -- log ---------------------------------------------------------------------------------------

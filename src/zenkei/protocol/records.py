@@ -64,13 +64,13 @@ def decode(data: bytes) -> list[Record]:
     return _scan(data)[0]
 
 
-def _scan(data: bytes) -> tuple[list[Record], int]:
-    """Sound records, and how many bytes they take."""
+def _scan(data: bytes, before: int = 0) -> tuple[list[Record], int]:
+    """Sound records that follow so many others, and how many bytes they take."""
     found: list[Record] = []
     end = 0
     for line in data.split(b"\0", 1)[0].splitlines(keepends=True):
         record = _record(line)
-        if record is None or record["seq"] != len(found) + 1:
+        if record is None or record["seq"] != before + len(found) + 1:
             break
         found.append(record)
         end += len(line)
@@ -103,6 +103,30 @@ def read(path: str) -> list[Record]:
             return decode(file.read())
     except FileNotFoundError:
         return []
+
+
+class Reader:
+    """Reads a file as it grows. What was sound once stays as it is: it is not read again."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._end = 0
+        self._count = 0
+
+    def more(self) -> list[Record]:
+        """Sound records that were added since the last call; none if there is no file."""
+        try:
+            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return []
+        try:
+            data = os.pread(fd, max(0, os.fstat(fd).st_size - self._end), self._end)
+        finally:
+            os.close(fd)
+        found, size = _scan(data, self._count)
+        self._end += size
+        self._count += len(found)
+        return found
 
 
 class Journal:

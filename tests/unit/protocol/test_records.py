@@ -75,6 +75,34 @@ def test_a_record_out_of_sequence_ends_the_reading():
     assert [record["seq"] for record in records.decode(b"".join(lines))] == [1]
 
 
+def test_a_reader_gives_each_record_once_and_none_that_is_not_whole(path):
+    reader = records.Reader(path)
+    assert reader.more() == []
+    writer = journal(path)
+    writer.append("claimed", at_us=5)
+    writer.append("started", at_us=6)
+    assert [record["kind"] for record in reader.more()] == ["claimed", "started"]
+    assert reader.more() == []
+    line = records.encode({"seq": 3, "kind": "saved"})
+    size = sum(len(records.encode(record)) for record in writer.records)
+    with open(path, "r+b") as file:
+        file.seek(size)
+        file.write(line[:-5])
+        file.flush()
+        assert reader.more() == [], "it is torn"
+        file.seek(size)
+        file.write(line)
+    assert [record["kind"] for record in reader.more()] == ["saved"]
+
+
+def test_a_reader_waits_for_a_file_that_is_not_there_yet(tmp_path):
+    reader = records.Reader(str(tmp_path / "spool"))
+    assert reader.more() == []
+    records.make(str(tmp_path / "spool"))
+    journal(str(tmp_path / "spool")).append("claimed", at_us=5)
+    assert len(reader.more()) == 1
+
+
 @given(st.binary(max_size=400))
 def test_no_bytes_make_the_reader_fail(data):
     assert isinstance(records.decode(data), list)

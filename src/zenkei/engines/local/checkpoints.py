@@ -18,7 +18,7 @@ from zenkei.model.errors import CheckpointDamaged, PermanentEngineError, ZenkeiE
 from zenkei.model.ids import AttemptId
 from zenkei.ports.engine import ResumePoint
 from zenkei.ports.trees import Trees
-from zenkei.protocol import names, records
+from zenkei.protocol import names
 
 
 def place(layout: Layout, attempt: AttemptId, part: CheckpointPart) -> Path:
@@ -32,13 +32,16 @@ def place(layout: Layout, attempt: AttemptId, part: CheckpointPart) -> Path:
     return path
 
 
-def unchanged(layout: Layout, attempt: AttemptId, step: int, part: CheckpointPart) -> Path:
+def unchanged(
+    layout: Layout, attempt: AttemptId, step: int, part: CheckpointPart, told_us: int
+) -> Path:
     """Its place, if nothing in it was written, added or removed after the step was said to be
 
-    saved: what a program removes while it is read would be half a checkpoint.
+    saved: what a program removes while it is read would be half a checkpoint. told_us: when that
+    was; 0 if it is not known.
     """
     path = place(layout, attempt, part)
-    if _is_later(layout, attempt, step, part, (str(path), *_below(path, folders=True))):
+    if _is_later(told_us, (str(path), *_below(path, folders=True))):
         raise PermanentEngineError(
             f"`{part.path}` was changed after step {step} was said to be saved there;"
             " a checkpoint needs a path of its own"
@@ -46,16 +49,16 @@ def unchanged(layout: Layout, attempt: AttemptId, step: int, part: CheckpointPar
     return path
 
 
-def remove(layout: Layout, attempt: AttemptId, step: int, part: CheckpointPart) -> None:
+def remove(layout: Layout, attempt: AttemptId, part: CheckpointPart, told_us: int) -> None:
     """What is not there, not ours, or in use again, is left alone. Goes on where it was cut off."""
     try:
         path = place(layout, attempt, part)
     except PermanentEngineError:
         return
     if path.is_dir():
-        if not _is_later(layout, attempt, step, part, _below(path, folders=False)):
+        if not _is_later(told_us, _below(path, folders=False)):
             shutil.rmtree(path, ignore_errors=True)
-    elif not _is_later(layout, attempt, step, part, (str(path),)):
+    elif not _is_later(told_us, (str(path),)):
         path.unlink(missing_ok=True)
 
 
@@ -85,20 +88,9 @@ def forget_resume(layout: Layout, attempt: AttemptId) -> None:
     (target.parent / f".{target.name}.made").unlink(missing_ok=True)
 
 
-def _is_later(
-    layout: Layout, attempt: AttemptId, step: int, part: CheckpointPart, paths: Iterable[str]
-) -> bool:
+def _is_later(told_us: int, paths: Iterable[str]) -> bool:
     """Whether something was changed after the step was said to be saved (if that is known)."""
-    told_us = _told_us(layout, attempt, part.node_rank, step)
     return told_us > 0 and any(_changed_us(path) > told_us for path in paths)
-
-
-def _told_us(layout: Layout, attempt: AttemptId, node: int, step: int) -> int:
-    """When the node's ranks had said so; 0 if that is not known."""
-    for record in records.read(str(layout.node(attempt, node) / names.SPOOL_FILE)):
-        if record["kind"] == records.SAVED and record["step"] == step:
-            return int(record["at_us"])
-    return 0
 
 
 def _changed_us(path: str) -> int:

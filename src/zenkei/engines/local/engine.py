@@ -390,12 +390,16 @@ class LocalEngine:
         for part in parts:
             if self._runs.fenced(attempt, part.node_rank):
                 raise PermanentEngineError(f"`{part.path}` lies on a node that was fenced")
-        found = (checkpoints.unchanged(self._layout, attempt, step, part) for part in parts)
+        found = []
+        for part in parts:
+            told_us = self._runs.told_us(attempt, part.node_rank, step)
+            found.append(checkpoints.unchanged(self._layout, attempt, step, part, told_us))
         return tuple(map(str, found))
 
     def discard(self, attempt: AttemptId, step: int, parts: tuple[CheckpointPart, ...]) -> None:
         for part in parts:
-            checkpoints.remove(self._layout, attempt, step, part)
+            told_us = self._runs.told_us(attempt, part.node_rank, step)
+            checkpoints.remove(self._layout, attempt, part, told_us)
 
     # -- parts -------------------------------------------------------------------------------------
 

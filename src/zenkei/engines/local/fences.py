@@ -80,7 +80,7 @@ class Fences:
         fence = self.get(attempt, rank)
         if fence is None:
             return spool
-        taken = spool[: fence.taken]
+        taken = [record for record in spool if record["seq"] <= fence.taken]
         kinds = {record["kind"] for record in taken}
         if records.EXITED not in kinds:
             taken.append(_exited(fence))

@@ -37,6 +37,10 @@ class Layout:
     def node(self, attempt: AttemptId, rank: int) -> Path:
         return self.attempt(attempt) / f"node-{rank}"
 
+    def fenced_mark(self, attempt: AttemptId, rank: int) -> Path:
+        """There if what lies on that node is refused, also when nothing of it lives any more."""
+        return self.attempt(attempt) / f"fenced-{rank}"
+
     def resume(self, attempt: AttemptId) -> Path:
         """The checkpoint that an attempt goes on from, laid out before its ranks start."""
         return self.attempts / str(attempt.job) / f"{names.RESUME_SUBDIR}-{attempt.number}"

@@ -6,12 +6,14 @@ such a number, so a cursor of an earlier engine means: everything once more.
 
 from __future__ import annotations
 
+import bisect
 import fcntl
 import json
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from threading import Lock
 from typing import Any
 
@@ -21,6 +23,7 @@ from zenkei.engines.local.hanging import Hung
 from zenkei.engines.local.layout import ATTEMPT_FILE, Layout
 from zenkei.engines.local.ports import Ports
 from zenkei.engines.local.silence import Patience, Silence
+from zenkei.engines.local.spools import Spools
 from zenkei.model.cluster import Node
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, StopReason
@@ -66,6 +69,17 @@ class _Live:
     asked: dict[int, float] = field(default_factory=dict)
     hung: bool = False
     left: set[int] = field(default_factory=set)
+    told: set[tuple[object, ...]] = field(default_factory=set)
+
+    def is_new(self, report: Report) -> bool:
+        """True once for what says the same."""
+        known = len(self.told)
+        self.told.add(_identity(report))
+        return len(self.told) > known
+
+    def after(self, number: int) -> list[tuple[int, Report]]:
+        """Those that are newer: a few at the end of very many."""
+        return self.reports[bisect.bisect_right(self.reports, number, key=itemgetter(0)) :]
 
     @property
     def released(self) -> bool:
@@ -99,7 +113,8 @@ class Runs:
         self._signs: dict[tuple[AttemptId, str], tuple[int, Report]] = {}
         self._fences = Fences(layout.fenced)
         self._asked: dict[Fence, float] = {}
-        self._silence = Silence(layout, patience, self._spool, now)
+        self._spools = Spools(layout)
+        self._silence = Silence(layout, patience, self._spools.read, now)
 
     # -- commitments -------------------------------------------------------------------------------
 
@@ -134,6 +149,7 @@ class Runs:
         self._layout.active_mark(attempt).unlink(missing_ok=True)
         with self._lock:
             self._live.pop(attempt, None)
+            self._spools.forget(attempt)
             for key in [k for k, s in self._signs.items() if k[0] == attempt]:
                 if not isinstance(self._signs[key][1], Cleared):
                     del self._signs[key]
@@ -144,7 +160,8 @@ class Runs:
         run = self.known(attempt)
         ranks = [r for r, name in enumerate(run.nodes) if name == node] if run is not None else []
         for rank in ranks:
-            taken = len(self._spool(attempt, rank))
+            self._layout.fenced_mark(attempt, rank).touch()
+            taken = self._spools.count(attempt, rank)
             fence = Fence(attempt=attempt, rank=rank, node=node, boot_id=self._boot_id, taken=taken)
             if self._fences.put(fence):
                 self._stop(attempt, rank, StopReason.NODE_LOST, 0.0)
@@ -156,12 +173,14 @@ class Runs:
 
     def lift(self, node: str, attempt: AttemptId) -> None:
         self._fences.lift(attempt, node)
+        self._spools.forget(attempt)
         with self._lock:
             self._signs.pop((attempt, node), None)
 
     def fenced(self, attempt: AttemptId, rank: int) -> bool:
-        """Whether what lies there is refused."""
-        return self._fences.get(attempt, rank) is not None
+        """Whether what lies there is refused; it stays so when the fence is lifted."""
+        known = self._fences.get(attempt, rank)
+        return known is not None or self._layout.fenced_mark(attempt, rank).exists()
 
     def look_after_fences(self) -> bool:
         """Fenced attempts of which nothing is left, and those whose supervisor died; True if news.
@@ -172,7 +191,7 @@ class Runs:
         for fence in self._fences.all():
             if fence.cleared:
                 continue
-            spool = self._spool(fence.attempt, fence.rank)
+            spool = self._spools.read(fence.attempt, fence.rank)
             over = bool(spool) and spool[-1]["kind"] == records.RELEASED
             if over or fence.boot_id != self._boot_id:
                 self._fences.clear(fence)
@@ -201,8 +220,9 @@ class Runs:
                 self._sign(sign)
         return bool(signs)
 
-    def _spool(self, attempt: AttemptId, rank: int) -> list[records.Record]:
-        return records.read(str(self._layout.node(attempt, rank) / names.SPOOL_FILE))
+    def told_us(self, attempt: AttemptId, rank: int, step: int) -> int:
+        """When the ranks of a node had said that a step is saved; 0 if that is not known."""
+        return self._spools.told_us(attempt, rank, step)
 
     def _sign(self, sign: Silent | Heard | Cleared) -> None:
         """The newest about an attempt on a node counts."""
@@ -244,14 +264,13 @@ class Runs:
             found = gang.Gang(reports=_never_started(attempt), stop=())
         else:
             spools = [
-                self._fences.of(attempt, rank, self._spool(attempt, rank))
+                self._fences.of(attempt, rank, self._spools.read(attempt, rank))
                 for rank in range(len(live.run.nodes))
             ]
             found = gang.read(attempt, live.run.nodes, spools)
             self._tell_left(live, spools)
         with self._lock:
-            have = {_identity(report) for _, report in live.reports}
-            fresh = [report for report in found.reports if _identity(report) not in have]
+            fresh = [report for report in found.reports if live.is_new(report)]
             for report in fresh:
                 self._number += 1
                 live.reports.append((self._number, report))
@@ -259,6 +278,9 @@ class Runs:
             live.stopped.update(stop)
             hung = None if live.hung else found.hung
             live.hung = live.hung or hung is not None
+        done = max((r.step for r in fresh if isinstance(r, Checkpointed)), default=-1)
+        if done >= 0:
+            self._spools.drop_saved(attempt, done)
         for rank in stop:
             self._stop(attempt, rank, found.why, found.grace_s)
         if hung is not None:
@@ -289,7 +311,7 @@ class Runs:
             if self.fenced(attempt, rank):
                 continue
             node = self._layout.node(attempt, rank)
-            found = records.read(str(node / names.SPOOL_FILE))
+            found = self._spools.read(attempt, rank)
             over = bool(found) and found[-1]["kind"] == records.RELEASED
             if not over and not is_supervised(str(node / names.SPOOL_FILE)):
                 live.asked[rank] = now()
@@ -315,10 +337,11 @@ class Runs:
         start, _, number = cursor.rpartition(":")
         after = int(number) if start == self._start and number.isdigit() else 0
         with self._lock:
-            found = [entry for live in self._live.values() for entry in live.reports]
-            found += [*self._seen.values(), *self._signs.values()]
+            found = [entry for live in self._live.values() for entry in live.after(after)]
+            rest = [*self._seen.values(), *self._signs.values()]
+            found += [entry for entry in rest if entry[0] > after]
             following = f"{self._start}:{self._number}"
-        found = sorted((entry for entry in found if entry[0] > after), key=lambda entry: entry[0])
+        found.sort(key=itemgetter(0))
         return tuple(report for _, report in found), following
 
 
