@@ -53,6 +53,17 @@ REASONS = {
     ReasonCode.TOO_MANY_CPUS: "no node has so many CPUs",
     ReasonCode.TOO_MUCH_MEMORY: "no node has so much memory",
     ReasonCode.TOO_MUCH_TMP: "no node has so much scratch space",
+    ReasonCode.QUEUE_CAP: "its queue, or one above it, holds all that it may",
+    ReasonCode.USER_CAP: "its owner holds all that one person may in that queue",
+    ReasonCode.BORROW_LIMIT: "its queue holds its quota and all that it may borrow",
+    ReasonCode.QUOTA_NOT_LENT: "what is free is kept for queues that lend only part of their quota",
+    ReasonCode.QUEUE_PAUSED: "its queue, or one above it, is paused",
+    ReasonCode.UNKNOWN_QUEUE: "there is no such queue",
+    ReasonCode.QUEUE_NOT_LEAF: "its queue is divided into others",
+    ReasonCode.ABOVE_QUEUE_CAP: "it asks for more than its queue may ever have",
+    ReasonCode.ABOVE_USER_CAP: "it asks for more than one person may ever have there",
+    ReasonCode.ABOVE_BORROW_LIMIT: "it asks for more than the quota and what may be borrowed",
+    ReasonCode.GPU_KIND_NOT_ALLOWED: "its queue may use none of the types of GPU that it asks for",
 }
 HOLDS = {
     job.HoldReason.USER: "`zenkei hold`; left by `zenkei release`",

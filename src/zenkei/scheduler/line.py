@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
 from typing import Final, TypeAlias
 
 from zenkei.model.ids import JobId
@@ -27,6 +26,8 @@ _MERGE: Final = 16
 
 SegmentKey: TypeAlias = tuple[int, int, int, int, int]
 """Queue, class, user, priority, limit_us."""
+Group: TypeAlias = tuple[int, int]
+"""User, priority."""
 
 
 Waiting: TypeAlias = tuple[int, SegmentKey, int]
@@ -92,7 +93,7 @@ class WaitingLine:
 
     def __init__(self) -> None:
         self._jobs: dict[int, Waiting] = {}
-        self._queues: dict[int, dict[SegmentKey, Segment]] = {}
+        self._queues: dict[int, dict[Group, dict[SegmentKey, Segment]]] = {}
         self._classes: dict[int, int] = {}
         """How many segments each class has."""
         self._aside: list[tuple[int, int]] = []
@@ -129,15 +130,17 @@ class WaitingLine:
 
     def segments(self) -> Iterator[tuple[SegmentKey, Segment]]:
         """Those that have jobs."""
-        return chain.from_iterable(segments.items() for segments in self._queues.values())
+        for groups in self._queues.values():
+            for segments in groups.values():
+                yield from segments.items()
 
     @property
     def queues(self) -> Iterable[int]:
         """Those in which jobs wait."""
         return self._queues.keys()
 
-    def of_queue(self, queue: int) -> Mapping[SegmentKey, Segment]:
-        """Its segments that have jobs."""
+    def of_queue(self, queue: int) -> Mapping[Group, Mapping[SegmentKey, Segment]]:
+        """Its segments that have jobs, by user and priority."""
         return self._queues.get(queue, {})
 
     @property
@@ -184,16 +187,19 @@ class WaitingLine:
             return
         if not_before_us > self._now_us:
             del self._far[bisect_left(self._far, (not_before_us, job))]
-        segment = self._queues[key[0]][key]
+        segment = self._queues[key[0]][key[2:4]][key]
         segment.remove(order)
         if not len(segment):
             self._drop(key)
 
     def _drop(self, key: SegmentKey) -> None:
-        queue, job_class = key[:2]
-        del self._queues[queue][key]
-        if not self._queues[queue]:
-            del self._queues[queue]
+        queue, job_class, user, priority, _ = key
+        groups = self._queues[queue]
+        del groups[user, priority][key]
+        if not groups[user, priority]:
+            del groups[user, priority]
+            if not groups:
+                del self._queues[queue]
         self._classes[job_class] -= 1
         if not self._classes[job_class]:
             del self._classes[job_class]
@@ -235,7 +241,7 @@ class WaitingLine:
 
     def _add(self, new: dict[SegmentKey, list[int]]) -> None:
         for key, orders in new.items():
-            segments = self._queues.setdefault(key[0], {})
+            segments = self._queues.setdefault(key[0], {}).setdefault(key[2:4], {})
             segment = segments.get(key)
             if segment is None:
                 segment = segments[key] = Segment()

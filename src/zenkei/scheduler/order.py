@@ -13,27 +13,36 @@ Used by `planner`, one `Turn` per plan. The loop:
     turn.why(queue, user, job_class)                 # the limit that a job waits for, if one does
 
 A head has passed all limits of its queues and its user. `head` is idempotent. Limits only tighten
-within a turn, and what a class lacks stays lacking, so nobody is asked twice.
+within a turn, and what a class lacks stays lacking, so nobody is asked twice. Who comes first is
+said in `seats` (queues) and `walks` (users and jobs). Pure. Cost: see `walks`; limits O(depth).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from zenkei.model.ids import JobId
-from zenkei.scheduler.line import WaitingLine
+from zenkei.model.queue import Order
+from zenkei.scheduler.gates import Gates
+from zenkei.scheduler.limits import closed
+from zenkei.scheduler.line import SegmentKey, WaitingLine, job_of
 from zenkei.scheduler.reasons import Reason
+from zenkei.scheduler.seats import Seat, User
 from zenkei.scheduler.snapshot import JobClass
-from zenkei.scheduler.tree import Held, QueueTree
+from zenkei.scheduler.tree import Branch, Held, QueueTree
+from zenkei.scheduler.walks import Fair, InLine, Walk
+
+ENDLESS: Final = 1 << 62
+"""How long a job runs that has no limit."""
 
 
 class Head(NamedTuple):
     """The next job. order: see `line.order_of`. queue, user, job_class: places in the tables.
 
     kinds: GPU models that it may take now, by its request, its queues and what their limits leave;
-    empty: any, or no GPU at all. entitled: it stays within the quota of one of its queues at least,
-    so it may displace those who borrow (`QueueTree.may_reclaim`).
+    empty: any, or no GPU at all. nodes: the most that limits leave to a gang that takes fewer too.
+    entitled: it stays within the quota of one of its queues at least.
     """
 
     order: int
@@ -42,11 +51,12 @@ class Head(NamedTuple):
     user: int
     limit_us: int
     kinds: tuple[str, ...]
+    nodes: int
     entitled: bool
 
     @property
     def job(self) -> JobId:
-        raise NotImplementedError
+        return job_of(self.order)
 
 
 class Turn:
@@ -62,32 +72,225 @@ class Turn:
         *,
         now_us: int,
     ) -> None:
-        raise NotImplementedError
+        tree.refresh(now_us)
+        self._tree = tree
+        self._line = line
+        self._queues = queues
+        self._users = users
+        self._dead: dict[int, int] = {}
+        """By class: from which time limit on nobody starts."""
+        self._gone: set[int] = set()
+        """Classes of which nobody at all starts."""
+        self._narrow: dict[int, list[tuple[frozenset[str], int]]] = {}
+        """By class: that, for those who may take certain models only."""
+        self._heading: dict[int, dict[Seat, None]] = {}
+        """By class: the leaves whose next job is of it."""
+        self._seats: dict[int, Seat] = {}
+        self._leaves: dict[int, Seat] = {}
+        self._closed: dict[int, Reason] = {}
+        self._root = self._seat(tree.root)
+        self._gates = Gates(tree, classes, self._root)
+        self._open_leaves()
+        self._head: Head | None = None
+        self._walk = self._make_walk(now_us)
 
+    def _open_leaves(self) -> None:
+        for place in sorted(self._line.queues, key=lambda place: self._queues[place]):
+            branch = self._tree.branch(self._queues[place])
+            reason = closed(branch)
+            if reason is not None:
+                self._closed[place] = reason
+                continue
+            self._leaves[place] = self._leaf(branch, place)
+
+    def _make_walk(self, now_us: int) -> Walk:
+        policy = self._tree.config.policy
+        if policy.order is Order.FIFO:
+            return InLine(self._leaves.values(), self._line, self._may_start, self._user)
+        ageing_us = max(0, int(policy.ageing_s * 1e6))
+        return Fair(
+            self._root,
+            self._line,
+            self._may_start,
+            self._user,
+            self._gone,
+            now_us=now_us,
+            ageing_us=ageing_us,
+        )
+
+    # -- the loop --------------------------------------------------------------------------------
     def head(self) -> Head | None:
         """The next job that may start; None: nobody is left who could."""
-        raise NotImplementedError
+        if self._head is not None:
+            return self._head
+        if not self._leaves or len(self._gone) >= self._line.classes:
+            return None
+        leaf = self._walk.head()
+        while leaf is not None and not self._still(leaf):
+            self._walk.recheck(leaf)
+            leaf = self._walk.head()
+        if leaf is None:
+            return None
+        ask, entry, user = leaf.ask, leaf.entry, leaf.user
+        assert ask is not None
+        assert entry is not None
+        assert user is not None
+        entitled = False
+        for seat in leaf.path:
+            if seat.quota and seat.within(ask):
+                entitled = True
+                break
+        self._head = Head(
+            entry[0],
+            ask.job_class,
+            leaf.place,
+            user.place,
+            entry[2][4],
+            leaf.took,
+            leaf.nodes,
+            entitled,
+        )
+        return self._head
 
     def started(self, kinds: tuple[tuple[str, int], ...] = (), nodes: int = 0) -> None:
         """The head has its place (or one is held for it).
 
         kinds: (model, gpu_milli) it got, needed only if its request leaves the model open. nodes:
-        of a gang that takes fewer than it would; 0: all.
+        of a gang that takes fewer than it would; 0: as many as the head said.
         """
-        raise NotImplementedError
+        leaf = self._leaf_of_head()
+        ask, user = leaf.ask, leaf.user
+        assert ask is not None
+        assert user is not None
+        amounts = self._gates.amounts(ask, nodes or leaf.nodes, kinds)
+        self._charge(leaf, user, amounts)
+        user.served_us = ENDLESS
+        self._walk.advance(leaf)
+        if leaf.limited:
+            self._tighten(leaf, user)
 
     def skip_job(self) -> None:
         """The head stays in line; the next of its like has its turn."""
-        raise NotImplementedError
+        self._walk.advance(self._leaf_of_head())
 
     def skip_class(self, from_limit_us: int = 0) -> None:
-        """Nobody of the head's class (on the head's kinds) who may run so long starts any more."""
-        raise NotImplementedError
+        """Nobody of the head's class (on the head's kinds) who may run so long starts any more.
+
+        0: nobody at all. A job without limit runs longest.
+        """
+        head, leaf = self._head, self._leaf_of_head()
+        assert head is not None
+        assert leaf.ask is not None
+        job_class = head.job_class
+        if leaf.took != leaf.ask.kinds or leaf.ask.narrowed:
+            dead = self._narrow.setdefault(job_class, [])
+            dead.append((frozenset(head.kinds), from_limit_us))
+        else:
+            dead_from = self._dead.get(job_class, ENDLESS)
+            self._dead[job_class] = min(dead_from, from_limit_us)
+            if from_limit_us <= 0:
+                self._gone.add(job_class)
+        self._walk.recheck(leaf)
+        for other in list(self._heading.get(job_class, ())):
+            if other.may_rise():
+                self._walk.recheck(other)
 
     def charge(self, queue: int, user: int, held: Held) -> None:
-        """Somebody who is not in line keeps this: a claim in force. Before the first `head` only."""
-        raise NotImplementedError
+        """Somebody who is not in line keeps this: a claim in force. Before the first `head`."""
+        place = queue
+        leaf = self._leaves.get(place)
+        if leaf is None:
+            leaf = self._leaf(self._tree.branch(self._queues[queue]), place)
+        person = leaf.users.get(user)
+        if person is None:
+            person = leaf.users[user] = self._user(leaf, user)
+        self._charge(leaf, person, self._tree.vector(held))
 
     def why(self, queue: int, user: int, job_class: int) -> Reason | None:
-        """The limit that keeps such a job from starting; None: no limit does, as far as is known."""
-        raise NotImplementedError
+        """The limit that keeps such a job from starting; None: no limit does, as far as known."""
+        reason = self._closed.get(queue)
+        if reason is not None:
+            return reason
+        return self._gates.why(queue, user, job_class)
+
+    # -- what is behind it -----------------------------------------------------------------------
+    def _leaf_of_head(self) -> Seat:
+        assert self._head is not None, "there is a head before something is done with it"
+        leaf = self._leaves[self._head.queue]
+        self._head = None
+        return leaf
+
+    def _seat(self, branch: Branch, place: int = -1) -> Seat:
+        known = self._seats.get(branch.place)
+        if known is None:
+            up = None if branch.above is None else self._seat(branch.above)
+            known = self._seats[branch.place] = Seat(branch, self._tree, up, place)
+        return known
+
+    def _leaf(self, branch: Branch, place: int) -> Seat:
+        """A leaf with its path, entered below the queues above it."""
+        leaf = self._seat(branch, place)
+        leaf.place = place
+        path = []
+        seat: Seat | None = leaf
+        while seat is not None and seat.up is not None:
+            path.append(seat)
+            if seat not in seat.up.below:
+                seat.up.below.append(seat)
+            seat = seat.up
+        leaf.path = tuple(path)
+        leaf.limited = self._gates.limits(leaf)
+        leaf.owed = any(seat.quota for seat in path)
+        return leaf
+
+    def _user(self, leaf: Seat, place: int) -> User:
+        name = self._users[place] if place < len(self._users) else ""
+        return User(place, name, leaf.branch.people.get(name), leaf)
+
+    def _charge(self, leaf: Seat, user: User, amounts: Sequence[int]) -> None:
+        for seat in leaf.path:
+            held = seat.held
+            for r, amount in enumerate(amounts):
+                held[r] += amount
+        held = user.held
+        for r, amount in enumerate(amounts):
+            held[r] += amount
+        if leaf.limited:
+            self._gates.take(leaf, user, amounts)
+
+    def _may_start(self, leaf: Seat, user: User, key: SegmentKey) -> bool:
+        """Whether jobs of a segment may be next: their class is not known to fail, no limit."""
+        job_class = key[1]
+        dead_from = self._dead.get(job_class)
+        if dead_from is not None and (key[4] or ENDLESS) >= dead_from:
+            return False
+        if not self._gates.open(leaf, user, job_class):
+            return False
+        dead = self._narrow.get(job_class)
+        if dead is not None and self._dead_on(leaf, key[4] or ENDLESS, dead):
+            return False
+        before = leaf.ask
+        assert leaf.passed is not None
+        leaf.ask = leaf.passed
+        if leaf.owed and (before is None or before.job_class != job_class):
+            if before is not None:
+                self._heading[before.job_class].pop(leaf, None)
+            self._heading.setdefault(job_class, {})[leaf] = None
+        return True
+
+    @staticmethod
+    def _dead_on(leaf: Seat, limit_us: int, dead: list[tuple[frozenset[str], int]]) -> bool:
+        kinds = leaf.took
+        return bool(kinds) and any(
+            limit_us >= from_us and on.issuperset(kinds) for on, from_us in dead
+        )
+
+    def _still(self, leaf: Seat) -> bool:
+        assert leaf.entry is not None
+        assert leaf.user is not None
+        return self._may_start(leaf, leaf.user, leaf.entry[2])
+
+    def _tighten(self, leaf: Seat, user: User) -> None:
+        """Others whose next job is over a limit now take the places of their jobs after that."""
+        for other in self._gates.tightened(leaf, user):
+            self._walk.recheck(other)

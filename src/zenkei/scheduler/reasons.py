@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from zenkei.model.ids import JobId
 from zenkei.model.wording import count
 
 Numbers: TypeAlias = dict[str, int | str]
@@ -34,8 +35,17 @@ class ReasonCode(StrEnum):
     NODES_AVOIDED = "nodes_avoided"
     RETRY_DELAY = "retry_delay"
     CHECKPOINT_BEING_STORED = "checkpoint_being_stored"
+    VICTIMS_STOPPING = "victims_stopping"
+    VICTIMS_PROTECTED = "victims_protected"
     NOT_YET_TRIED = "not_yet_tried"
+    QUEUE_CAP = "queue_cap"
+    USER_CAP = "user_cap"
+    BORROW_LIMIT = "borrow_limit"
+    QUOTA_NOT_LENT = "quota_not_lent"
     PAUSED = "paused"
+    QUEUE_PAUSED = "queue_paused"
+    UNKNOWN_QUEUE = "unknown_queue"
+    QUEUE_NOT_LEAF = "queue_not_leaf"
     NO_NODES = "no_nodes"
     NODES_NOT_READY = "nodes_not_ready"
     DEVICES_IN_FOREIGN_USE = "devices_in_foreign_use"
@@ -47,6 +57,10 @@ class ReasonCode(StrEnum):
     TOO_MANY_CPUS = "too_many_cpus"
     TOO_MUCH_MEMORY = "too_much_memory"
     TOO_MUCH_TMP = "too_much_tmp"
+    ABOVE_QUEUE_CAP = "above_queue_cap"
+    ABOVE_USER_CAP = "above_user_cap"
+    ABOVE_BORROW_LIMIT = "above_borrow_limit"
+    GPU_KIND_NOT_ALLOWED = "gpu_kind_not_allowed"
 
 
 _SEVERITY: Final = {
@@ -57,8 +71,17 @@ _SEVERITY: Final = {
     ReasonCode.NODES_AVOIDED: Severity.WAITING,
     ReasonCode.RETRY_DELAY: Severity.WAITING,
     ReasonCode.CHECKPOINT_BEING_STORED: Severity.WAITING,
+    ReasonCode.VICTIMS_STOPPING: Severity.WAITING,
+    ReasonCode.VICTIMS_PROTECTED: Severity.WAITING,
     ReasonCode.NOT_YET_TRIED: Severity.WAITING,
+    ReasonCode.QUEUE_CAP: Severity.WAITING,
+    ReasonCode.USER_CAP: Severity.WAITING,
+    ReasonCode.BORROW_LIMIT: Severity.WAITING,
+    ReasonCode.QUOTA_NOT_LENT: Severity.WAITING,
     ReasonCode.PAUSED: Severity.BLOCKED,
+    ReasonCode.QUEUE_PAUSED: Severity.BLOCKED,
+    ReasonCode.UNKNOWN_QUEUE: Severity.BLOCKED,
+    ReasonCode.QUEUE_NOT_LEAF: Severity.BLOCKED,
     ReasonCode.NO_NODES: Severity.BLOCKED,
     ReasonCode.NODES_NOT_READY: Severity.BLOCKED,
     ReasonCode.DEVICES_IN_FOREIGN_USE: Severity.BLOCKED,
@@ -70,6 +93,10 @@ _SEVERITY: Final = {
     ReasonCode.TOO_MANY_CPUS: Severity.NEVER,
     ReasonCode.TOO_MUCH_MEMORY: Severity.NEVER,
     ReasonCode.TOO_MUCH_TMP: Severity.NEVER,
+    ReasonCode.ABOVE_QUEUE_CAP: Severity.NEVER,
+    ReasonCode.ABOVE_USER_CAP: Severity.NEVER,
+    ReasonCode.ABOVE_BORROW_LIMIT: Severity.NEVER,
+    ReasonCode.GPU_KIND_NOT_ALLOWED: Severity.NEVER,
 }
 
 
@@ -107,6 +134,27 @@ def delayed(not_before_us: int, now_us: int) -> Reason:
 def being_stored(steps: Iterable[int]) -> Reason:
     """Its next attempt shall go on from a checkpoint that is still on the way to the store."""
     return Reason(code=ReasonCode.CHECKPOINT_BEING_STORED, numbers={"step": max(steps)})
+
+
+MOST_NAMED: Final = 8
+"""Jobs named in one sentence; the rest is counted."""
+
+
+def victims_stopping(jobs: Iterable[JobId]) -> Reason:
+    """Its place is kept; these jobs are on their way out of it."""
+    leaving = list(jobs)
+    named = ", ".join(str(job) for job in leaving[:MOST_NAMED])
+    return Reason(
+        code=ReasonCode.VICTIMS_STOPPING, numbers={"jobs": named, "victims": len(leaving)}
+    )
+
+
+def victims_protected(jobs: int, until_us: int | None) -> Reason:
+    """It may take the place of jobs, but not yet. until_us: when of the first of them."""
+    numbers: Numbers = {"jobs_protected": jobs}
+    if until_us is not None:
+        numbers["until_us"] = until_us
+    return Reason(code=ReasonCode.VICTIMS_PROTECTED, numbers=numbers)
 
 
 def not_yet_tried() -> Reason:
@@ -170,6 +218,44 @@ def _avoided(n: Numbers) -> str:
     return f"waits for {where} on which it has not failed: {now}; it failed on {n['avoided']}"
 
 
+def amount(n: Numbers, name: str) -> str:
+    """`8 GPUs`, `2.5 H100 GPUs`, `16 GiB of memory`: one of the numbers in the unit of `resource`.
+
+    resource: cpu_milli, memory_bytes or gpu_milli; kind: a GPU model, or empty.
+    """
+    value = n[name]
+    if n["resource"] == "memory_bytes":
+        return f"{size(value)} of memory"
+    if n["resource"] == "cpu_milli":
+        return cpus(value)
+    kind = f"{n['kind']} " if n["kind"] else ""
+    return f"{cores(value)} {kind}{'GPU' if value == 1000 else 'GPUs'}"
+
+
+def _full(n: Numbers, whose: str) -> str:
+    held, asked = amount(n, "held"), amount(n, "asked")
+    return f"asks for {asked}, and {whose} {amount(n, 'limit')} at most; {held} are held"
+
+
+def _queue(n: Numbers) -> str:
+    return f"queue `{n['queue']}` may have"
+
+
+def _borrower(n: Numbers) -> str:
+    return f"queue `{n['queue']}` with what it may borrow has"
+
+
+def _person(n: Numbers) -> str:
+    return f"user {n['user']} may have in queue `{n['queue']}`"
+
+
+def _victims_stopping(n: Numbers) -> str:
+    many = int(n["victims"])
+    more = f" and {many - MOST_NAMED} more" if many > MOST_NAMED else ""
+    said = f"job {n['jobs']}" if many == 1 else f"jobs {n['jobs']}{more}"
+    return f"its place is kept for it: waits for {said} to save and stop"
+
+
 _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.GPUS_BUSY: _gpus_busy,
     ReasonCode.CPUS_BUSY: lambda n: _busy(n, cpus(n["cpu_milli"]), "nodes_with_cpus"),
@@ -187,7 +273,24 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.CHECKPOINT_BEING_STORED: lambda n: (
         f"its checkpoint of step {n['step']} is being stored"
     ),
+    ReasonCode.VICTIMS_STOPPING: _victims_stopping,
+    ReasonCode.VICTIMS_PROTECTED: lambda n: (
+        f"may take the place of {count(n['jobs_protected'], 'job')}, but not yet: who has just "
+        "started, or was displaced too often within the hour, is left alone"
+    ),
     ReasonCode.NOT_YET_TRIED: lambda n: "its turn comes in the next cycle",
+    ReasonCode.QUEUE_CAP: lambda n: _full(n, _queue(n)),
+    ReasonCode.USER_CAP: lambda n: _full(n, _person(n)),
+    ReasonCode.BORROW_LIMIT: lambda n: _full(n, _borrower(n)),
+    ReasonCode.QUOTA_NOT_LENT: lambda n: (
+        f"asks for {amount(n, 'asked')} beyond its quota, and {amount(n, 'unheld')} are not held, "
+        f"of which {amount(n, 'kept')} are kept for queues that do not lend all of their quota"
+    ),
+    ReasonCode.QUEUE_PAUSED: lambda n: f"queue `{n['queue']}` is paused: {n['why']}",
+    ReasonCode.UNKNOWN_QUEUE: lambda n: f"there is no queue `{n['queue']}`",
+    ReasonCode.QUEUE_NOT_LEAF: lambda n: (
+        f"queue `{n['queue']}` is divided into others, and jobs wait in the last ones only"
+    ),
     ReasonCode.PAUSED: lambda n: f"nothing starts now: {n['why']}",
     ReasonCode.NO_NODES: lambda n: "no node has registered yet",
     ReasonCode.NODES_NOT_READY: _not_ready,
@@ -217,13 +320,41 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
         f"asked for {size(n['memory_bytes'])} of memory per node, the largest node has "
         f"{size(n['largest'])}"
     ),
+    ReasonCode.ABOVE_QUEUE_CAP: lambda n: (
+        f"asks for {amount(n, 'asked')}, {_queue(n)} {amount(n, 'limit')} at most"
+    ),
+    ReasonCode.ABOVE_USER_CAP: lambda n: (
+        f"asks for {amount(n, 'asked')}, {_person(n)} {amount(n, 'limit')} at most"
+    ),
+    ReasonCode.ABOVE_BORROW_LIMIT: lambda n: (
+        f"asks for {amount(n, 'asked')}, {_borrower(n)} {amount(n, 'limit')} at most"
+    ),
+    ReasonCode.GPU_KIND_NOT_ALLOWED: lambda n: (
+        f"asks for GPU type {n['gpu_kinds']}, queue `{n['queue']}` may use {n['allowed'] or 'none'}"
+    ),
     ReasonCode.TOO_MUCH_TMP: lambda n: (
         f"asked for {size(n['tmp_bytes'])} of scratch space per node, the largest node has "
         f"{size(n['largest'])}"
     ),
 }
 
+
+def _less(n: Numbers) -> str:
+    return f"ask for at most {amount(n, 'limit')} in all, or use another queue"
+
+
 _HINTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
+    ReasonCode.QUEUE_PAUSED: lambda n: f"`zenkei queue resume {n['queue']}` ends that",
+    ReasonCode.UNKNOWN_QUEUE: lambda n: "`zenkei queue tree` shows the queues that there are",
+    ReasonCode.QUEUE_NOT_LEAF: lambda n: (
+        f"use one of those below it{': ' + str(n['below']) if n['below'] else ''}"
+    ),
+    ReasonCode.ABOVE_QUEUE_CAP: _less,
+    ReasonCode.ABOVE_USER_CAP: _less,
+    ReasonCode.ABOVE_BORROW_LIMIT: _less,
+    ReasonCode.GPU_KIND_NOT_ALLOWED: lambda n: (
+        "leave `resources.gpu_type` out, or use another queue"
+    ),
     ReasonCode.NO_NODES: lambda n: "`zenkei nodes` shows nodes as they register",
     ReasonCode.NODES_NOT_READY: lambda n: "`zenkei nodes` says what is wrong with the others",
     ReasonCode.DEVICES_IN_FOREIGN_USE: lambda n: "`zenkei nodes` names the devices",

@@ -1,0 +1,126 @@
+"""The limits that keep a job from starting although there may be room, each as a typed reason.
+
+Used by `order.Turn`. Pure. Cost: O(depth x resources) per question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zenkei.model.queue import Queue
+from zenkei.scheduler.reasons import Numbers, Reason, ReasonCode
+from zenkei.scheduler.snapshot import JobClass
+from zenkei.scheduler.terms import BASE, Bound
+from zenkei.scheduler.tree import Branch, QueueTree
+
+_UNITS = ("cpu_milli", "memory_bytes", "gpu_milli")
+_NEVER = {
+    ReasonCode.QUEUE_CAP: ReasonCode.ABOVE_QUEUE_CAP,
+    ReasonCode.USER_CAP: ReasonCode.ABOVE_USER_CAP,
+    ReasonCode.BORROW_LIMIT: ReasonCode.ABOVE_BORROW_LIMIT,
+}
+
+
+def closed(branch: Branch) -> Reason | None:
+    """Why nobody at all starts from this queue; None if it is open."""
+    if branch.missing:
+        return Reason(code=ReasonCode.UNKNOWN_QUEUE, numbers={"queue": branch.name})
+    if branch.children:
+        below = ", ".join(child.name for child in branch.children[:5])
+        return Reason(
+            code=ReasonCode.QUEUE_NOT_LEAF, numbers={"queue": branch.name, "below": below}
+        )
+    for queue in branch.path():
+        if queue.wish.paused:
+            numbers: Numbers = {"queue": queue.name, "why": queue.wish.paused}
+            return Reason(code=ReasonCode.QUEUE_PAUSED, numbers=numbers)
+    return None
+
+
+def beyond(
+    bound: Bound, queue: Queue, held: int, asked: int, kinds: tuple[str, ...], user: str = ""
+) -> Reason:
+    """`asked` more would go beyond `bound`; more than all of it: that never ends."""
+    code = bound.code if asked <= bound.limit else _NEVER[bound.code]
+    numbers = _resource(bound.resource, kinds)
+    numbers |= {"queue": queue.name, "held": held, "asked": asked, "limit": bound.limit}
+    if user:
+        numbers["user"] = user
+    return Reason(code=code, numbers=numbers)
+
+
+def wrong_kind(job_class: JobClass, branch: Branch) -> Reason:
+    """None of the models that it asks for may be used in its queue."""
+    allowed = branch.terms.models or frozenset()
+    return Reason(
+        code=ReasonCode.GPU_KIND_NOT_ALLOWED,
+        numbers={
+            "queue": branch.name,
+            "gpu_kinds": ", ".join(job_class.request.gpu_kinds),
+            "allowed": ", ".join(sorted(allowed)),
+        },
+    )
+
+
+def _resource(resource: int, kinds: tuple[str, ...]) -> Numbers:
+    if resource < BASE:
+        return {"resource": _UNITS[resource], "kind": ""}
+    return {"resource": "gpu_milli", "kind": kinds[resource - BASE]}
+
+
+class Lending:
+    """What must stay free for queues that do not lend all of their quota.
+
+    A queue needs what it and those below it hold, or what it does not lend if that is more. The
+    needs of all may not grow beyond the cluster: then each unlent part is there when it is wanted.
+    """
+
+    def __init__(self, tree: QueueTree) -> None:
+        self._tree = tree
+        size = tree.size
+        self._own = [list(branch.held) for branch in tree.branches]
+        self._need = [[0] * size for _ in tree.branches]
+        for branch in reversed(tree.branches):
+            own, kept = self._own[branch.place], branch.terms.kept
+            need = self._need[branch.place] = [max(own[r], kept[r]) for r in range(size)]
+            if branch.above is not None:
+                above = self._own[branch.above.place]
+                for r in range(size):
+                    above[r] += need[r] - branch.held[r]
+
+    def room(self, path: Sequence[Branch], resource: int, asked: int) -> bool:
+        """Whether so much more in the queue that `path` starts with leaves what is kept."""
+        more = self._grown(path, resource, asked)
+        root = self._tree.root
+        return not more or self._need[0][resource] + more <= root.terms.total[resource]
+
+    def _grown(self, path: Sequence[Branch], resource: int, asked: int) -> int:
+        """By how much the need of the whole cluster grows."""
+        more = asked
+        for branch in path:
+            own, need = self._own[branch.place], self._need[branch.place]
+            more = max(need[resource], own[resource] + more) - need[resource]
+            if not more:
+                break
+        return more
+
+    def take(self, path: Sequence[Branch], amounts: Sequence[int]) -> None:
+        for r, asked in enumerate(amounts):
+            more = asked
+            for branch in (*path, self._tree.root):
+                own, need = self._own[branch.place], self._need[branch.place]
+                own[r] += more
+                more = max(need[r], own[r]) - need[r]
+                need[r] += more
+
+    def left(self, resource: int) -> int:
+        """By how much the needs may still grow."""
+        return self._tree.root.terms.total[resource] - self._need[0][resource]
+
+    def reason(self, branch: Branch, resource: int, asked: int, held: int) -> Reason:
+        """held: by all in the cluster."""
+        numbers = _resource(resource, self._tree.kinds)
+        kept = self._need[0][resource] - held
+        unheld = max(0, self._tree.root.terms.total[resource] - held)
+        numbers |= {"queue": branch.name, "asked": asked, "unheld": unheld, "kept": kept}
+        return Reason(code=ReasonCode.QUOTA_NOT_LENT, numbers=numbers)

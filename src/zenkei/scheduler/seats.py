@@ -1,0 +1,242 @@
+"""Queues and users while a plan is made: copies of what they hold, and who of them comes first.
+
+Made by `order.Turn` for what it touches, thrown away with it. Cost: O(resources) per key.
+
+Between queues below one parent (hierarchical Dominant Resource Fairness: Ghodsi et al., NSDI 2011;
+Bhattacharya et al., SoCC 2013; guarantees and borrowing as in Kueue and KAI):
+ 0 those whose next job stays within their quota, by the largest share of the quota that is held
+ 1 those that borrow, by (held beyond the quota + usage weight x mean past use beyond it) as the
+   largest share of what the parent could have, over their weight
+ 2 those of weight 0, likewise
+Departures: what stays within a quota that names only some resources is decided by those of them
+that the job asks for; a job that asks for none of them borrows. The share of one resource is taken
+of the sum of what is held and was used, not of each.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from zenkei.scheduler.line import Segment, SegmentKey
+from zenkei.scheduler.terms import BASE
+from zenkei.scheduler.tree import Branch, Person, QueueTree
+
+Entry: TypeAlias = tuple[int, int, SegmentKey, Segment]
+"""Order, place in the segment, and the segment. Orders are unique."""
+UserEntry: TypeAlias = tuple[int, float, int, "User"]
+"""-(band), share, order of the next job."""
+ChildEntry: TypeAlias = tuple[int, float, str, int, "Seat"]
+"""Stage, share, name, version: one that is not the seat's own is stale."""
+
+
+class Ask:
+    """What the jobs of a class want in queues that allow the same models.
+
+    amounts: `[R]`, of the whole gang; of a model only if no other will do. kinds: models that they
+    may take; empty: any, or no GPU. choice: several of them have limits of their own. narrowed: the
+    queue allows less than the request.
+    """
+
+    __slots__ = ("amounts", "choice", "job_class", "kinds", "least", "narrowed", "nodes")
+
+    def __init__(
+        self,
+        job_class: int,
+        amounts: tuple[int, ...],
+        kinds: tuple[str, ...],
+        nodes: int,
+        least: int,
+        *,
+        choice: tuple[tuple[int, str], ...] = (),
+        narrowed: bool = False,
+    ) -> None:
+        self.job_class = job_class
+        self.amounts = amounts
+        self.kinds = kinds
+        self.nodes = nodes
+        self.least = least
+        self.choice = choice
+        self.narrowed = narrowed
+
+
+class User:
+    """One person in one leaf queue. heap: of the priority whose job is next; blocked: over a cap.
+
+    heaps: the person's segments by priority.
+    """
+
+    __slots__ = ("blocked", "heap", "heaps", "held", "name", "past", "place", "scale", "served_us")
+
+    def __init__(self, place: int, name: str, person: Person | None, seat: Seat) -> None:
+        tree, size = seat.tree, seat.tree.size
+        self.place = place
+        self.name = name
+        self.scale = seat.plain
+        self.heap: list[Entry] = []
+        self.heaps: dict[int, list[Entry]] = {}
+        self.blocked: set[int] = set()
+        self.served_us = 0
+        if person is None:
+            self.held = [0] * size
+            self.past = [0.0] * size
+            return
+        self.held = list(person.held)
+        weight = tree.config.policy.usage_milli / 1000
+        means = tree.mean(person.held, person.early, person.past)
+        self.past = [weight * mean for mean in means]
+        self.served_us = max(person.used_us, *person.jobs.values(), 0)
+
+    def share(self) -> float:
+        """The largest share of a resource, of what the queue's parent could have."""
+        held, past, scale = self.held, self.past, self.scale
+        best = max(
+            (held[0] + past[0]) * scale[0],
+            (held[1] + past[1]) * scale[1],
+            (held[2] + past[2]) * scale[2],
+        )
+        for r in range(BASE, len(held)):
+            best = max(best, (held[r] + past[r]) * scale[r])
+        return best
+
+
+class Seat:
+    """One queue. place: of a leaf, in the planner's table.
+
+    ask, user, entry: of a leaf, what its next job is; passed, took, nodes: what the last job that
+    was tested may have. head: the leaf below whose next job comes first.
+    settled: its place among its siblings is that of the job that would be next. watch: `[R]`, the
+    most that a next job below asks for: while there is room for that, none of them is blocked.
+    """
+
+    __slots__ = (
+        "ask", "asks", "below", "blocked", "branch", "built", "covered", "entry", "head", "heap",
+        "held", "leaves", "limited", "nodes", "owed", "passed", "past", "path", "people", "place",
+        "plain", "quota", "scale", "settled", "stage", "took", "top", "tree", "up", "user",
+        "user_heap", "users", "version", "watch",
+    )  # fmt: skip
+
+    def __init__(self, branch: Branch, tree: QueueTree, up: Seat | None, place: int = -1) -> None:
+        terms = branch.terms
+        self.branch = branch
+        self.place = place
+        self.tree = tree
+        self.up = up
+        self.held = list(branch.held)
+        self.quota = terms.quota
+        self.covered = terms.covered
+        self.scale = terms.scale
+        total = branch.above.terms.total if branch.above is not None else terms.total
+        self.plain = tuple(1 / most if most else 0.0 for most in total)
+        self.past = _past_beyond(branch, tree)
+        self.heap: list[ChildEntry] = []
+        self.below: list[Seat] = []
+        self.leaves: dict[Seat, None] = {}
+        self.people: dict[str, list[int]] = {}
+        self.built = False
+        self.settled = False
+        self.version = 0
+        self.stage = 0
+        self.head: Seat | None = None
+        self.path: tuple[Seat, ...] = ()
+        self.limited = False
+        self.owed = False
+        self.watch = [0] * tree.size
+        self._clear_leaf()
+
+    def _clear_leaf(self) -> None:
+        self.users: dict[int, User] = {}
+        self.user_heap: list[UserEntry] = []
+        self.blocked: set[int] = set()
+        self.asks: dict[int, Ask] = {}
+        self.top = 0
+        self.ask: Ask | None = None
+        self.passed: Ask | None = None
+        self.user: User | None = None
+        self.entry: Entry | None = None
+        self.took: tuple[str, ...] = ()
+        self.nodes = 0
+
+    def person_held(self, name: str) -> list[int]:
+        """What one person's jobs hold below, to be changed by the turn."""
+        found = self.people.get(name)
+        if found is None:
+            person = self.branch.people.get(name)
+            found = list(person.held) if person is not None else [0] * self.tree.size
+            self.people[name] = found
+        return found
+
+    # -- its place among its siblings ------------------------------------------------------------
+    def key(self, ask: Ask) -> tuple[int, float]:
+        """Stage and share, when `ask` is what its next job wants."""
+        if self.quota and self.within(ask):
+            self.stage = 0
+            return 0, self._share_of_quota()
+        self.stage = 2 if self.branch.terms.weightless else 1
+        return self.stage, self._borrowed()
+
+    def first_key(self) -> tuple[int, float]:
+        """The least that `key` can be, whatever its next job is."""
+        if self._has_room():
+            return 0, self._share_of_quota()
+        return (2 if self.branch.terms.weightless else 1), self._borrowed()
+
+    def may_rise(self) -> bool:
+        """Whether it, or one above it, would come earlier if its next job were a smaller one."""
+        seat: Seat | None = self
+        while seat is not None:
+            if seat.stage and seat.quota and seat._has_room():
+                return True
+            seat = seat.up
+        return False
+
+    def _has_room(self) -> bool:
+        held = self.held
+        return any(held[r] < quota for r, quota in self.quota)
+
+    def within(self, ask: Ask) -> bool:
+        """Whether such a job stays within the quota, in what it asks for of what that names."""
+        amounts, held = ask.amounts, self.held
+        asked = False
+        for r, quota in self.quota:
+            if amounts[r]:
+                if held[r] + amounts[r] > quota:
+                    return False
+                asked = True
+        return self._choice_within(ask, asked) if ask.choice else asked
+
+    def _choice_within(self, ask: Ask, asked: bool) -> bool:
+        """One of the models that would do is within the quota, or not named by it."""
+        quota = dict(self.quota)
+        gpu_milli = ask.amounts[BASE - 1]
+        for r, _ in ask.choice:
+            if r in quota and self.held[r] + gpu_milli <= quota[r]:
+                return True
+        return asked and any(r not in quota for r, _ in ask.choice)
+
+    def _share_of_quota(self) -> float:
+        held = self.held
+        return max([held[r] / quota for r, quota in self.quota if quota], default=0.0)
+
+    def _borrowed(self) -> float:
+        held, covered, past, scale = self.held, self.covered, self.past, self.scale
+        cpus, memory, gpus = held[0] - covered[0], held[1] - covered[1], held[2] - covered[2]
+        best = max(
+            ((cpus if cpus > 0 else 0.0) + past[0]) * scale[0],
+            ((memory if memory > 0 else 0.0) + past[1]) * scale[1],
+            ((gpus if gpus > 0 else 0.0) + past[2]) * scale[2],
+        )
+        for r in range(BASE, len(held)):
+            best = max(best, (max(0.0, held[r] - covered[r]) + past[r]) * scale[r])
+        return best
+
+
+def _past_beyond(branch: Branch, tree: QueueTree) -> list[float]:
+    """Mean past use beyond the quota, times its weight. `[R]`."""
+    weight = tree.config.policy.usage_milli / 1000
+    if not weight:
+        return [0.0] * tree.size
+    means = tree.mean(branch.held, branch.early, branch.past)
+    return [
+        weight * max(0.0, mean - covered)
+        for mean, covered in zip(means, branch.terms.covered, strict=True)
+    ]
