@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from tests.planner_gangs import Able, gang
 from zenkei.model.cluster import Node, NodePart, NodeState
 from zenkei.model.ids import JobId
 from zenkei.model.instants import is_ahead
+from zenkei.model.queue import ClusterConfig
 from zenkei.model.resources import (
     Capacity,
     Device,
@@ -42,6 +44,7 @@ from zenkei.scheduler.free import left_of
 
 GIB = 1 << 30
 SECOND = 1_000_000
+LEVELS = ("row", "rack")
 T = TypeVar("T")
 
 
@@ -55,6 +58,7 @@ def node(
     state: NodeState = NodeState.READY,
     blocked: tuple[int, ...] = (),
     labels: dict[str, str] | None = None,
+    topology: tuple[str, ...] = (),
 ) -> Node:
     kinds = ["A100"] * gpus if isinstance(gpus, int) else list(gpus)
     return Node(
@@ -67,6 +71,7 @@ def node(
             devices=tuple(Device(index=i, kind=kind) for i, kind in enumerate(kinds)),
         ),
         labels=labels or {},
+        topology=topology,
         state=state,
         blocked=blocked,
     )
@@ -81,6 +86,9 @@ def ask(
     nodes: int = 1,
     avoid: tuple[str, ...] = (),
     prefer: tuple[str, ...] = (),
+    least: int = 0,
+    level: str = "",
+    required: bool = False,
     **constraints: tuple[str, ...],
 ) -> JobClass:
     share = 0 < gpus < 1
@@ -96,6 +104,9 @@ def ask(
         constraints,
         avoid=avoid,
         prefer=prefer,
+        least=least,
+        level=level,
+        required=required,
     )
 
 
@@ -108,6 +119,7 @@ class World:
         self.waiting: dict[int, WaitingJob] = {}
         self.held: dict[int, list[HeldPart]] = {}
         self.paused = ""
+        self.levels = LEVELS
         self.seq = 1
         self._given = 0
         self._numbers = 0
@@ -153,6 +165,7 @@ class World:
         place = {old: new for new, old in enumerate(order)}
         return Snapshot(
             seq=self.seq,
+            config=ClusterConfig(levels=self.levels),
             classes=tuple(self.classes[old] for old in order),
             queues=("default", "other"),
             nodes=tuple(nodes),
@@ -229,6 +242,7 @@ def random_node(rng: Random, name: str) -> Node:
         state=rng.choice((*[NodeState.READY] * 6, NodeState.DRAINING, NodeState.DOWN)),
         blocked=blocked,
         labels={"rack": rng.choice("ab"), "host": name} if rng.random() < 0.7 else {},
+        topology=tuple(rng.choice(("x", "y")) for _ in range(rng.choice((0, 1, 2, 2, 2)))),
     )
 
 
@@ -237,12 +251,16 @@ def random_class(rng: Random) -> JobClass:
     constraints: dict[str, tuple[str, ...]] = {}
     if rng.random() < 0.2:
         constraints["rack"] = rng.choice((("a",), ("b",), ("a", "b"), ("c",)))
+    nodes = _rarely(rng, 9, (1, 1, 1, 1, 2, 3, 4))
     return ask(
         cpus=_rarely(rng, 12, (0.5, 1, 2, 4)),
         memory_gib=_rarely(rng, 40, (1, 4, 7, 16)),
         gpus=gpus,
         gpu_type=_rarely(rng, ("B200",), ((), (), ("A100",), ("T4", "H100"))) if gpus else (),
-        nodes=_rarely(rng, 9, (1, 1, 1, 1, 2, 3)),
+        nodes=nodes,
+        least=rng.choice((0, 0, 0, 1, 2)),
+        level=rng.choice(("", "", "row", "rack", "hall")) if nodes > 1 else "",
+        required=rng.random() < 0.4,
         avoid=_some_nodes(rng),
         prefer=_some_nodes(rng),
         **constraints,
@@ -349,44 +367,60 @@ def avoided(world: World, wanted: JobClass) -> tuple[str, ...]:
         and matches(one.labels, dict(wanted.constraints))
         and could_fit(one.capacity, wanted.request) is None
     )
-    return wanted.avoid if max(others.values(), default=0) >= wanted.nodes else ()
+    return wanted.avoid if max(others.values(), default=0) >= (wanted.least or wanted.nodes) else ()
 
 
 def _try(world: World, free: dict[str, Free], row: WaitingJob) -> Start | None:
     wanted = world.classes[row.job_class]
     avoid = avoided(world, wanted)
-    request = wanted.request
-    where: dict[str, dict[str, tuple[Any, tuple[DeviceShare, ...]]]] = {}
+    where: dict[str, dict[str, tuple[Able, tuple[DeviceShare, ...]]]] = {}
     for name, one in world.nodes.items():
-        devices = check(one, free[name], request, dict(wanted.constraints), avoid)
+        devices = check(one, free[name], wanted.request, dict(wanted.constraints), avoid)
         if not isinstance(devices, Misfit):
-            rank = (name in wanted.avoid, _rank(one, free[name], devices), name)
-            where.setdefault(one.cluster, {})[name] = (rank, devices)
+            rating = (name in wanted.avoid, *_rating(one, free[name], devices))
+            able = Able(rating, _tight(free[name]), (one.topology, name))
+            where.setdefault(one.cluster, {})[name] = (able, devices)
     found = []
-    for cluster, able in sorted(where.items()):
+    for cluster, fitting in sorted(where.items()):
         wished = wanted.prefer[: wanted.nodes]
-        kept = [n if n in able and n not in wanted.avoid else "" for n in wished]
+        kept = [n if n in fitting and n not in wanted.avoid else "" for n in wished]
         kept += [""] * (wanted.nodes - len(kept))
-        others = sorted(able[name][0] for name in able if name not in kept)
-        if len(others) >= kept.count(""):
-            best = iter(others)
-            names = [name or next(best)[-1] for name in kept]
-            parts = tuple(NodePart(node=n, request=request, devices=able[n][1]) for n in names)
-            found.append((kept.count(""), cluster, parts))
+        names = _join({name: able for name, (able, _) in fitting.items()}, kept, world, wanted)
+        if len(names) >= (wanted.least or wanted.nodes):
+            parts = tuple(
+                NodePart(node=n, request=wanted.request, devices=fitting[n][1]) for n in names
+            )
+            short = wanted.nodes - len(names)
+            found.append((bool(short), short, kept.count(""), cluster, parts))
     if not found:
         return None
-    _, cluster, parts = min(found, key=lambda one: one[:2])
+    *_, cluster, parts = min(found, key=lambda one: one[:4])
     forgives = bool(wanted.avoid) and not avoid
     return Start(job=JobId.from_key(row.job), cluster=cluster, parts=parts, forgives=forgives)
 
 
-def _rank(one: Node, free: Free, devices: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+def _join(fitting: dict[str, Able], kept: list[str], world: World, wanted: JobClass) -> list[str]:
+    """The nodes by rank. kept: by rank, those of the last attempt, or empty."""
+    depth = None
+    if wanted.required and wanted.nodes > 1:
+        depth = world.levels.index(wanted.level) + 1 if wanted.level in world.levels else 99
+        paths = {fitting[n].path[:depth] for n in kept if n}
+        if len(paths) > 1 or any(len(path) < depth for path in paths):
+            kept = [""] * wanted.nodes
+    beside = [fitting[name].place for name in kept if name]
+    others = [able for name, able in fitting.items() if name not in kept]
+    best = iter(gang(others, kept.count(""), depth, beside) if "" in kept else ())
+    names = [n for n in (name or next(best, "") for name in kept) if n]
+    if depth and beside and len(names) < wanted.nodes:
+        anew = _join(fitting, [""] * wanted.nodes, world, wanted)
+        return anew if len(anew) > len(names) else names
+    return names
+
+
+def _rating(one: Node, free: Free, devices: tuple[DeviceShare, ...]) -> tuple[int, ...]:
     left_over = sum(free.gpu_milli[index] - milli for index, milli in devices)
-    return (
-        left_over,
-        bool(one.capacity.devices),
-        sum(free.gpu_milli),
-        free.cpu_milli,
-        free.memory_bytes,
-        free.tmp_bytes,
-    )
+    return left_over, bool(one.capacity.devices), sum(free.gpu_milli)
+
+
+def _tight(free: Free) -> tuple[int, ...]:
+    return free.cpu_milli, free.memory_bytes >> 20, free.tmp_bytes >> 30

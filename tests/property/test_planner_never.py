@@ -61,9 +61,27 @@ def test_a_gang_is_never_split(world: World) -> None:
     made = plan(world.snapshot(), now_us=NOW_US)
     for start in starts_of(made):
         wanted = world.class_of(start.job)
-        assert len(start.parts) == len({part.node for part in start.parts}) == wanted.nodes
+        number = len(start.parts)
+        assert number == len({part.node for part in start.parts})
+        assert wanted.fewest <= number <= wanted.nodes
         assert {world.nodes[part.node].cluster for part in start.parts} == {start.cluster}
         assert all(part.request == wanted.request for part in start.parts)
+
+
+@settings(deadline=None)
+@given(world=worlds())
+def test_a_required_level_is_never_left_and_ranks_follow_the_topology(world: World) -> None:
+    made = plan(world.snapshot(), now_us=NOW_US)
+    for start in starts_of(made):
+        wanted = world.class_of(start.job)
+        places = [(world.nodes[p.node].topology, p.node) for p in start.parts]
+        if not wanted.prefer:
+            assert places == sorted(places)
+        if wanted.required and wanted.nodes > 1:
+            names = world.levels.index(wanted.level) + 1
+            domains = {path[:names] for path, _ in places}
+            assert len(domains) == 1
+            assert len(domains.pop()) == names
 
 
 @settings(deadline=None)
@@ -130,7 +148,7 @@ def test_what_is_called_impossible_does_not_fit_the_empty_cluster(world: World) 
             for name, one in world.nodes.items()
             if not isinstance(check(one, free[name], request, wanted, avoid), Misfit)
         )
-        possible = any(number >= failed.job_class.nodes for number in able.values())
+        possible = any(number >= failed.job_class.fewest for number in able.values())
         assert possible == (failed.reason.severity is Severity.WAITING)
 
 
@@ -209,7 +227,10 @@ def test_a_long_life_does_not_grow_the_index(seed: int) -> None:
         world.submit(ask(gpus=rng.randrange(1, 1000) / 1000))
         world.start(kept.plan(now_us=cycle))
         kept.apply(random_step(rng, world, cycle))
-    assert len(kept._index._states) <= 2 * 12 + 256 + 20
+    known = kept._index._columns.values()
+    assert sum(len(one.rows) for one in known) <= 2 * 12 + 2 * 64
+    cells = sum(len(one.rows) * len(one._ratings) for one in known)
+    assert cells < 5_000
 
 
 def test_a_node_that_returns_brings_what_is_held_on_it() -> None:

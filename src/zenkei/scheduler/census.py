@@ -112,7 +112,7 @@ class Census:
         if not job_class.avoid:
             return job_class
         suits = self.suits(job_class).values()
-        if any(s.expected >= job_class.nodes for s in suits):
+        if any(s.expected >= job_class.fewest for s in suits):
             return job_class
         return replace(job_class, avoid=())
 
@@ -125,7 +125,7 @@ class Census:
         if not self._models:
             return Reason(code=ReasonCode.NO_NODES)
         suits = list(self.suits(job_class).values())
-        wanted = job_class.nodes
+        wanted = job_class.fewest
         if all(s.suitable < wanted for s in suits):
             return self._never(job_class, max(s.suitable for s in suits))
         best = max(suits, key=lambda s: (s.ready, s.usable, s.suitable))
@@ -167,7 +167,7 @@ class Census:
         without = without_rdma(job_class)
         if without is not job_class:
             others = max((s.suitable for s in self._count(without).values()), default=0)
-            if others < job_class.nodes:
+            if others < job_class.fewest:
                 # TCP would not help either
                 return self._never(without, others)
             return Reason(code=ReasonCode.NO_RDMA, numbers=numbers | {"other_nodes": others})
@@ -201,7 +201,7 @@ def asked(job_class: JobClass) -> Numbers:
     """What each part asks for, as numbers of a reason."""
     request = job_class.request
     return {
-        "nodes": job_class.nodes,
+        "nodes": job_class.fewest,
         "gpus": request.gpu_count,
         "gpu_milli": request.gpu_milli,
         "cpu_milli": request.cpu_milli,

@@ -90,7 +90,10 @@ class Nearest:
                 constraints = without_rdma(job_class).constraints
             case Lever.CONSTRAINTS:
                 constraints = ()
-        return replace(job_class, request=request, nodes=nodes, constraints=constraints)
+        least = job_class.least if job_class.least < nodes else 0
+        return replace(
+            job_class, request=request, nodes=nodes, least=least, constraints=constraints
+        )
 
     @property
     def text(self) -> str:
@@ -157,8 +160,12 @@ def explain(
     nodes: tuple[NodeNow, ...],
     ahead: int,
     reason: Reason | None,
+    names: int = 0,
 ) -> Explanation:
-    """The account of `job` on `nodes`; see `Explanation`. job_class: avoids what it still must."""
+    """The account of `job` on `nodes`; see `Explanation`. job_class: avoids what it still must.
+
+    names: so many names of a topology path say which nodes a gang may have together; 0: all may.
+    """
     request, wanted = job_class.request, _wanted(job_class)
     verdicts = [(now, _misfit(now, request, wanted)) for now in nodes]
     counts = dict.fromkeys(Misfit, 0)
@@ -183,7 +190,7 @@ def explain(
         free_tmp_bytes=sum(max(0, now.free.tmp_bytes) for now in suitable),
         holders=holders[:MOST_HOLDERS],
         more_holders=max(0, len(holders) - MOST_HOLDERS),
-        nearest=nearest(job_class, nodes),
+        nearest=nearest(job_class, nodes, names),
         failed_on=failed_on,
         forgives=bool(failed_on) and not job_class.avoid,
     )
@@ -247,15 +254,16 @@ def _holders(lacking: list[tuple[NodeNow, Misfit | None]]) -> tuple[Holder, ...]
 
 
 # -- the nearest request that would start now ----------------------------------------------------
-def nearest(job_class: JobClass, nodes: tuple[NodeNow, ...]) -> tuple[Nearest, ...]:
+def nearest(job_class: JobClass, nodes: tuple[NodeNow, ...], names: int = 0) -> tuple[Nearest, ...]:
     """Requests that differ in one thing and would start now, for each lever the largest one.
 
     Empty if the job itself would start. Each is found by asking `check` with that one thing taken
     out of the request, then looking how much of it the nodes could give.
     """
-    request, parts = job_class.request, job_class.nodes
+    request, parts = job_class.request, job_class.fewest
     wanted = _wanted(job_class)
-    counts = _by_cluster(nodes, lambda now: _misfit(now, request, wanted) is None)
+    groups = _together(nodes, names)
+    counts = _able(groups, lambda now: _misfit(now, request, wanted) is None)
     best = max(map(len, counts), default=0)
     if best >= parts:
         return ()
@@ -263,20 +271,20 @@ def nearest(job_class: JobClass, nodes: tuple[NodeNow, ...]) -> tuple[Nearest, .
     if best:
         found.append(Nearest(lever=Lever.NODES, asked=parts, would=best))
     for lever, have, without, give in _levers(request):
-        able = _by_cluster(nodes, lambda now, r=without: _misfit(now, r, wanted) is None)  # type: ignore[misc]
+        able = _able(groups, lambda now, r=without: _misfit(now, r, wanted) is None)  # type: ignore[misc]
         would = max((_nth(group, parts, give) for group in able), default=0)
         if 0 < would < have:
             found.append(Nearest(lever=lever, asked=have, would=would))
     if request.gpu_kinds:
         other = replace(request, gpu_kinds=())
-        if _enough(nodes, other, wanted, parts):
+        if _enough(groups, other, wanted, parts):
             found.append(Nearest(lever=Lever.GPU_KIND, asked=0, would=0))
     over_tcp = without_rdma(job_class)
     own = dict(over_tcp.constraints)
-    if over_tcp is not job_class and _enough(nodes, request, _wanted(over_tcp), parts):
+    if over_tcp is not job_class and _enough(groups, request, _wanted(over_tcp), parts):
         found.append(Nearest(lever=Lever.RDMA, asked=0, would=0))
     freely = wanted._replace(constraints={})
-    if own and _enough(nodes, request, freely, parts):
+    if own and _enough(groups, request, freely, parts):
         found.append(Nearest(lever=Lever.CONSTRAINTS, asked=0, would=0))
     return tuple(found)
 
@@ -317,12 +325,18 @@ def _levers(
     ]
 
 
-def _by_cluster(nodes: tuple[NodeNow, ...], able: Callable[[NodeNow], bool]) -> list[list[NodeNow]]:
-    groups: dict[str, list[NodeNow]] = {}
+def _together(nodes: tuple[NodeNow, ...], names: int) -> list[list[NodeNow]]:
+    """Nodes by what a gang may have together: a cluster, or a domain of the required level."""
+    groups: dict[tuple[str, ...], list[NodeNow]] = {}
     for now in nodes:
-        if able(now):
-            groups.setdefault(now.node.cluster, []).append(now)
+        path = now.node.topology[:names]
+        if len(path) == names:
+            groups.setdefault((now.node.cluster, *path), []).append(now)
     return list(groups.values())
+
+
+def _able(groups: list[list[NodeNow]], able: Callable[[NodeNow], bool]) -> list[list[NodeNow]]:
+    return [[now for now in group if able(now)] for group in groups]
 
 
 def _nth(group: list[NodeNow], parts: int, give: Callable[[NodeNow], int]) -> int:
@@ -332,6 +346,6 @@ def _nth(group: list[NodeNow], parts: int, give: Callable[[NodeNow], int]) -> in
     return sorted(map(give, group), reverse=True)[parts - 1]
 
 
-def _enough(nodes: tuple[NodeNow, ...], request: Request, wanted: _Wanted, parts: int) -> bool:
-    groups = _by_cluster(nodes, lambda now: _misfit(now, request, wanted) is None)
-    return any(len(group) >= parts for group in groups)
+def _enough(groups: list[list[NodeNow]], request: Request, wanted: _Wanted, parts: int) -> bool:
+    able = _able(groups, lambda now: _misfit(now, request, wanted) is None)
+    return any(len(group) >= parts for group in able)

@@ -27,15 +27,16 @@ from typing import Final
 
 from zenkei.model.cluster import Node, NodePart, NodeState
 from zenkei.model.ids import JobId
-from zenkei.model.resources import DeviceShare, Free, Misfit, Request
+from zenkei.model.resources import Free, Misfit
 from zenkei.scheduler.census import Census, asked
 from zenkei.scheduler.decisions import ClassReason, Plan, Start, Trace
 from zenkei.scheduler.explain import Explanation, NodeNow, explain
 from zenkei.scheduler.free import HeldPart, check, left_of
+from zenkei.scheduler.index import NodeIndex, NodeRow, Shape, Tally, Wishes
 from zenkei.scheduler.line import Segment, WaitingLine, job_of
+from zenkei.scheduler.placement.port import Ask, Scorer
 from zenkei.scheduler.reasons import Reason, ReasonCode, paused
 from zenkei.scheduler.snapshot import Delta, JobClass, Snapshot
-from zenkei.scheduler.states import NodeIndex, NodeRow, Shape, Tally
 
 MOST_STARTS: Final = 256
 """Starts of one plan: they share a transaction."""
@@ -49,7 +50,7 @@ def plan(snapshot: Snapshot, *, now_us: int, seed: int = 0, max_starts: int = MO
 class Planner:
     """See the module's docstring. Not safe to share between threads without a lock."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, scorer: Scorer | None = None) -> None:
         self._classes: list[JobClass] = []
         self._wanted: list[dict[str, tuple[str, ...]]] = []
         self._shapes: dict[tuple[int, str], Shape] = {}
@@ -58,12 +59,13 @@ class Planner:
         self._clusters: dict[str, int] = {}
         self._held: dict[str, dict[int, list[HeldPart]]] = {}
         self._holds: dict[int, list[str]] = {}
-        self._index = NodeIndex()
+        self._index = NodeIndex(scorer)
         self._census = Census()
         self._line = WaitingLine()
         self._queues: list[str] = []
         self._paused = ""
         self.seq = 0
+        self._index.use_levels(snapshot.config.levels)
         self._line.load(snapshot.waiting)
         self.apply(
             Delta(
@@ -101,6 +103,8 @@ class Planner:
             self._refill(name)
         if delta.paused is not None:
             self._paused = delta.paused
+        if delta.config is not None:
+            self._index.use_levels(delta.config.levels)
         self.seq = delta.seq
 
     def _add_classes(self, classes: tuple[JobClass, ...]) -> None:
@@ -209,6 +213,7 @@ class Planner:
             nodes=tuple(nodes),
             ahead=self._line.ahead_of(job.key),
             reason=last.reason(job) if last is not None else None,
+            names=self._index.names_of(job_class.level) if _wishes(job_class).required else 0,
         )
 
     def _held_on(self, name: str) -> tuple[HeldPart, ...]:
@@ -219,23 +224,31 @@ class Planner:
         known = self._shapes.get((job_class, cluster))
         if known is None:
             wanted = self._classes[job_class]
-            asks = wanted.request
-            known = self._shapes[job_class, cluster] = Shape(
-                cluster, asks.gpu_count, asks.gpu_milli, asks.gpu_kinds, wanted.constraints
-            )
+            ask = Ask.of(wanted.request)
+            known = self._shapes[job_class, cluster] = Shape(cluster, ask, wanted.constraints)
         return known
 
     def place(self, job_class: int) -> tuple[str, list[NodeRow]] | None:
-        """The nodes for one job of a class in the first cluster that has enough of them."""
+        """The nodes for one job of a class in the first cluster that has enough of them.
+
+        Of clusters that have less than a gang would take but the least that will do: that with
+        most.
+        """
         wanted = self._classes[job_class]
         if wanted.avoid or wanted.prefer:
             return self._place_again(job_class, forgives=self.forgives(wanted))
+        wishes, least = _wishes(wanted), wanted.fewest
+        found: tuple[str, list[NodeRow]] | None = None
         for cluster in sorted(self._clusters):
             shape = self.shape(job_class, cluster)
-            rows = self._index.select(shape, wanted.request, wanted.nodes)
+            rows = self._index.select(
+                shape, wanted.request, wanted.nodes, least=least, wishes=wishes
+            )
             if len(rows) == wanted.nodes:
                 return cluster, rows
-        return None
+            if rows and (found is None or len(rows) > len(found[1])):
+                found = cluster, rows
+        return found
 
     def forgives(self, wanted: JobClass) -> bool:
         """Whether a class takes nodes that failed it too: too few others could ever do."""
@@ -248,22 +261,46 @@ class Planner:
         """
         wanted = self._classes[job_class]
         kept = {cluster: self._kept(cluster, wanted) for cluster in self._clusters}
+        best: tuple[str, list[NodeRow]] | None = None
         for cluster in sorted(kept, key=lambda c: (-len(kept[c]), c)):
-            found = kept[cluster]
-            missing = wanted.nodes - len(found)
-            others: list[NodeRow] = []
-            if missing:
-                shape = self.shape(job_class, cluster)
-                without = {*wanted.avoid, *(row.node.name for row in found.values())}
-                others = self._index.select(shape, wanted.request, missing, without)
-                if forgives and len(others) < missing:
-                    without = {row.node.name for row in (*found.values(), *others)}
-                    left = missing - len(others)
-                    others += self._index.select(shape, wanted.request, left, without)
-            if len(others) == missing:
-                rest = iter(others)
-                return cluster, [found.get(rank) or next(rest) for rank in range(wanted.nodes)]
-        return None
+            rows = self._join(job_class, cluster, kept[cluster], forgives=forgives)
+            if len(rows) == wanted.nodes:
+                return cluster, rows
+            if rows and (best is None or len(rows) > len(best[1])):
+                best = cluster, rows
+        return best
+
+    def _join(
+        self, job_class: int, cluster: str, found: dict[int, NodeRow], *, forgives: bool
+    ) -> list[NodeRow]:
+        """Nodes of the last attempt, by rank, and others for the rest; none if too few.
+
+        Where all must lie in one domain and none has room for the rest beside the old nodes: all
+        anew.
+        """
+        wanted = self._classes[job_class]
+        required = wanted.required and wanted.nodes > 1
+        if required and found and not self._index.together(list(found.values()), wanted.level):
+            found = {}
+        missing, names = wanted.nodes - len(found), tuple(row.node.name for row in found.values())
+        wishes = Wishes(
+            without={*names} if forgives else {*wanted.avoid, *names},
+            last=wanted.avoid if forgives else (),
+            level=wanted.level,
+            required=required,
+            beside=names,
+        )
+        shape = self.shape(job_class, cluster)
+        others = (
+            self._index.select(shape, wanted.request, missing, wishes=wishes) if missing else []
+        )
+        rest = iter(others)
+        ranks = [found.get(rank) or next(rest, None) for rank in range(wanted.nodes)]
+        rows = [row for row in ranks if row is not None]
+        if required and found and len(rows) < wanted.nodes:
+            anew = self._join(job_class, cluster, {}, forgives=forgives)
+            rows = anew if len(anew) > len(rows) else rows
+        return rows if len(rows) >= wanted.fewest else []
 
     def _kept(self, cluster: str, wanted: JobClass) -> dict[int, NodeRow]:
         """By rank: nodes of the last attempt in `cluster` that fit again."""
@@ -330,17 +367,16 @@ class _Cycle:
             self.reasons.append(ClassReason(job_class=wanted, head=job, reason=reason))
             return False
         cluster, rows = placed
-        constraints = self._of._wanted[job_class]
-        parts = tuple(self._take(row, wanted.request, constraints) for row in rows)
+        parts = tuple(self._take(row, job_class, cluster) for row in rows)
         forgives = bool(wanted.avoid) and self._of.forgives(wanted)
         self.starts.append(Start(job=job, cluster=cluster, parts=parts, forgives=forgives))
         return True
 
-    def _take(
-        self, row: NodeRow, request: Request, constraints: dict[str, tuple[str, ...]]
-    ) -> NodePart:
-        """The devices are those that the applier will find, by the same predicate."""
-        devices: tuple[DeviceShare, ...] | Misfit = check(row.node, row.free, request, constraints)
+    def _take(self, row: NodeRow, job_class: int, cluster: str) -> NodePart:
+        """The devices are named here, and checked by the predicate that the applier uses."""
+        request, constraints = self._of._classes[job_class].request, self._of._wanted[job_class]
+        on = self._of._index.devices(self._of.shape(job_class, cluster), row)
+        devices = check(row.node, row.free, request, constraints, on=on)
         assert not isinstance(devices, Misfit), f"index and check disagree: {devices}"
         if row.node.name not in self._before:
             self._before[row.node.name] = (row, row.free.copy())
@@ -363,12 +399,21 @@ class _Cycle:
         best, ready = Tally(), 0
         for cluster, suits in sorted(planner._census.suits(wanted).items()):
             shape = planner.shape(job_class, cluster)
-            tally = planner._index.tally(shape, wanted.request, wanted.avoid)
-            if suits.ready >= wanted.nodes and (not ready or tally.fitting > best.fitting):
+            tally = planner._index.tally(shape, wanted.request, _wishes(wanted))
+            if suits.ready >= wanted.fewest and (not ready or tally.fitting > best.fitting):
                 best, ready = tally, suits.ready
         if wanted.avoid and planner._place_again(job_class, forgives=True) is not None:
             return _avoided(wanted, best, ready)
         return _busy(wanted, best, ready)
+
+
+def _wishes(wanted: JobClass) -> Wishes:
+    """What a class asks for beside room."""
+    return Wishes(
+        without=frozenset(wanted.avoid),
+        level=wanted.level,
+        required=wanted.required and wanted.nodes > 1,
+    )
 
 
 def _avoided(wanted: JobClass, tally: Tally, ready: int) -> Reason:
@@ -386,11 +431,11 @@ def _avoided(wanted: JobClass, tally: Tally, ready: int) -> Reason:
 
 def _busy(wanted: JobClass, tally: Tally, ready: int) -> Reason:
     """Suitable nodes are there, but jobs hold what is needed: the first thing that runs out."""
-    if tally.with_gpus < wanted.nodes:
+    if tally.with_gpus < wanted.fewest:
         code = ReasonCode.GPUS_BUSY
-    elif tally.with_cpus < wanted.nodes:
+    elif tally.with_cpus < wanted.fewest:
         code = ReasonCode.CPUS_BUSY
-    elif tally.with_memory < wanted.nodes:
+    elif tally.with_memory < wanted.fewest:
         code = ReasonCode.MEMORY_BUSY
     else:
         code = ReasonCode.TMP_BUSY

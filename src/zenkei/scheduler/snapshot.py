@@ -66,6 +66,11 @@ class JobClass:
             prefer=tuple(prefer),
         )
 
+    @property
+    def fewest(self) -> int:
+        """Nodes without which it does not start."""
+        return self.least or self.nodes
+
 
 class WaitingJob(NamedTuple):
     """One job that waits. job: its id's key; job_class, queue, user: places in the tables.

@@ -1,6 +1,6 @@
 """What a placement policy is to the planner: it rates nodes for a request, higher is better.
 
-Implemented by the modules beside this one, called by `scheduler.states`, which knows what fits and
+Implemented by the modules beside this one, called by `scheduler.index`, which knows what fits and
 asks about nothing else. Ratings are kept until a node changes or `version` does, so they may depend
 on the node's columns and the `Ask` only. Equal ratings are told apart by the index: least free CPU,
 memory and scratch space, then topology and name.
