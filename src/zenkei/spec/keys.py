@@ -277,9 +277,9 @@ HOMES: Final[dict[str, str]] = {}
 """Where each key lives ('' is the file itself): for keys that were written in the wrong place."""
 
 
-def walk() -> Iterator[tuple[Section, Key]]:
+def walk(file: Section = FILE) -> Iterator[tuple[Section, Key]]:
     """Every key with its section, in the order of the table, those of later versions included."""
-    waiting = [FILE]
+    waiting = [file]
     while waiting:
         section = waiting.pop(0)
         for key in section.keys:

@@ -96,6 +96,10 @@ class Text:
             return None
         return text
 
+    def allows(self, text: str) -> bool:
+        """Whether a text as it stands, without blanks around it, is one."""
+        return text == unicodedata.normalize("NFC", text.strip()) and not self._complaint(text)
+
     def _complaint(self, text: str) -> str:
         if not text:
             return f"give it {self.wants}"
@@ -217,6 +221,7 @@ class Size:
 
     most: int = limits.BYTES
     wants: str = "a size with a unit"
+    least: int = 1
 
     def read(self, node: Node, where: str, to: Reading) -> int | None:
         text = scalar(node, where, to, self)
@@ -226,8 +231,8 @@ class Size:
         if value is None:
             message = f"`{where}` must be {self.wants}, not `{show(text)}`"
             to.add(node, Code.BAD_VALUE, message, _size_hint(text))
-        elif not 1 <= value <= self.most:
-            hint = f"the range is 1B to {show_bytes(self.most)}"
+        elif not self.least <= value <= self.most:
+            hint = f"the range is {self.least}B to {show_bytes(self.most)}"
             to.add(node, Code.OUT_OF_RANGE, f"`{where}` cannot be {show(text)}", hint)
         else:
             return value

@@ -50,3 +50,20 @@ LABELS: Final = 64
 LABEL_CHARS: Final = 63
 LABEL_VALUES: Final = 100
 SECRETS: Final = 100
+
+CLUSTER_DEPTH: Final = 64
+"""Of a cluster file: each level of queues takes two."""
+QUEUES: Final = 20_000
+RESERVATIONS: Final = 10_000
+PLACES: Final = 10_000
+PATTERNS_OF_NODES: Final = 1_000
+LEVELS: Final = 10
+MEMBERS_OF_QUEUE: Final = 1_000
+"""Queues or persons that a reservation names."""
+WEIGHT: Final = 1_000_000
+TOTAL_GPUS: Final = NODES * GPUS
+TOTAL_CPUS: Final = NODES * CPUS
+TOTAL_BYTES: Final = 1 << 60
+"""Of all nodes together, in a quota: its sums still fit 64 bits."""
+POLICY_S: Final = 10 * 366 * 86_400
+REASON_CHARS: Final = 200

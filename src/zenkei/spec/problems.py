@@ -1,4 +1,4 @@
-"""Collects everything wrong with one job file, so that a person sees all of it at once.
+"""Collects everything wrong with one file, so that a person sees all of it at once.
 
 Used by every module of this room while it reads. Values are shown cut to 60 characters, escaped,
 and with known forms of credentials masked: an error never carries a secret.
@@ -18,13 +18,15 @@ from zenkei.spec import limits
 from zenkei.spec.tree import Mapping, Node, Scalar
 
 SHOWN_CHARS: Final = 60
+JOB_FILE: Final = "job file"
+CLUSTER_FILE: Final = "cluster file"
 
 
 class Code(StrEnum):
-    """What can be wrong with a job file. The text after each name opens its section in the docs."""
+    """What can be wrong with a file. The text after each name opens its section in the docs."""
 
     YAML = "yaml-syntax"  # the text is not YAML
-    FORBIDDEN_YAML = "yaml-not-allowed"  # YAML that job files do not use: tags, several documents
+    FORBIDDEN_YAML = "yaml-not-allowed"  # YAML that no file uses: tags, several documents
     ENCODING = "not-utf8"  # bytes or characters that no text file holds
     TOO_LARGE = "too-large"  # more of something than the limit
     UNKNOWN_KEY = "unknown-key"  # a key that does not exist, or not there
@@ -36,7 +38,7 @@ class Code(StrEnum):
     CONFLICT = "conflicting-keys"  # keys that contradict each other
     TEMPLATE = "bad-template"  # ${{ ... }} that names nothing, or stands where none is replaced
     SECRET = "looks-like-a-secret"  # noqa: S105  # a credential in a file that is stored and shown
-    FILE = "file-not-usable"  # a file that the job file names cannot be used
+    FILE = "file-not-usable"  # a file that is named cannot be used
     NOT_YET = "not-available-yet"  # understood, and offered by a later version
 
 
@@ -93,12 +95,23 @@ class Reading:
     """One pass over one file. `file` is the name to show.
 
     homes: the section of each key that exists in only one ('' is the file itself), for hints.
-    folder: where the file stands, if `file` does not say; `path` is both.
+    folder: where the file stands, if `file` does not say; `path` is both. what: JOB_FILE or
+    CLUSTER_FILE. depth: of nesting that is allowed.
     """
 
-    def __init__(self, file: str, homes: AnyMapping[str, str], *, folder: str = "") -> None:
+    def __init__(
+        self,
+        file: str,
+        homes: AnyMapping[str, str],
+        *,
+        folder: str = "",
+        what: str = JOB_FILE,
+        depth: int = limits.DEPTH,
+    ) -> None:
+        self.what = what
+        self.depth = depth
         self.path = f"{folder.rstrip('/')}/{file.rpartition('/')[2]}" if folder else file
-        self.file = show_path(file) or "job.yaml"
+        self.file = show_path(file) or ("job.yaml" if what == JOB_FILE else "cluster.yaml")
         self.homes = homes
         self.problems: list[Problem] = []
         self.more = 0
@@ -117,6 +130,11 @@ class Reading:
         at = Location(file=show_path(file) or self.file, line=line, column=column) if line else None
         self.problems.append(Problem(code=str(code), message=message, hint=hint, at=at))
 
+    @property
+    def smaller(self) -> str:
+        """What to do about a list that is too long."""
+        return "split the job, or put the list into a file" if self.what == JOB_FILE else ""
+
     def hint_since(self, first: int, hint: str) -> None:
         """Give `hint` to the problems from number `first` on that have none of their own."""
         for number in range(first, len(self.problems)):
@@ -130,7 +148,12 @@ class Reading:
         found = sorted(self.problems, key=self._order)
         first, count = found[0], len(found) + self.more
         message = str(first) if count == 1 else f"{self.file} has {count} problems, first: {first}"
-        raise InvalidInput("invalid-job-file", message, hint=first.hint, problems=tuple(found))
+        raise InvalidInput(
+            "invalid-job-file" if self.what == JOB_FILE else "invalid-cluster-file",
+            message,
+            hint=first.hint,
+            problems=tuple(found),
+        )
 
     def _order(self, problem: Problem) -> tuple[bool, int, int]:
         at = problem.at

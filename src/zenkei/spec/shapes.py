@@ -87,7 +87,7 @@ class Section:
             return fields  # a section whose keys are all commented out
         if not isinstance(node, Mapping):
             hint = f"keys: {listing(self._names())}"
-            what = "a job file" if self.whole else f"`{where}`"
+            what = f"a {to.what}" if self.whole else f"`{where}`"
             to.add(
                 node, Code.WRONG_TYPE, f"{what} must be {self.wants}, not {describe(node)}", hint
             )
@@ -113,7 +113,7 @@ class Section:
 
     def _unknown(self, word: str, where: str, to: Reading) -> tuple[str, str]:
         names = self._names()
-        of = "the job file" if self.whole else f"`{where}`"
+        of = f"the {to.what}" if self.whole else f"`{where}`"
         allowed = f"allowed: {listing(names)}"
         home = to.homes.get(word, self.name)
         meant = self.synonyms.get(word.lower()) or nearest(word, names)
@@ -179,7 +179,7 @@ class Items:
             return None
         if len(node.items) > self.most:
             message = f"`{where}` has {len(node.items)} entries, the limit is {self.most}"
-            to.add(node, Code.TOO_LARGE, message, "split the job, or put the list into a file")
+            to.add(node, Code.TOO_LARGE, message, to.smaller)
             return None
         if len(node.items) < self.least:
             to.add(node, Code.BAD_VALUE, f"`{where}` is empty", f"give it {self.wants}")
@@ -222,7 +222,7 @@ class Table:
             return None
         if len(node.pairs) > self.most:
             message = f"`{where}` has {len(node.pairs)} entries, the limit is {self.most}"
-            to.add(node, Code.TOO_LARGE, message, "split the job, or put them into a file")
+            to.add(node, Code.TOO_LARGE, message, to.smaller)
             return None
         for name, inner in node.pairs:
             bad = self.check(name.text)

@@ -1,4 +1,4 @@
-"""Bytes to tree: YAML syntax, and what of YAML a job file may use.
+"""Bytes to tree: YAML syntax, and what of YAML a job or cluster file may use.
 
 Called by `parsing.parse`. Reads libyaml's events instead of its objects: every value keeps its line
 and column, nothing is constructed or guessed (no tags, no implicit types), and nesting, size and
@@ -12,7 +12,7 @@ import re
 from typing import Any, Final
 
 from zenkei.spec import limits
-from zenkei.spec.problems import Code, Reading, show
+from zenkei.spec.problems import JOB_FILE, Code, Reading, show
 from zenkei.spec.tree import Mapping, Node, Scalar, Sequence
 
 _UNPRINTABLE: Final = re.compile(
@@ -38,9 +38,8 @@ def read_tree(text: bytes, to: Reading) -> Node | None:
 def _decode(text: bytes, to: Reading) -> str:
     if len(text) > limits.FILE_BYTES:
         message = f"the file has {len(text)} bytes, the limit is {limits.FILE_BYTES} (1 MiB)"
-        to.add_at(
-            1, 1, Code.TOO_LARGE, message, "keep data out of the job file; name files instead"
-        )
+        hint = f"keep data out of the {to.what}; name files instead"
+        to.add_at(1, 1, Code.TOO_LARGE, message, hint)
         raise _Stop
     if text.startswith(_WIDE_MARKS):
         to.add_at(1, 1, Code.ENCODING, "the file is UTF-16 or UTF-32", "save it as UTF-8")
@@ -57,7 +56,7 @@ def _decode(text: bytes, to: Reading) -> str:
     bad = _UNPRINTABLE.search(decoded)
     if bad:
         line, column = _place(decoded[: bad.start()])
-        what = f"character U+{ord(bad[0]):04X} may not stand in a job file"
+        what = f"character U+{ord(bad[0]):04X} may not stand in a {to.what}"
         to.add_at(line, column, Code.ENCODING, what, "remove it")
         raise _Stop
     return decoded
@@ -87,13 +86,15 @@ class _Composer:
             self._next()
             start = self._next()
             if isinstance(start, events.StreamEndEvent):
-                self._to.add_at(1, 1, Code.MISSING_KEY, "the file is empty", _FIRST_LINE)
+                self._to.add_at(1, 1, Code.MISSING_KEY, "the file is empty", self._first_line())
                 return None
             node, _, _ = self._node(0)
             self._next()
             after = self._next()
             if not isinstance(after, events.StreamEndEvent):
-                self._refuse(after, "a second document", "a job file holds one document: one job")
+                what = self._to.what
+                hint = f"a {what} holds one document: one {what.removesuffix(' file')}"
+                self._refuse(after, "a second document", hint)
             return node
         except events.YAMLError as error:
             self._syntax(error)
@@ -112,7 +113,7 @@ class _Composer:
         kinds = self._yaml
         mark = event.start_mark
         line, column = mark.line + 1, mark.column + 1
-        if depth > limits.DEPTH:
+        if depth > self._to.depth:
             self._too_deep(line, column)
         if isinstance(event, kinds.AliasEvent):
             return self._alias(event, depth, line, column)
@@ -187,7 +188,7 @@ class _Composer:
             self._to.add_at(line, column, Code.YAML, message, f"put `&{show(name)}` on the value")
             raise _Stop
         _, size, height = known
-        if depth + height > limits.DEPTH:
+        if depth + height > self._to.depth:
             self._too_deep(line, column)
         self._grow(size, line, column)
         return known
@@ -197,13 +198,18 @@ class _Composer:
         if self._count > limits.NODES_OF_FILE:
             message = f"more than {limits.NODES_OF_FILE} values (aliases expanded)"
             hint = "a job file is small; sweeps are short with `matrix` and `array`"
+            hint = hint if self._to.what == JOB_FILE else "name many nodes by a pattern"
             self._to.add_at(line, column, Code.TOO_LARGE, message, hint)
             raise _Stop
 
     def _too_deep(self, line: int, column: int) -> None:
-        message = f"values are nested deeper than {limits.DEPTH} levels"
-        self._to.add_at(line, column, Code.TOO_LARGE, message, "no key of a job file needs that")
+        message = f"values are nested deeper than {self._to.depth} levels"
+        hint = f"no key of a {self._to.what} needs that"
+        self._to.add_at(line, column, Code.TOO_LARGE, message, hint)
         raise _Stop
+
+    def _first_line(self) -> str:
+        return _FIRST_LINE if self._to.what == JOB_FILE else _FIRST_CLUSTER_LINE
 
     def _refuse(self, event: Any, what: str, hint: str) -> None:
         mark = event.start_mark
@@ -218,6 +224,7 @@ class _Composer:
 
 
 _FIRST_LINE = "the shortest job file is one line: `command: python train.py`"
+_FIRST_CLUSTER_LINE = "`zenkei cluster init` writes a first one"
 _SYNTAX_HINT = "check indentation, and quote texts that hold `: `, ` #` or start with a sign"
 _SYNTAX_HINTS = {
     "cannot start any token": "indent with spaces, not tabs; quote texts that start with @, % or `",
