@@ -2,59 +2,46 @@
 
 Called by `planner` for a gang that did not fit: `Occupancy` once per plan, then `victims` for each
 such gang. Pure. The answer is whole jobs, a `Hold` on the place that they leave, or nobody: nothing
-is displaced unless the whole gang fits afterwards, and nobody whose place is not needed.
+is displaced unless the whole gang fits afterwards, and nobody whose place is not needed. Who may
+displace whom, and why that ends, says `rights`; how the set is found says `cover`.
+
+The price of a job is the GPU-seconds since its newest checkpoint, and `restart_s` of its GPUs. At
+equal prices: fewer jobs, then those of the queue furthest above its quota, of lower priority,
+younger, with the smaller id. A job without GPUs counts as a thousandth of one for each CPU.
+Cost: O(parts) + O(nodes x jobs there), see `cover`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple
 
-from zenkei.model.cluster import Node
+from zenkei.model.cluster import Node, NodePart, NodeState
 from zenkei.model.ids import JobId
-from zenkei.model.queue import Amounts, Policy, Queue
-from zenkei.model.resources import Free
-from zenkei.scheduler.decisions import Hold, Preempt
-from zenkei.scheduler.free import HeldPart
-from zenkei.scheduler.reasons import Reason
+from zenkei.model.queue import Policy
+from zenkei.model.resources import Free, Misfit, could_fit, matches
+from zenkei.scheduler.cover import Cover
+from zenkei.scheduler.decisions import Hold, Preempt, PreemptReason
+from zenkei.scheduler.free import check
+from zenkei.scheduler.occupancy import Occupancy, Tenant
+from zenkei.scheduler.reasons import Reason, victims_protected, victims_stopping
+from zenkei.scheduler.rights import Quotas, Rights, unprotected_us
 from zenkei.scheduler.snapshot import JobClass, RunningJob
+from zenkei.scheduler.vacating import Spot
 
 HOLD_S: Final = 600.0
 """How long a place is kept for a job whose victims are stopping; it is renewed while they are."""
-
-
-class Quotas(Protocol):
-    """What preemption asks of the tree of queues. Queues are places in the planner's table."""
-
-    def path(self, queue: int) -> Sequence[int]:
-        """The leaf `queue` first, then those above it; the root is left out."""
-        ...
-
-    def rules(self, queue: int) -> Queue:
-        """Its `within` and `reclaim` are read."""
-        ...
-
-    def quota(self, queue: int) -> Amounts:
-        """What is guaranteed to it and those below it (the sum of theirs if it states none).
-
-        None where there is no guarantee.
-        """
-        ...
-
-    def held(self, queue: int) -> Amounts:
-        """By jobs below it: those that run, are stopping, were started in this very plan, or have a
-
-        claim (`Hold`). Every amount is said; kinds without any may be left out.
-        """
-        ...
+_STEP: Final = 4096
+"""What a lost thousandth of a GPU for a second counts; less decides between equals."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asker:
     """The gang that waits. job_class: as it is placed (nodes that are forgiven are not in `avoid`).
 
-    A gang that may be smaller (`least`) displaces others for its least size only.
+    queue: place in the table. A gang that may be smaller (`least`) displaces others for its least
+    size only.
     """
 
     job: JobId
@@ -62,50 +49,43 @@ class Asker:
     queue: int
     priority: int
 
+    @property
+    def count(self) -> int:
+        """Nodes that it must have."""
+        return self.job_class.least or self.job_class.nodes
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Displacement:
     """What is to be done for the asker. preempts: in the order of their ids.
 
     Without any, jobs that are stopping already leave enough. hold: the place, with its devices.
-    cost_gpu_milli_s: what all of them lose, their restarts included.
+    cost_gpu_milli_s: what the victims lose, their restarts included. reason: why the asker waits.
     """
 
     preempts: tuple[Preempt, ...]
     hold: Hold
     cost_gpu_milli_s: int
+    reason: Reason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spared:
     """It would fit if jobs were displaced that are protected for now.
 
-    again_us: when asking again may help; None: nobody knows.
+    again_us: when asking again may help; None: somewhen within an hour.
     """
 
     reason: Reason
     again_us: int | None
 
 
-class Occupancy:
-    """Who holds what on the nodes: made once per plan, told of the victims chosen since (`stop`).
+class _Found(NamedTuple):
+    """One place: what it costs, the jobs, the nodes and what is then free on each."""
 
-    nodes: all of them, those that take no work too. parts: by node, of all jobs that hold any.
-    running: what is known of each of those; a job without an entry cannot be displaced.
-    Cost: O(parts).
-    """
-
-    def __init__(
-        self,
-        nodes: Iterable[Node],
-        parts: Mapping[str, Iterable[HeldPart]],
-        running: Mapping[int, RunningJob],
-    ) -> None:
-        raise NotImplementedError
-
-    def stop(self, jobs: Iterable[JobId]) -> None:
-        """These were chosen as victims: what they hold comes free, they are not asked again."""
-        raise NotImplementedError
+    cost: int
+    jobs: tuple[int, ...]
+    nodes: tuple[tuple[Node, Free], ...]
 
 
 def victims(
@@ -122,6 +102,231 @@ def victims(
 
     free: by node, what is left now, after everything that the plan has given away and kept for
     others (claims count as taken, also where what they keep is still held: below zero is right).
-    levels: `ClusterConfig.levels`. Not to be called for a job whose claim is in force.
+    levels: `ClusterConfig.levels`. Not to be called for a job whose claim is in force. The gang's
+    limits (caps) are the caller's matter: it has passed them.
     """
-    raise NotImplementedError
+    if not policy.preempt:
+        return None
+    rights = Rights(
+        queue=asker.queue,
+        priority=asker.priority,
+        request=asker.job_class.request,
+        nodes=asker.count,
+        occupancy=occupancy,
+        quotas=quotas,
+        policy=policy,
+        now_us=now_us,
+    )
+    stopping = {job for job, tenant in occupancy.tenants.items() if tenant.stopping}
+    if not rights.may and not rights.spared and not stopping:
+        return None
+    spots = _spots(asker, occupancy, free, stopping)
+    weight = _weights(rights, occupancy, policy, now_us)
+    found: _Found | None = None
+    for group in _places(asker, spots, levels):
+        one = _search(asker, group, rights, weight)
+        if one is not None and (found is None or one.cost < found.cost):
+            found = one
+    if found is not None:
+        return _displacement(asker, found, rights, occupancy, policy, now_us)
+    return _spared(asker, spots, rights, occupancy, policy, levels)
+
+
+# -- where it could go ---------------------------------------------------------------------------
+def _spots(
+    asker: Asker, occupancy: Occupancy, free: Callable[[str], Free], stopping: set[int]
+) -> list[Spot]:
+    """Nodes that would take a part if they were empty, by name."""
+    wanted = asker.job_class
+    request, avoid, constraints = wanted.request, set(wanted.avoid), dict(wanted.constraints)
+    return [
+        Spot(node, free(name), request, occupancy.parts.get(name, ()), stopping)
+        for name, node in sorted(occupancy.nodes.items())
+        if node.state is NodeState.READY
+        and name not in avoid
+        and matches(node.labels, constraints)
+        and could_fit(node.capacity, request) is None
+    ]
+
+
+def _places(asker: Asker, spots: Sequence[Spot], levels: Sequence[str]) -> Iterator[Sequence[Spot]]:
+    """Sets of nodes, the gang must lie in one: clusters, or domains where that is required.
+
+    A domain that is only preferred comes before its cluster: at equal cost it is taken.
+    """
+    wanted, count = asker.job_class, asker.count
+    by_cluster: dict[str, list[Spot]] = {}
+    for spot in spots:
+        by_cluster.setdefault(spot.node.cluster, []).append(spot)
+    for _, members in sorted(by_cluster.items()):
+        if wanted.level and count > 1:
+            depth = levels.index(wanted.level) + 1 if wanted.level in levels else 0
+            domains: dict[tuple[str, ...], list[Spot]] = {}
+            for spot in members if depth else ():
+                if len(spot.node.topology) >= depth:
+                    domains.setdefault(spot.node.topology[:depth], []).append(spot)
+            for _, domain in sorted(domains.items()):
+                if len(domain) >= count:
+                    yield domain
+            if wanted.required:
+                continue
+        if len(members) >= count:
+            yield members
+
+
+# -- whom it costs -------------------------------------------------------------------------------
+def _lost_milli_s(tenant: Tenant, facts: RunningJob, now_us: int) -> int:
+    return _size_milli(tenant) * max(0, now_us - facts.saved_us) // 1_000_000
+
+
+def _size_milli(tenant: Tenant) -> int:
+    return tenant.gpu_milli or tenant.cpu_milli // 1000
+
+
+def _weights(
+    rights: Rights, occupancy: Occupancy, policy: Policy, now_us: int
+) -> Mapping[int, int]:
+    """By job that may be displaced, sorted by id: its price in steps, and its rank below them."""
+    rows: list[tuple[tuple[int, int, int, int], int]] = []
+    for job in rights.may:
+        facts = occupancy.tenants[job].facts
+        assert facts is not None, "there is a right over known jobs only"
+        rows.append(((-rights.beyond_milli(job), facts.priority, -facts.since_us, job), job))
+    rank = {job: i for i, (_, job) in enumerate(sorted(rows))}
+    weights = {}
+    for job in sorted(rights.may):
+        tenant = occupancy.tenants[job]
+        assert tenant.facts is not None, "there is a right over known jobs only"
+        restart = _size_milli(tenant) * int(policy.restart_s * 1000) // 1000
+        steps = _lost_milli_s(tenant, tenant.facts, now_us) + restart
+        # half a step for being displaced at all, so that fewer jobs are preferred to low ranks
+        weights[job] = steps * _STEP + _STEP // 2 + rank[job] * (_STEP // 2 - 1) // len(rank)
+    return weights
+
+
+def _search(
+    asker: Asker, group: Sequence[Spot], rights: Rights, weight: Mapping[int, int]
+) -> _Found | None:
+    cover = Cover(group, asker.count, rights, weight)
+    jobs = cover.search()
+    if jobs is None:
+        return None
+    nodes = tuple((spot.node, spot.free.copy()) for spot in _chosen(asker, cover.fitting()))
+    found = _Found(cover.cost(), tuple(jobs), nodes)
+    cover.set(())  # the nodes as they were: they may lie in other groups too
+    return found
+
+
+def _chosen(asker: Asker, fitting: Sequence[Spot]) -> list[Spot]:
+    """The nodes, in rank order: those it had keep their ranks, others along the topology."""
+    count, prefer = asker.count, asker.job_class.prefer
+    had = {name: rank for rank, name in reversed([*enumerate(prefer[:count])])}
+
+    def left_over(spot: Spot) -> int:
+        return sum(spot.free.gpu_milli)
+
+    best = sorted(fitting, key=lambda s: (s.node.name not in had, left_over(s), s.node.name))
+    taken = best[:count]
+    kept = {had[spot.node.name]: spot for spot in taken if spot.node.name in had}
+    others = iter(
+        sorted(
+            (spot for spot in taken if spot.node.name not in had),
+            key=lambda s: (s.node.topology, s.node.name),
+        )
+    )
+    return [kept.get(rank) or next(others) for rank in range(count)]
+
+
+# -- the answer ----------------------------------------------------------------------------------
+def _displacement(
+    asker: Asker,
+    found: _Found,
+    rights: Rights,
+    occupancy: Occupancy,
+    policy: Policy,
+    now_us: int,
+) -> Displacement:
+    wanted = asker.job_class
+    parts = []
+    constraints = dict(wanted.constraints)
+    for node, left in found.nodes:
+        devices = check(node, left, wanted.request, constraints, wanted.avoid)
+        assert not isinstance(devices, Misfit), f"search and check disagree: {devices}"
+        parts.append(NodePart(node=node.name, request=wanted.request, devices=devices))
+    preempts, cost = [], 0
+    for job in found.jobs:
+        tenant = occupancy.tenants[job]
+        assert tenant.facts is not None, "there is a right over known jobs only"
+        lost = _lost_milli_s(tenant, tenant.facts, now_us)
+        cost += lost + _size_milli(tenant) * int(policy.restart_s * 1000) // 1000
+        preempts.append(
+            Preempt(
+                victim=JobId.from_key(job),
+                favoured=asker.job,
+                reason=rights.may[job],
+                lost_gpu_milli_s=lost,
+            )
+        )
+    until_us = now_us + int(HOLD_S * 1e6)
+    cluster = found.nodes[0][0].cluster
+    hold = Hold(job=asker.job, cluster=cluster, parts=tuple(parts), until_us=until_us)
+    return Displacement(
+        preempts=tuple(preempts),
+        hold=hold,
+        cost_gpu_milli_s=cost,
+        reason=victims_stopping(_leaving(hold, found, occupancy)),
+    )
+
+
+def _leaving(hold: Hold, found: _Found, occupancy: Occupancy) -> list[JobId]:
+    """Jobs that the asker waits for: the victims, and those that are stopping on its nodes."""
+    nodes = {part.node for part in hold.parts}
+    stopping = {
+        part.job
+        for name in nodes
+        for part in occupancy.parts.get(name, ())
+        if occupancy.tenants[part.job].stopping
+    }
+    return [JobId.from_key(job) for job in sorted(stopping.union(found.jobs))]
+
+
+def _spared(
+    asker: Asker,
+    spots: Sequence[Spot],
+    rights: Rights,
+    occupancy: Occupancy,
+    policy: Policy,
+    levels: Sequence[str],
+) -> Spared | None:
+    """Whether protection is what keeps it waiting: would it fit without all of those?"""
+    if not rights.spared:
+        return None
+    out = {*rights.may, *rights.spared}
+    for spot in spots:
+        for job in out & spot.pieces.keys():
+            spot.give(job)
+    enough = any(
+        sum(spot.fits for spot in group) >= asker.count for group in _places(asker, spots, levels)
+    )
+    if not enough:
+        return None
+    times = []
+    for job in rights.spared:
+        facts = occupancy.tenants[job].facts
+        assert facts is not None, "there is a right over known jobs only"
+        times.append(unprotected_us(facts, policy))
+    ends = [at_us for at_us in times if at_us is not None]
+    first = min(ends, default=None)
+    return Spared(reason=victims_protected(len(rights.spared), first), again_us=first)
+
+
+__all__ = [
+    "HOLD_S",
+    "Asker",
+    "Displacement",
+    "Occupancy",
+    "PreemptReason",
+    "Quotas",
+    "Spared",
+    "victims",
+]

@@ -1,0 +1,327 @@
+"""Who may displace whom, and how much of each queue: one ledger for one gang that waits.
+
+Used by `preemption`. Two rights. *Priority*: a job of the same leaf queue with a strictly lower
+priority, if the queue says so (`within`). *Reclaim*: the gang's queues, up to where its path and
+the victim's part, stay within their quota with it; the victim's queues up to there hold more than
+theirs, and hold that much still without every job that is taken. What a leaf is guaranteed counts
+for its jobs of the highest priority first, so that only those below that mark borrow: who could
+come back by priority over the others of its queue is not displaced in their stead.
+
+GPUs decide for those who hold some: the total and each model. CPUs and memory decide (either is
+enough) where the gang or the victim has no GPU. Protected for a time: who has run less than
+`protect_s`, who was displaced `most_preemptions` times within the hour.
+
+**No loops**, argued for one resource; no job arrives or ends, nothing is edited. For a leaf q and a
+priority p let g(q, p) be the smaller of q's quota and what its jobs of priority p and above hold.
+Order the sums over all leaves of g(·, p), from the highest p to the lowest, like words in a
+dictionary. Starting a job lowers none of them. Priority: the job enters at its own p, victims leave
+further down the word. Reclaim: the victims' leaves lose nothing of any g, by the mark above, and
+the gang's leaf, within its quota, gains at its p. So the word never falls, and each reclaim raises
+it: there are finitely many. After the last one, starts and priority only move the same word without
+the quotas upwards: finitely many too. With several resources the argument holds for GPUs as long as
+all that is displaced holds GPUs; `most_preemptions` bounds the rest, whatever happens.
+Cost: O(jobs + priorities) to make; O(depth x priorities of the leaf) per question.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+from zenkei.model.queue import Amounts, Policy, Queue, Reclaim, Within
+from zenkei.model.resources import Request
+from zenkei.scheduler.decisions import PreemptReason
+from zenkei.scheduler.occupancy import Occupancy, Tenant
+from zenkei.scheduler.snapshot import RunningJob
+
+GPU: Final = "gpu"
+CPU: Final = "cpu"
+MEMORY: Final = "memory"
+KIND: Final = "kind:"
+
+
+class Quotas(Protocol):
+    """What preemption asks of the tree of queues."""
+
+    def path(self, queue: int) -> Sequence[str]:
+        """Names, the leaf first, then those above it; the root is left out. queue: its place."""
+        ...
+
+    def rules(self, queue: str) -> Queue:
+        """Its `within` and `reclaim` are read."""
+        ...
+
+    def quota(self, queue: str) -> Amounts:
+        """What is guaranteed to it and those below it (the sum of theirs if it states none).
+
+        None where there is no guarantee.
+        """
+        ...
+
+    def held(self, queue: str) -> Amounts:
+        """By jobs below it: those that run, are stopping, were started in this very plan, or have a
+
+        claim (`Hold`). Every amount is said; kinds without any may be left out.
+        """
+        ...
+
+
+def said(amounts: Amounts) -> dict[str, int]:
+    """By resource, those of which anything is said."""
+    found = {KIND + kind: milli for kind, milli in amounts.kinds}
+    pairs = (
+        (GPU, amounts.gpu_milli),
+        (CPU, amounts.cpu_milli),
+        (MEMORY, amounts.memory_bytes),
+    )
+    return found | {key: amount for key, amount in pairs if amount is not None}
+
+
+def of_tenant(tenant: Tenant) -> dict[str, int]:
+    found = {KIND + kind: milli for kind, milli in tenant.kinds.items()}
+    found |= {GPU: tenant.gpu_milli, CPU: tenant.cpu_milli, MEMORY: tenant.memory_bytes}
+    return found
+
+
+class _Marks:
+    """How far a queue's jobs of each priority and above are beyond its quota, by resource.
+
+    levels: priorities, lowest first; one only where they do not matter. used: victims of each.
+    """
+
+    __slots__ = ("beyond", "levels", "quota", "used")
+
+    def __init__(
+        self, quota: dict[str, int], held: dict[str, int], lower: dict[int, dict[str, int]]
+    ) -> None:
+        self.quota = quota
+        self.levels = sorted(lower) or [0]
+        self.used = [0] * len(self.levels)
+        self.beyond: dict[str, list[int]] = {}
+        for key, amount in held.items():
+            left = amount - quota.get(key, 0)
+            column = self.beyond[key] = []
+            for level in self.levels:
+                column.append(left)
+                left -= lower.get(level, {}).get(key, 0)
+
+    def _at(self, priority: int) -> int:
+        return 0 if len(self.levels) == 1 else bisect_left(self.levels, priority)
+
+    def stands(self, key: str, amount: int, priority: int) -> bool:
+        """Whether the quota is still held, at every priority from which something is taken."""
+        column = self.beyond.get(key)
+        if column is None:
+            return False
+        at = self._at(priority)
+        if column[at] < amount:
+            return False
+        return all(column[i] >= amount for i in range(at) if self.used[i])
+
+    def take(self, amounts: dict[str, int], priority: int, sign: int) -> None:
+        at = self._at(priority)
+        self.used[at] += sign
+        for key, amount in amounts.items():
+            column = self.beyond.get(key)
+            if column is not None and amount:
+                for i in range(at + 1):
+                    column[i] -= sign * amount
+
+
+class Rights:
+    """See the module's docstring. may: the right over each job that could be displaced at all.
+
+    spared: those over whom there is a right, but who are protected for now.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: int,
+        priority: int,
+        request: Request,
+        nodes: int,
+        occupancy: Occupancy,
+        quotas: Quotas,
+        policy: Policy,
+        now_us: int,
+    ) -> None:
+        self._quotas = quotas
+        self._tenants = occupancy.tenants
+        self._path = tuple(quotas.path(queue))
+        self._priority = priority
+        self._gpus = bool(request.gpu_count)
+        self._stopping: dict[str, dict[str, int]] = {}
+        self._lower: dict[str, dict[int, dict[str, int]]] = {}
+        self._paths: dict[int, tuple[str, ...]] = {}
+        self._marks: dict[tuple[str, bool], _Marks] = {}
+        self._branches: dict[int, list[_Marks]] = {}
+        self._amounts: dict[int, dict[str, int]] = {}
+        self.may: dict[int, PreemptReason] = {}
+        self.spared: list[int] = []
+        self._read(occupancy.tenants.values())
+        owed = self._owed(request, nodes)
+        for job, tenant in occupancy.tenants.items():
+            facts = tenant.facts
+            if facts is None or tenant.stopping:
+                continue
+            reason = self._right(facts, owed)
+            if reason is None:
+                continue
+            if _protected(facts, policy, now_us):
+                self.spared.append(job)
+            else:
+                self.may[job] = reason
+        self._drop_the_guaranteed()
+
+    def _read(self, tenants: Iterable[Tenant]) -> None:
+        """What is coming free by queue, and what a leaf's jobs hold by priority."""
+        for tenant in tenants:
+            facts = tenant.facts
+            if facts is None:
+                continue
+            path = self._paths.get(facts.queue)
+            if path is None:
+                path = self._paths[facts.queue] = tuple(self._quotas.path(facts.queue))
+            amounts = self._amounts[tenant.job] = of_tenant(tenant)
+            if tenant.stopping:
+                for name in path:
+                    _add(self._stopping.setdefault(name, {}), amounts)
+            elif path:
+                levels = self._lower.setdefault(path[0], {})
+                _add(levels.setdefault(facts.priority, {}), amounts)
+
+    def _held(self, name: str) -> dict[str, int]:
+        held = said(self._quotas.held(name))
+        for key, amount in self._stopping.get(name, {}).items():
+            held[key] = held.get(key, 0) - amount
+        return held
+
+    def _owed(self, request: Request, nodes: int) -> int:
+        """Up to how many queues of its path, from the leaf on, stay within quota with the gang."""
+        asked = {CPU: request.cpu_milli * nodes, MEMORY: request.memory_bytes * nodes}
+        if request.gpu_count:
+            asked[GPU] = request.gpu_count * request.gpu_milli * nodes
+            if len(request.gpu_kinds) == 1:
+                asked[KIND + request.gpu_kinds[0]] = asked[GPU]
+        for depth, name in enumerate(self._path):
+            quota, held = said(self._quotas.quota(name)), self._held(name)
+            if not self._guaranteed(quota, request):
+                return depth
+            if any(held.get(key, 0) + asked[key] > quota[key] for key in asked.keys() & quota):
+                return depth
+        return len(self._path)
+
+    def _guaranteed(self, quota: dict[str, int], request: Request) -> bool:
+        """Whether the quota says anything of what the gang is about."""
+        if not self._gpus:
+            return CPU in quota or MEMORY in quota
+        kinds = request.gpu_kinds
+        return GPU in quota or any(
+            key.startswith(KIND) and (not kinds or key[len(KIND) :] in kinds) for key in quota
+        )
+
+    def _right(self, facts: RunningJob, owed: int) -> PreemptReason | None:
+        theirs = self._paths[facts.queue]
+        if not theirs or not self._path:
+            return None
+        rules = self._quotas.rules(self._path[0])
+        below = facts.priority < self._priority
+        if theirs[0] == self._path[0]:
+            within = rules.within is Within.LOWER_PRIORITY and below
+            return PreemptReason.PRIORITY if within else None
+        if rules.reclaim is Reclaim.NEVER or (
+            rules.reclaim is Reclaim.LOWER_PRIORITY and not below
+        ):
+            return None
+        part = next((d for d, name in enumerate(self._path) if name in theirs), len(self._path))
+        return PreemptReason.RECLAIM if part <= owed else None
+
+    def _drop_the_guaranteed(self) -> None:
+        """Those who cannot even be taken alone are no candidates, protected or not."""
+        self.may = {job: reason for job, reason in self.may.items() if self.allows(job)}
+        self.spared = [job for job in self.spared if self.allows(job)]
+
+    def _branch(self, queue: int) -> list[_Marks]:
+        """Marks of a victim's queues up to where the paths part; of none for its own queue."""
+        known = self._branches.get(queue)
+        if known is None:
+            theirs = self._paths[queue]
+            known = self._branches[queue] = []
+            for depth, name in enumerate(theirs if theirs[0] != self._path[0] else ()):
+                if name in self._path:
+                    break
+                known.append(self._mark(name, leaf=not depth))
+        return known
+
+    def _mark(self, name: str, *, leaf: bool) -> _Marks:
+        if (name, leaf) not in self._marks:
+            lower = self._lower.get(name, {}) if leaf else {}
+            quota = said(self._quotas.quota(name))
+            self._marks[name, leaf] = _Marks(quota, self._held(name), lower)
+        return self._marks[name, leaf]
+
+    def allows(self, job: int) -> bool:
+        """Whether `job` may be taken beside those that are taken already."""
+        facts = self._tenants[job].facts
+        assert facts is not None, "there is no right over an unknown job"
+        amounts = self._amounts[job]
+        scalars = not self._gpus or not amounts[GPU]
+        for marks in self._branch(facts.queue):
+            for key, amount in amounts.items():
+                if key in (CPU, MEMORY) or not amount:
+                    continue
+                if not marks.stands(key, amount, facts.priority):
+                    return False
+            stated = [key for key in (CPU, MEMORY) if key in marks.quota] if scalars else ()
+            if stated and not any(marks.stands(k, amounts[k], facts.priority) for k in stated):
+                return False
+        return True
+
+    def take(self, job: int, sign: int = 1) -> None:
+        """Enter `job` as taken, or with -1 as not taken after all."""
+        facts = self._tenants[job].facts
+        assert facts is not None, "there is no right over an unknown job"
+        for marks in self._branch(facts.queue):
+            marks.take(self._amounts[job], facts.priority, sign)
+
+    def allow_all(self, jobs: Sequence[int]) -> int | None:
+        """The first of `jobs` that may not be taken beside those before it; None: all may."""
+        taken = 0
+        refused = None
+        for job in jobs:
+            if not self.allows(job):
+                refused = job
+                break
+            self.take(job)
+            taken += 1
+        for job in jobs[:taken]:
+            self.take(job, -1)
+        return refused
+
+    def beyond_milli(self, job: int) -> int:
+        """How far the leaf of `job` is above its quota of GPUs, in thousandths of that quota."""
+        facts = self._tenants[job].facts
+        assert facts is not None, "there is no right over an unknown job"
+        name = self._paths[facts.queue][0]
+        quota = self._quotas.quota(name).gpu_milli or 0
+        held = self._held(name).get(GPU, 0)
+        return (held - quota) * 1000 // max(quota, 1)
+
+
+def unprotected_us(facts: RunningJob, policy: Policy) -> int | None:
+    """From when on a job may be displaced; None: somewhen within an hour."""
+    if facts.preemptions >= policy.most_preemptions:
+        return None
+    return facts.since_us + int(policy.protect_s * 1e6)
+
+
+def _protected(facts: RunningJob, policy: Policy, now_us: int) -> bool:
+    at_us = unprotected_us(facts, policy)
+    return at_us is None or now_us < at_us
+
+
+def _add(sums: dict[str, int], amounts: dict[str, int]) -> None:
+    for key, amount in amounts.items():
+        sums[key] = sums.get(key, 0) + amount
