@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, TypeAlias
 
 from zenkei.model.ids import JobId
+from zenkei.model.queue import Reservation
 from zenkei.model.wording import count
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Numbers: TypeAlias = dict[str, int | str]
 
@@ -33,6 +37,9 @@ class ReasonCode(StrEnum):
     MEMORY_BUSY = "memory_busy"
     TMP_BUSY = "tmp_busy"
     NODES_AVOIDED = "nodes_avoided"
+    RESERVED = "reserved"
+    WOULD_DELAY = "would_delay"
+    COLLECTING = "collecting"
     RETRY_DELAY = "retry_delay"
     CHECKPOINT_BEING_STORED = "checkpoint_being_stored"
     VICTIMS_STOPPING = "victims_stopping"
@@ -69,6 +76,9 @@ _SEVERITY: Final = {
     ReasonCode.MEMORY_BUSY: Severity.WAITING,
     ReasonCode.TMP_BUSY: Severity.WAITING,
     ReasonCode.NODES_AVOIDED: Severity.WAITING,
+    ReasonCode.RESERVED: Severity.WAITING,
+    ReasonCode.WOULD_DELAY: Severity.WAITING,
+    ReasonCode.COLLECTING: Severity.WAITING,
     ReasonCode.RETRY_DELAY: Severity.WAITING,
     ReasonCode.CHECKPOINT_BEING_STORED: Severity.WAITING,
     ReasonCode.VICTIMS_STOPPING: Severity.WAITING,
@@ -162,9 +172,46 @@ def not_yet_tried() -> Reason:
     return Reason(code=ReasonCode.NOT_YET_TRIED)
 
 
+def reserved(by: Reservation, met: int, fitting: int) -> Reason:
+    """Of `fitting` nodes that would do now, `met` are reserved for others before it has ended."""
+    numbers: Numbers = {"reservation": by.name, "from_us": by.from_us, "to_us": by.to_us}
+    return Reason(
+        code=ReasonCode.RESERVED,
+        numbers=numbers | {"why": by.reason, "nodes_reserved": met, "nodes_fitting": fitting},
+    )
+
+
+def would_delay(job: JobId, due_us: int | None, met: int, fitting: int) -> Reason:
+    """Of `fitting` nodes that would do now, `met` are kept for others, first for `job`.
+
+    due_us: by when that starts; None: nobody knows, it collects nodes.
+    """
+    numbers: Numbers = {"job": str(job), "nodes_kept": met, "nodes_fitting": fitting}
+    if due_us is not None:
+        numbers["due_us"] = due_us
+    return Reason(code=ReasonCode.WOULD_DELAY, numbers=numbers)
+
+
+def collecting(free: int, kept: int, nodes: int) -> Reason:
+    """Nobody knows when it starts: nodes are kept for it as they fall free."""
+    return Reason(
+        code=ReasonCode.COLLECTING,
+        numbers={"nodes_free": free, "nodes_kept": kept, "nodes": nodes},
+    )
+
+
 def paused(why: str) -> Reason:
     """Nothing starts at all."""
     return Reason(code=ReasonCode.PAUSED, numbers={"why": why})
+
+
+def when(instant_us: int | str) -> str:
+    """`2026-11-27 08:30 UTC`."""
+    try:
+        at = _EPOCH + timedelta(microseconds=int(instant_us))
+    except OverflowError:
+        return "a time far away"
+    return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def cores(milli: int | str) -> str:
@@ -256,6 +303,19 @@ def _victims_stopping(n: Numbers) -> str:
     return f"its place is kept for it: waits for {said} to save and stop"
 
 
+def _reserved(n: Numbers) -> str:
+    what = f"reserved for `{n['reservation']}` from {when(n['from_us'])} to {when(n['to_us'])}"
+    said = f"{n['nodes_reserved']} of {count(n['nodes_fitting'], 'node')} that would do are {what}"
+    return f"{said} ({n['why']})" if n["why"] else said
+
+
+def _would_delay(n: Numbers) -> str:
+    kept = f"{n['nodes_kept']} of {count(n['nodes_fitting'], 'node')} that would do"
+    if "due_us" in n:
+        return f"would delay job {n['job']}, which starts by {when(n['due_us'])}: it needs {kept}"
+    return f"{kept} are kept for job {n['job']}, which collects nodes as they fall free"
+
+
 _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.GPUS_BUSY: _gpus_busy,
     ReasonCode.CPUS_BUSY: lambda n: _busy(n, cpus(n["cpu_milli"]), "nodes_with_cpus"),
@@ -266,6 +326,12 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
         n, f"{size(n['tmp_bytes'])} of scratch space", "nodes_fitting"
     ),
     ReasonCode.NODES_AVOIDED: _avoided,
+    ReasonCode.RESERVED: _reserved,
+    ReasonCode.WOULD_DELAY: _would_delay,
+    ReasonCode.COLLECTING: lambda n: (
+        f"collects nodes as they fall free, because nobody knows when jobs there end: has "
+        f"{n['nodes_free']} of {n['nodes']}"
+    ),
     ReasonCode.RETRY_DELAY: lambda n: (
         (f"attempt {n['attempt']} {n['ended']}; " if "ended" in n else "")
         + f"tries again in {int(n['left_us']) / 1e6:.1f} s"
@@ -354,6 +420,10 @@ _HINTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.ABOVE_BORROW_LIMIT: _less,
     ReasonCode.GPU_KIND_NOT_ALLOWED: lambda n: (
         "leave `resources.gpu_type` out, or use another queue"
+    ),
+    ReasonCode.RESERVED: lambda n: "set a `time_limit` that ends before it begins",
+    ReasonCode.WOULD_DELAY: lambda n: (
+        "set a `time_limit` that ends before that job starts" if "due_us" in n else ""
     ),
     ReasonCode.NO_NODES: lambda n: "`zenkei nodes` shows nodes as they register",
     ReasonCode.NODES_NOT_READY: lambda n: "`zenkei nodes` says what is wrong with the others",

@@ -1,0 +1,79 @@
+"""What later jobs may use of nodes on which something is promised, up to a given end.
+
+Used by `calendar` only; pure. For each end that is asked for, the least that is free on each
+promised node until then is kept, and brought up to date for the nodes that were touched since.
+A job fits beside the promises if it fits into that. Cost: one pass over the table for a new end,
+then O(touched nodes · rows), and some ten NumPy calls on the promised nodes for an answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zenkei.scheduler.holdings import Bools
+from zenkei.scheduler.snapshot import IntArray
+from zenkei.scheduler.timetable import CPU, MEMORY, TMP, WHOLE, Millis, Need, Table
+
+
+@dataclass(slots=True)
+class _Until:
+    """lowest `[4, M]`, milli `[D, M]` (None until shares ask). seen: of the log."""
+
+    lowest: IntArray
+    milli: Millis | None
+    seen: int
+
+
+class Spares:
+    """See the module's docstring."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._log: list[int] = []
+        self._until: dict[int, _Until] = {}
+
+    def touch(self, columns: list[int]) -> None:
+        """What is free in these columns of the table has changed, or they are new."""
+        self._log += columns
+
+    def short(self, need: Need, ends_us: int) -> Bools:
+        """By column: whether a part that starts now and ends then finds too little until then."""
+        until = self._current(ends_us)
+        lowest = until.lowest
+        short: Bools = np.less(lowest[CPU - 1], need.cpu)
+        short |= lowest[MEMORY - 1] < need.memory
+        short |= lowest[TMP - 1] < need.tmp
+        if need.whole:
+            short |= lowest[WHOLE - 1] < need.whole
+        elif need.share:
+            short = short | self._short_of_share(until, need.share, ends_us)
+        return short
+
+    def _short_of_share(self, until: _Until, share: int, ends_us: int) -> Bools:
+        """Whether it does on one of the devices that it might get."""
+        if until.milli is None:
+            until.milli = self._table.lowest_milli(np.arange(len(self._table.rank)), ends_us)
+        now = self._table.milli[:, 0]
+        bad: Bools = np.any((now >= share) & (until.milli < share), axis=0)
+        return bad
+
+    def _current(self, ends_us: int) -> _Until:
+        table, until = self._table, self._until.get(ends_us)
+        size = len(table.rank)
+        if until is None:
+            every = np.arange(size)
+            until = _Until(table.lowest(every, ends_us), None, len(self._log))
+            self._until[ends_us] = until
+        elif until.seen < len(self._log):
+            columns = np.unique(np.array(self._log[until.seen :], np.int64))
+            more = size - until.lowest.shape[1]
+            if more:
+                until.lowest = np.pad(until.lowest, ((0, 0), (0, more)))
+            until.lowest[:, columns] = table.lowest(columns, ends_us)
+            if until.milli is not None:
+                until.milli = np.pad(until.milli, ((0, 0), (0, more)))
+                until.milli[:, columns] = table.lowest_milli(columns, ends_us)
+            until.seen = len(self._log)
+        return until
