@@ -164,9 +164,7 @@ class Columns:
         self.cpu_milli[slot] = cpu
         self.memory_bytes[slot] = memory
         self.tmp_bytes[slot] = tmp
-        self.tight[slot] = (
-            _clip(cpu, 22) << 41 | _clip(memory >> 20, 24) << 17 | _clip(tmp >> 30, 17)
-        )
+        self.tight[slot] = tightness(cpu, memory, tmp)
         gpu = free.gpu_milli
         if gpu:
             if min(gpu) < 0:
@@ -214,8 +212,13 @@ class Columns:
             one.used = False
 
 
-def _clip(amount: int, bits: int) -> int:
-    return min(max(amount, 0), (1 << bits) - 1)
+def tightness(cpu_milli: int, memory_bytes: int, tmp_bytes: int) -> int:
+    """Orders nodes by free CPU (up to 4,000 cores), then MiB (16 TiB), then GiB (128 TiB)."""
+    mib, gib = memory_bytes >> 20, tmp_bytes >> 30
+    if 0 <= cpu_milli < 1 << 22 and 0 <= mib < 1 << 24 and 0 <= gib < 1 << 17:
+        return cpu_milli << 41 | mib << 17 | gib
+    cpu_milli = min(max(cpu_milli, 0), (1 << 22) - 1)
+    return cpu_milli << 41 | min(max(mib, 0), (1 << 24) - 1) << 17 | min(max(gib, 0), (1 << 17) - 1)
 
 
 class Ratings:

@@ -337,7 +337,7 @@ def _first(columns: Columns, rating: Floats, warm: Mapping[str, int] | None) -> 
     best = rating[slot]
     if best == NOWHERE:
         return -1
-    alike = np.flatnonzero(rating == best)
+    alike = (rating == best).nonzero()[0]  # flatnonzero: the same, at twice the price
     if len(alike) > 1:
         if warm:
             warmth = np.array([warm.get(_name(columns, at), 0) for at in alike.tolist()])

@@ -32,7 +32,7 @@ from zenkei.scheduler.census import Census, asked
 from zenkei.scheduler.decisions import ClassReason, Plan, Start, Trace
 from zenkei.scheduler.explain import Explanation, NodeNow, explain
 from zenkei.scheduler.free import HeldPart, check, left_of
-from zenkei.scheduler.index import NodeIndex, NodeRow, Shape, Tally, Wishes
+from zenkei.scheduler.index import ANYHOW, NodeIndex, NodeRow, Shape, Tally, Wishes
 from zenkei.scheduler.line import Segment, WaitingLine, job_of
 from zenkei.scheduler.placement.port import Ask, Scorer
 from zenkei.scheduler.reasons import Reason, ReasonCode, paused
@@ -409,6 +409,8 @@ class _Cycle:
 
 def _wishes(wanted: JobClass) -> Wishes:
     """What a class asks for beside room."""
+    if not wanted.avoid and not wanted.required:
+        return ANYHOW  # the level that is preferred: gangs stand as near as can be at all levels
     return Wishes(
         without=frozenset(wanted.avoid),
         level=wanted.level,
