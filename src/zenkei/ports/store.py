@@ -14,6 +14,9 @@ Promises of every implementation (one conformance suite, `tests/conformance/stor
   longer there gets Conflict.
 - `seq` is handed out in commit order: a reader who has seen seq n never misses one below n. A
   change of nodes takes one too, without an event: seq may have gaps.
+- So does a record of the cluster, and what a release adds to past usage.
+- What an allocation has used is added to the past usage of its queue and owner when it is released,
+  in that transaction, with the half-life of the configuration in force.
 - `View.now_us` is the database's clock, the same for all controllers, and never runs backwards
   from one commit to the next. `View.clock_us` is that clock as it is, set back or not: retry
   delays, leases and what is put back run by it, so that a wrong hour once stops nobody for days.
@@ -32,10 +35,12 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from zenkei.model.cluster import Allocation, Node, NodeEvent
+from zenkei.model.clusterlog import ClusterRecord
 from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Dependency, Job, JobState
+from zenkei.model.queue import ClusterConfig, PastUsage
 
 T = TypeVar("T")
 MOST_NODE_EVENTS = 10_000
@@ -51,6 +56,10 @@ class Reads:
     nodes: tuple[str, ...] = ()
     request_key: tuple[str, str] | None = None
     """(principal, idempotency key) of a submit."""
+    cluster: bool = False
+    """What operators wish of the cluster."""
+    queues: bool = False
+    """Counts of unfinished jobs by queue: O(jobs in the store)."""
 
 
 class View(Protocol):
@@ -76,6 +85,12 @@ class View(Protocol):
 
     def known_request(self) -> tuple[int, str] | None:
         """Submission made earlier under this unit's `request_key`, with its fingerprint."""
+
+    def cluster(self) -> ClusterRecord | None:
+        """The newest record, without its text: what is in force."""
+
+    def unfinished(self) -> Mapping[str, int]:
+        """Jobs that are not over, by queue."""
 
     def next_number(self) -> int:
         """A fresh submission number: rises, never reused; a number may be skipped."""
@@ -111,6 +126,7 @@ class Changes:
     cursors: dict[str, str] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)
+    cluster: list[ClusterRecord] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,6 +189,8 @@ class PlanningDelta:
     a changed job without one holds nothing. nodes: every node that changed. removed_nodes: gone,
     and perhaps never known to the reader.
     `specs` has the canonical text of digests that appear in `jobs` for PENDING or allocated jobs.
+    config: what is in force, with the operators' switches in it; None if that did not change (or
+    nothing was ever applied). usage: of the past, of each (queue, user) whose sums changed.
     """
 
     since: int
@@ -183,6 +201,8 @@ class PlanningDelta:
     removed_nodes: tuple[str, ...] = ()
     specs: Mapping[Digest, str] = field(default_factory=dict)
     now_us: int = 0
+    config: ClusterConfig | None = None
+    usage: tuple[PastUsage, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -278,6 +298,21 @@ class Store(Protocol):
         """All of a job, in the order of attempts and steps."""
 
     def usage(self, job: JobId) -> tuple[Usage, ...]: ...
+
+    def past_usage(self) -> tuple[PastUsage, ...]:
+        """By queue and user, each as of its last release."""
+
+    def cluster(self) -> ClusterRecord | None:
+        """The newest record, without its text; None if no operator ever wished anything."""
+
+    def cluster_log(self, *, limit: int = 1000) -> tuple[ClusterRecord, ...]:
+        """The newest `limit`, oldest first, without their texts."""
+
+    def cluster_file(self, version: int) -> ClusterRecord | None:
+        """The record that brought a version, with its text."""
+
+    def queues(self) -> Mapping[str, Mapping[JobState, int]]:
+        """Jobs that are not over, by queue and state."""
 
     def cursor(self, cluster: str) -> str: ...
 

@@ -5,6 +5,7 @@ Called by `check` of every store and by the simulator's checkers. Pure. Cost: re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from zenkei.lifecycle.evolve import evolve
@@ -12,6 +13,7 @@ from zenkei.model.cluster import Allocation, Node
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Job
+from zenkei.model.queue import PastUsage
 from zenkei.model.resources import Free
 
 
@@ -66,3 +68,11 @@ def effects_of_nobody(jobs: Mapping[JobId, Job], effects: Iterable[Effect]) -> I
     for effect in effects:
         if effect.job not in jobs and not (effect.job.member < 0 and effect.job.number in numbers):
             yield f"effect {effect.key} belongs to no job"
+
+
+def wrongly_counted(usage: Iterable[PastUsage]) -> Iterator[str]:
+    """Past usage that no use can have made."""
+    for past in usage:
+        sums = (past.cpu_milli_s, past.memory_byte_s, past.gpu_milli_s)
+        if not all(math.isfinite(one) and one >= 0.0 for one in sums):
+            yield f"the past usage of {past.user} in {past.queue} is {sums}"

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin, get_t
 import orjson
 
 from zenkei.model.cluster import Allocation, Node, NodeEvent, NodePart
+from zenkei.model.clusterlog import ClusterRecord
 from zenkei.model.data import Checkpoint, Result
 from zenkei.model.event import (
     BODY_TYPES,
@@ -142,6 +143,7 @@ _EFFECT_KINDS: Final = {str(kind): kind for kind in EffectKind}
 decode_node: Final = _object(Node)
 decode_node_event: Final = _object(NodeEvent)
 _decode_part: Final = _object(NodePart)
+decode_cluster_record: Final = _object(ClusterRecord)
 decode_result: Final = _object(Result)
 decode_checkpoint: Final = _object(Checkpoint)
 

@@ -17,14 +17,21 @@ from itertools import islice
 from typing import TypeVar
 
 from zenkei.model.cluster import Allocation, Node, NodeEvent
+from zenkei.model.clusterlog import ClusterRecord
 from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.errors import NotAvailable, Unavailable
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.instants import is_ahead
 from zenkei.model.job import Dependency, Job, JobState
+from zenkei.model.queue import ClusterConfig, PastUsage
 from zenkei.ports.store import Committed, JobFilter, Line, Page, PlanningDelta, Unit, Usage
-from zenkei.store.checking import effects_of_nobody, replay_differs, wrongly_held
+from zenkei.store.checking import (
+    effects_of_nobody,
+    replay_differs,
+    wrongly_counted,
+    wrongly_held,
+)
 from zenkei.store.filters import is_planned, limited, passes
 from zenkei.store.listeners import Listeners
 from zenkei.store.tables import TableRows, Tables, forget, write
@@ -198,6 +205,32 @@ class MemoryStore:
         with self.tables.lock:
             return tuple(self.tables.usage.get(job, ()))
 
+    def past_usage(self) -> tuple[PastUsage, ...]:
+        with self.tables.lock:
+            return tuple(past for _, (_, past) in sorted(self.tables.past_usage.items()))
+
+    def cluster(self) -> ClusterRecord | None:
+        with self.tables.lock:
+            return TableRows(self.tables).cluster()
+
+    def cluster_log(self, *, limit: int = 1000) -> tuple[ClusterRecord, ...]:
+        with self.tables.lock:
+            newest = self.tables.cluster[-limited(limit) :]
+        return tuple(replace(record, text="") for record in newest)
+
+    def cluster_file(self, version: int) -> ClusterRecord | None:
+        with self.tables.lock:
+            brought = [r for r in self.tables.cluster if r.version == version and r.text]
+        return brought[0] if brought else None
+
+    def queues(self) -> Mapping[str, Mapping[JobState, int]]:
+        found: dict[str, Counter[JobState]] = {}
+        with self.tables.lock:
+            for job in self.tables.jobs.values():
+                if not job.state.terminal:
+                    found.setdefault(job.queue, Counter())[job.state] += 1
+        return found
+
     def cursor(self, cluster: str) -> str:
         return self.tables.cursors.get(cluster, "")
 
@@ -219,7 +252,15 @@ class MemoryStore:
                 removed_nodes=removed,
                 specs={job.spec: tables.specs[job.spec] for job in jobs if self._has_spec(job)},
                 now_us=max(self._clock(), tables.counters.at_us),
+                config=self._config_since(since),
+                usage=tuple(
+                    past for _, (seq, past) in sorted(tables.past_usage.items()) if seq > since
+                ),
             )
+
+    def _config_since(self, since: int) -> ClusterConfig | None:
+        newest = self.tables.cluster[-1] if self.tables.cluster else None
+        return newest.in_force if newest is not None and newest.seq > since else None
 
     def _has_spec(self, job: Job) -> bool:
         return is_planned(job) and job.spec in self.tables.specs
@@ -271,4 +312,5 @@ class MemoryStore:
                 *replay_differs(tables.jobs, tables.events),
                 *wrongly_held(tables.jobs, self.nodes(), tables.allocations.values()),
                 *effects_of_nobody(tables.jobs, effects),
+                *wrongly_counted(self.past_usage()),
             ]

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import bisect
 import threading
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from zenkei.model.cluster import Allocation, Node, NodeEvent
+from zenkei.model.clusterlog import ClusterRecord
 from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import Dependency, Job
+from zenkei.model.queue import PastUsage
 from zenkei.ports.store import MOST_NODE_EVENTS, Usage
+from zenkei.store.pastusage import Whose
 from zenkei.store.units import Counters, LostRace, RequestKey, WriteSet
 
 
@@ -53,6 +57,8 @@ class Tables:
     cursors: dict[str, str] = field(default_factory=dict)
     results: dict[AttemptId, Result] = field(default_factory=dict)
     checkpoints: dict[tuple[AttemptId, int], Checkpoint] = field(default_factory=dict)
+    cluster: list[ClusterRecord] = field(default_factory=list)
+    past_usage: dict[Whose, tuple[int, PastUsage]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def story(self, job: JobId) -> list[Event]:
@@ -90,6 +96,21 @@ class TableRows:
         rows = self._tables.requests
         return {key: rows[key] for key in keys if key in rows}
 
+    def cluster(self) -> ClusterRecord | None:
+        log = self._tables.cluster
+        return replace(log[-1], text="") if log else None
+
+    def unfinished(self) -> Counter[str]:
+        return Counter(job.queue for job in self._tables.jobs.values() if not job.state.terminal)
+
+    def open_usage(self, attempts: Collection[AttemptId]) -> Iterable[Usage]:
+        of = self._tables.usage
+        return [u for a in attempts for u in of.get(a.job, ()) if u.attempt == a and not u.to_us]
+
+    def past_usage(self, whose: Collection[Whose]) -> Mapping[Whose, PastUsage]:
+        rows = self._tables.past_usage
+        return {one: rows[one][1] for one in whose if one in rows}
+
 
 def write(tables: Tables, writes: WriteSet, *, owner: str, lease_us: int) -> list[Effect]:
     """Apply `writes`, return the effects inserted. Raises LostRace before anything is changed."""
@@ -112,6 +133,8 @@ def write(tables: Tables, writes: WriteSet, *, owner: str, lease_us: int) -> lis
     tables.cursors.update(writes.cursors)
     tables.results.update((AttemptId.parse(result.attempt), result) for result in writes.results)
     tables.checkpoints.update(writes.checkpoints)
+    tables.cluster.extend(writes.cluster)
+    tables.past_usage.update((whose, (writes.past_seq, p)) for whose, p in writes.past.items())
     return inserted
 
 

@@ -7,23 +7,28 @@ alone. Nothing is written here. Cost: O(changes), no row is touched that no unit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from zenkei.model.cluster import Allocation, Node, NodeEvent
+from zenkei.model.clusterlog import ClusterRecord
 from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.errors import Conflict, InternalError, Unavailable
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Dependency, Job
+from zenkei.model.queue import PastUsage, Policy
 from zenkei.ports.store import AnyUnit, Changes, Committed, Reads, Usage
+from zenkei.store.pastusage import UsageRows, Whose, after_release
+from zenkei.store.unitview import UnitView
 
 RequestKey = tuple[str, str]
 
 
-class RowSource(Protocol):
+class RowSource(UsageRows, Protocol):
     """Rows of the transaction that the batch runs in. What does not exist is absent."""
 
     def jobs(self, ids: Collection[JobId]) -> Iterable[Job]: ...
@@ -35,6 +40,11 @@ class RowSource(Protocol):
     def held_on(self, names: Collection[str]) -> Iterable[Allocation]: ...
 
     def requests(self, keys: Collection[RequestKey]) -> dict[RequestKey, tuple[int, str]]: ...
+
+    def cluster(self) -> ClusterRecord | None: ...
+
+    def unfinished(self) -> Counter[str]:
+        """Of all jobs that are not over: how many by queue."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -106,6 +116,9 @@ class WriteSet:
     cursors: dict[str, str] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
     checkpoints: dict[tuple[AttemptId, int], Checkpoint] = field(default_factory=dict)
+    cluster: list[ClusterRecord] = field(default_factory=list)
+    past: dict[Whose, PastUsage] = field(default_factory=dict)
+    past_seq: int = 0
 
     @property
     def empty(self) -> bool:
@@ -172,6 +185,8 @@ class Batch:
         self._held: dict[AttemptId, Allocation] = {}
         self._on: dict[str, dict[AttemptId, Allocation]] = {}
         self._requests: dict[RequestKey, tuple[int, str]] = {}
+        self._cluster: tuple[ClusterRecord | None] | None = None
+        self._unfinished: Counter[str] = Counter()
         self.writes = WriteSet(
             now_us=self.now_us, clock_us=clock_us, before=counters, after=replace(counters)
         )
@@ -188,6 +203,8 @@ class Batch:
                 pending.error = error
             else:
                 self._absorb(changes)
+        if self.writes.released:
+            self._count_released()
         if not self.writes.empty:
             self.writes.after.at_us = self.now_us
         return self.writes
@@ -211,6 +228,8 @@ class Batch:
                 self._hold(allocation)
         if keys:
             self._requests.update(self._rows.requests(keys))
+        if any(r.queues for r in reads):
+            self._unfinished = self._rows.unfinished()
 
     def _hold(self, allocation: Allocation) -> None:
         self._held[allocation.attempt] = allocation
@@ -288,6 +307,10 @@ class Batch:
             writes.released[attempt] = None
         if changes.nodes or changes.removed_nodes or changes.node_events:
             self._absorb_nodes(changes)
+        for record in changes.cluster:
+            after.seq += 1
+            writes.cluster.append(replace(record, seq=after.seq))
+            self._cluster = (replace(record, seq=after.seq, text=""),)
         writes.specs.update(changes.specs)
         writes.dependencies.extend(changes.dependencies)
         if changes.request is not None:
@@ -329,6 +352,21 @@ class Batch:
             self._nodes.pop(name, None)
             self.writes.nodes[name] = None
 
+    def _count_released(self) -> None:
+        """Past usage: computed once for the batch, whose releases all happen at `now_us`."""
+        writes, record = self.writes, self.cluster()
+        policy = record.config.policy if record is not None else Policy()
+        writes.past = after_release(
+            self._rows,
+            writes.released,
+            writes.usage,
+            now_us=self.now_us,
+            half_life_s=policy.half_life_s,
+        )
+        if writes.past and writes.after.seq == writes.before.seq:
+            writes.after.seq += 1
+        writes.past_seq = writes.after.seq
+
     def _usage(self, allocation: Allocation) -> Iterable[Usage]:
         job = self._jobs[allocation.attempt.job]
         for part in allocation.parts:
@@ -367,56 +405,25 @@ class Batch:
     def request(self, key: RequestKey) -> tuple[int, str] | None:
         return self._requests.get(key)
 
+    def cluster(self) -> ClusterRecord | None:
+        if self._cluster is None:
+            self._cluster = (self._rows.cluster(),)
+        return self._cluster[0]
+
+    def unfinished(self) -> Mapping[str, int]:
+        """The rows', corrected by what this batch has changed."""
+        counts = Counter(self._unfinished)
+        touched = {*self.writes.born, *self.writes.changed}
+        for before in self._rows.jobs(self.writes.changed) if self.writes.changed else ():
+            counts[before.queue] -= not before.state.terminal
+        for job_id in touched:
+            after = self._jobs[job_id]
+            counts[after.queue] += not after.state.terminal
+        return +counts
+
     def next_number(self) -> int:
         self.writes.after.number += 1
         return self.writes.after.number
-
-
-class UnitView:
-    """`ports.store.View` of one unit: only what it declared."""
-
-    __slots__ = ("_batch", "_jobs", "_reads")
-
-    def __init__(self, batch: Batch, reads: Reads) -> None:
-        self._batch = batch
-        self._reads = reads
-        self._jobs: Collection[JobId] = reads.jobs if len(reads.jobs) < 8 else set(reads.jobs)
-
-    @property
-    def now_us(self) -> int:
-        return self._batch.now_us
-
-    @property
-    def clock_us(self) -> int:
-        return self._batch.clock_us
-
-    def job(self, job: JobId) -> Job | None:
-        if job not in self._jobs and job.number not in self._reads.submissions:
-            raise KeyError(f"job {job} was not declared in `reads`")
-        return self._batch.job(job)
-
-    def members(self, number: int) -> tuple[Job, ...]:
-        if number not in self._reads.submissions:
-            raise KeyError(f"submission {number} was not declared in `reads`")
-        return self._batch.members(number)
-
-    def node(self, name: str) -> Node | None:
-        if name not in self._reads.nodes:
-            raise KeyError(f"node {name} was not declared in `reads`")
-        return self._batch.node(name)
-
-    def held_on(self, name: str) -> tuple[Allocation, ...]:
-        if name not in self._reads.nodes:
-            raise KeyError(f"node {name} was not declared in `reads`")
-        return self._batch.held_on(name)
-
-    def known_request(self) -> tuple[int, str] | None:
-        if self._reads.request_key is None:
-            raise KeyError("no request key was declared in `reads`")
-        return self._batch.request(self._reads.request_key)
-
-    def next_number(self) -> int:
-        return self._batch.next_number()
 
 
 def _numbered(effect: Effect, number: int) -> Effect:

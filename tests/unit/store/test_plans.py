@@ -27,6 +27,10 @@ STATEMENTS = {
     "allocations of attempts": queries._SOME_ALLOCATIONS,
     "who waits for a job": queries._DEPENDENTS,
     "the last job of a person": queries._LAST,
+    "usage that is about to end": rows._OPEN,
+    "past usage of some": rows._PAST,
+    "past usage that changed": queries._PAST,
+    "the newest word on the cluster": rows.NEWEST_CLUSTER,
 }
 
 
@@ -51,6 +55,7 @@ def plan_of(connection, statement):
 def test_no_table_is_walked_through(connection, title):
     plan = plan_of(connection, STATEMENTS[title])
     tables = ("jobs", "events", "allocations", "on_node", "usage", "outbox", "nodes", "requests")
+    tables += ("past_usage", "cluster_log")
     walked = [step for step in plan if step.startswith(tuple(f"SCAN {name}" for name in tables))]
     assert walked == [], plan
 

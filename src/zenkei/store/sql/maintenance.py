@@ -17,13 +17,25 @@ from zenkei.model.errors import NotAvailable, Unavailable
 from zenkei.model.event import Event
 from zenkei.model.ids import JobId
 from zenkei.model.job import TERMINAL, Job
-from zenkei.store.checking import effects_of_nobody, replay_differs, wrongly_held
+from zenkei.store.checking import (
+    effects_of_nobody,
+    replay_differs,
+    wrongly_counted,
+    wrongly_held,
+)
 from zenkei.store.codec import decode_allocations, decode_effect, decode_event, decode_node, loads
 from zenkei.store.sql import schema as t
 from zenkei.store.sql.database import Database, Place, translated
 from zenkei.store.sql.jsonrows import NUMBER, Statement, pack, rows
 from zenkei.store.sql.queries import EVENT_COLUMNS
-from zenkei.store.sql.rows import JOB_COLUMNS, PART_COLUMNS, PART_ORDER, JobCache, key_range
+from zenkei.store.sql.rows import (
+    JOB_COLUMNS,
+    PART_COLUMNS,
+    PART_ORDER,
+    JobCache,
+    decode_past,
+    key_range,
+)
 
 _keys = rows(key=NUMBER)
 _OVER = Statement(
@@ -124,6 +136,8 @@ class SqlMaintenance:
             select(t.outbox.c.id, t.outbox.c.job, t.outbox.c.tries, t.outbox.c.body)
         )
         yield from effects_of_nobody(jobs, [decode_effect(*row) for row in outbox])
+        past = connection.execute(select(t.past_usage.c.body))
+        yield from wrongly_counted(decode_past(body) for (body,) in past)
 
 
 def _events(connection: Connection) -> Iterator[Event]:

@@ -7,21 +7,25 @@ cache does not have.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, Text, bindparam, func, literal_column, select
 from sqlalchemy.sql import ColumnElement
 
 from zenkei.model.cluster import Allocation, Node, NodeEvent
+from zenkei.model.clusterlog import ClusterRecord
 from zenkei.model.data import Checkpoint, Digest, Result
 from zenkei.model.event import Event
 from zenkei.model.ids import MEMBER_BITS, WHOLE, AttemptId, JobId
 from zenkei.model.job import TERMINAL, After, Dependency, Job, JobState
+from zenkei.model.queue import PastUsage
 from zenkei.ports.store import JobFilter, Line, Page, PlanningDelta, Usage
 from zenkei.store.codec import (
     column,
     decode_allocations,
     decode_checkpoint,
+    decode_cluster_record,
     decode_event,
     decode_node,
     decode_node_event,
@@ -32,7 +36,17 @@ from zenkei.store.filters import is_planned, limited
 from zenkei.store.sql import schema as t
 from zenkei.store.sql.database import Database
 from zenkei.store.sql.jsonrows import NUMBER, TEXT, Statement, json_number, pack, rows
-from zenkei.store.sql.rows import JOB_COLUMNS, PART_COLUMNS, PART_ORDER, JobCache, key_range
+from zenkei.store.sql.rows import (
+    JOB_COLUMNS,
+    NEWEST_CLUSTER,
+    PART_COLUMNS,
+    PART_ORDER,
+    UNFINISHED,
+    JobCache,
+    decode_past,
+    decode_usage,
+    key_range,
+)
 
 
 def _number(name: str) -> Any:
@@ -158,6 +172,20 @@ _CHANGED_NODES = Statement(
     select(t.nodes.c.removed, t.nodes.c.body)
     .where(t.nodes.c.seq > _number("since"))
     .order_by(t.nodes.c.name)
+)
+_PAST = Statement(
+    select(t.past_usage.c.body)
+    .where(t.past_usage.c.seq > _number("since"))
+    .order_by(t.past_usage.c.seq)
+)
+_CLUSTER_LOG = Statement(
+    select(t.cluster_log.c.body).order_by(t.cluster_log.c.seq.desc()).limit(_number("most"))
+)
+_CLUSTER_FILE = Statement(
+    select(t.cluster_log.c.text, t.cluster_log.c.body)
+    .where(t.cluster_log.c.version == _number("version"))
+    .order_by(t.cluster_log.c.seq)
+    .limit(literal_column("1"))
 )
 
 
@@ -294,9 +322,32 @@ class SqlQueries:
 
     def usage(self, job: JobId) -> tuple[Usage, ...]:
         return tuple(
-            Usage(**loads(held) | {"attempt": AttemptId(job, attempt), "to_us": to_us})
+            decode_usage(AttemptId(job, attempt), held, to_us)
             for attempt, to_us, held in self._rows(_USAGE, job=job.key)
         )
+
+    def past_usage(self) -> tuple[PastUsage, ...]:
+        return tuple(sorted(decode_past(body) for (body,) in self._rows(_PAST, since=0)))
+
+    def cluster(self) -> ClusterRecord | None:
+        found = self._rows(NEWEST_CLUSTER, since=0)
+        return decode_cluster_record(loads(found[0][1])) if found else None
+
+    def cluster_log(self, *, limit: int = 1000) -> tuple[ClusterRecord, ...]:
+        found = self._rows(_CLUSTER_LOG, most=limited(limit))
+        return tuple(decode_cluster_record(loads(body)) for (body,) in reversed(found))
+
+    def cluster_file(self, version: int) -> ClusterRecord | None:
+        for text, body in self._rows(_CLUSTER_FILE, version=version):
+            record = replace(decode_cluster_record(loads(body)), text=loads(text))
+            return record if record.text else None
+        return None
+
+    def queues(self) -> Mapping[str, Mapping[JobState, int]]:
+        found: dict[str, dict[JobState, int]] = {}
+        for queue, state, number in self._rows(UNFINISHED):
+            found.setdefault(queue, {})[JobState(state)] = number
+        return found
 
     def cursor(self, cluster: str) -> str:
         found = self._rows(_CURSOR, cluster=column(cluster))
@@ -328,6 +379,8 @@ class SqlQueries:
             jobs = self._decoded(found)
             nodes = _CHANGED_NODES.run(connection, since=since).fetchall()
             specs = self._specs(connection, jobs)
+            past = _PAST.run(connection, since=since).fetchall()
+            newest = NEWEST_CLUSTER.run(connection, since=since).fetchall()
         removed = tuple(loads(body) for gone, body in nodes if gone) if since else ()
         return PlanningDelta(
             since=since,
@@ -338,6 +391,8 @@ class SqlQueries:
             removed_nodes=removed,
             specs=specs,
             now_us=max(at_us, self._clock() if self._clock else now_us),
+            config=decode_cluster_record(loads(newest[0][1])).in_force if newest else None,
+            usage=tuple(sorted(decode_past(body) for (body,) in past)),
         )
 
     def _specs(self, connection: Connection, jobs: Iterable[Job]) -> dict[Digest, str]:

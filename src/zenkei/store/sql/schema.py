@@ -161,3 +161,23 @@ checkpoints = Table(
     _int("step", primary_key=True),
     _text("body"),
 )
+
+cluster_log = Table(
+    "cluster_log",
+    metadata,
+    _key("seq"),
+    _int("version"),
+    _text("text"),
+    _text("body"),
+)
+Index("cluster_log_by_version", cluster_log.c.version, cluster_log.c.seq)
+
+past_usage = Table(
+    "past_usage",
+    metadata,
+    _text("queue", primary_key=True),
+    _text("owner", primary_key=True),
+    _int("seq"),
+    _text("body"),
+)
+Index("past_usage_by_seq", past_usage.c.seq)

@@ -24,7 +24,7 @@ from zenkei.store.sql import schema as t
 from zenkei.store.sql.maintenance import SqlMaintenance
 from zenkei.store.sql.opening import open_database
 from zenkei.store.sql.queries import SqlQueries
-from zenkei.store.sql.rows import JobCache, SqlRows
+from zenkei.store.sql.rows import ClusterCache, JobCache, SqlRows
 from zenkei.store.sql.writes import write
 from zenkei.store.units import Batch, Counters, Pending, run_batch
 from zenkei.store.writer import Writer
@@ -55,6 +55,7 @@ class SqlStore(SqlQueries, SqlMaintenance):
         self._lease_us = int(lease_s * 1e6)
         self._clock = clock
         self._cache = JobCache()
+        self._cluster = ClusterCache()
         self._listeners = Listeners()
         self._writer = Writer(self._run, name="zenkei-store")
 
@@ -76,7 +77,7 @@ class SqlStore(SqlQueries, SqlMaintenance):
     def _transaction(self, batch: Sequence[Pending]) -> Committed | None:
         with self._database.writing() as connection:
             seq, number, effect, at_us, now_us = self._database.counters(connection, lock=True)
-            rows = SqlRows(connection, self._cache)
+            rows = SqlRows(connection, self._cache, self._cluster)
             counters = Counters(seq=seq, number=number, effect=effect, at_us=at_us)
             writes = Batch(rows, counters, self._clock() if self._clock else now_us).decide(batch)
             if writes.empty:

@@ -8,6 +8,7 @@ LostRace is raised and the caller rolls back. Cost: about 10 µs per row.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, and_, bindparam, delete, select, true, tuple_, update
@@ -22,17 +23,17 @@ from zenkei.store.sql.jsonrows import NUMBER, TEXT, Statement, pack, rows
 from zenkei.store.units import LostRace, WriteSet
 
 
-def _insert(table: Table, *, replace: bool = False, returning: Any = None) -> Statement:
+def _insert(table: Table, *, renew: bool = False, returning: Any = None) -> Statement:
     """INSERT of rows in the order of the table's columns. What is there already stays, or gives
 
-    way where `replace` says so.
+    way where `renew` says so.
     """
     columns = {c.name: NUMBER if c.type.python_type is int else TEXT for c in table.columns}
     source = select(rows(**columns)).where(true())
     made = []
     for dialect in (sqlite, postgresql):
         insert = dialect.insert(table).from_select(list(columns), source)
-        if replace:
+        if renew:
             keys = list(table.primary_key.columns)
             others = {c.name: insert.excluded[c.name] for c in table.columns if c not in set(keys)}
             insert = insert.on_conflict_do_update(index_elements=keys, set_=others)
@@ -85,7 +86,7 @@ _UNUSED = Statement(
     )
     .values(to_us=bindparam("now_us", type_=NUMBER))
 )
-_NODES = _insert(t.nodes, replace=True)
+_NODES = _insert(t.nodes, renew=True)
 _NODE_LOG = _insert(t.node_log)
 _oldest = select(t.node_log.c.seq).order_by(t.node_log.c.seq.desc()).limit(1)
 _CUT_NODE_LOG = Statement(
@@ -94,9 +95,11 @@ _CUT_NODE_LOG = Statement(
 _SPECS = _insert(t.specs)
 _DEPENDENCIES = _insert(t.dependencies)
 _REQUESTS = _insert(t.requests, returning=t.requests.c.number)
-_CURSORS = _insert(t.cursors, replace=True)
-_RESULTS = _insert(t.results, replace=True)
-_CHECKPOINTS = _insert(t.checkpoints, replace=True)
+_CURSORS = _insert(t.cursors, renew=True)
+_RESULTS = _insert(t.results, renew=True)
+_CHECKPOINTS = _insert(t.checkpoints, renew=True)
+_CLUSTER = _insert(t.cluster_log, returning=t.cluster_log.c.seq)
+_PAST = _insert(t.past_usage, renew=True)
 _COUNTERS = Statement(
     update(t.counters)
     .where(t.counters.c.id == 1)
@@ -264,3 +267,20 @@ def _write_rest(connection: Connection, writes: WriteSet) -> None:
             for (attempt, step), point in writes.checkpoints.items()
         ]
         _CHECKPOINTS.run(connection, j=pack(points))
+    if writes.cluster or writes.past:
+        _write_cluster(connection, writes)
+
+
+def _write_cluster(connection: Connection, writes: WriteSet) -> None:
+    if writes.cluster:
+        records = [
+            (r.seq, r.version, dumps(r.text), dumps(replace(r, text=""))) for r in writes.cluster
+        ]
+        if len(_CLUSTER.run(connection, j=pack(records)).fetchall()) != len(records):
+            raise LostRace("the cluster's configuration")
+    if writes.past:
+        past = [
+            (column(queue), column(owner), writes.past_seq, dumps(one))
+            for (queue, owner), one in writes.past.items()
+        ]
+        _PAST.run(connection, j=pack(past))
