@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 WHOLE_GPU_MILLI: Final = 1000
@@ -194,7 +195,12 @@ def fits(
         room.sort(key=lambda i: (free.gpu_milli[i], i))
     elif count < len(room) and any(d.island or d.numa for d in capacity.devices):
         room = _together(capacity.devices, room, count)
-    return tuple(DeviceShare(i, milli) for i in room[:count])
+    return _shares(tuple(room[:count]), milli)
+
+
+@lru_cache(maxsize=4096)
+def _shares(indices: tuple[int, ...], milli: int) -> tuple[DeviceShare, ...]:
+    return tuple(DeviceShare(i, milli) for i in indices)
 
 
 def _together(devices: Sequence[Device], room: list[int], count: int) -> list[int]:

@@ -194,8 +194,9 @@ class NodeIndex:
         if wishes.beside:
             return self._join(columns, choice, min(count, number), wishes, depth)
         if wishes.required:
-            number = choice.largest(depth)
-            slots = choice.within(depth, min(count, number)) if number >= least else None
+            slots = choice.within(depth, count)
+            if slots is None and choice.largest(depth) >= least:
+                slots = choice.within(depth, choice.largest(depth))
             return slots or []
         number = min(count, number)
         return choice.compact(whole, number) if domains.depth else choice.best(whole, number)
