@@ -120,7 +120,7 @@ def test_the_choice_is_that_of_comparing_all_sets(rng: Random, size: int, deep: 
     able = [
         Able(-ratings[i], tight[i], (path, f"{i:02}")) for i, path in enumerate(paths) if fits[i]
     ]
-    count = rng.randrange(1, size + 1)
+    count = rng.randrange(2, size + 2)
     depth = rng.choice((None, *range(1, deep + 1)))
     domains = Domains(paths)
     rating = np.where(fits, np.array(ratings, dtype=float), -np.inf)
@@ -131,9 +131,7 @@ def test_the_choice_is_that_of_comparing_all_sets(rng: Random, size: int, deep: 
         found = choice.within(depth - 1, min(count, most)) if most else []
     elif depth is None and able:
         found = choice.compact(domains.whole, min(count, len(able)))
-    expected = gang(able, count, depth) if count > 1 or depth is None else found
-    if count > 1:
-        assert [f"{at:02}" for at in found or []] == expected
+    assert [f"{at:02}" for at in found or []] == gang(able, count, depth)
 
 
 def test_slots_of_a_domain_are_a_run() -> None:
