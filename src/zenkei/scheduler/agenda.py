@@ -24,14 +24,21 @@ MOST_LATE: Final = 64
 """Nodes that parts went to since the last promise; with more, all is laid out anew."""
 
 
-class _Kept(NamedTuple):
-    """Columns of the table, and what was taken from them."""
+class _Change(NamedTuple):
+    """What was taken from columns of the table: arguments of `Table.change`."""
 
     columns: IntArray
     amounts: IntArray
     milli: Millis | None
     from_us: int
     to_us: int
+
+
+class _Kept(NamedTuple):
+    """What is kept for one job. The first change is from its start on."""
+
+    columns: IntArray
+    changes: list[_Change]
 
 
 class Agenda:
@@ -122,16 +129,35 @@ class Agenda:
         need = Need.of(request)
         amounts = np.empty((4, len(ranks)), np.int64)
         amounts[:] = np.array([[need.cpu], [need.memory], [need.tmp], [need.whole]])
-        milli = None
-        if need.share and devices is not None:
-            milli = np.zeros((len(self._table.milli), len(ranks)), np.int32)
-            milli[devices, np.arange(len(ranks))] = need.share
-        elif need.whole and need.kinds:
+        if need.whole and need.kinds:
             amounts[3] = self._of_one_kind(request, ranks)
-        kept = self._kept[job] = _Kept(columns, amounts, milli, from_us, to_us)
-        self._table.change(*kept)
+        kept = [_Change(columns, amounts, None, from_us, to_us)]
+        if need.share and devices is not None:
+            for column, device in zip(columns.tolist(), devices.tolist(), strict=True):
+                kept += self._share(column, device, need.share, from_us, to_us)
+        for change in kept:
+            self._table.change(*change)
+        self._kept[job] = _Kept(columns, kept)
         self._marked[columns] += 1
         self._changed(columns)
+
+    def _share(
+        self, column: int, device: int, share: int, from_us: int, to_us: int
+    ) -> list[_Change]:
+        """Its part of the device, and from when that would be whole, one of the whole ones."""
+        columns = np.array([column])
+        whole_us = min(max(self._table.whole_from(column, device), from_us), to_us)
+        milli = np.zeros((len(self._table.milli), 1), np.int32)
+        milli[device] = share
+        amounts = np.zeros((4, 1), np.int64)
+        made = []
+        if from_us < whole_us:
+            made.append(_Change(columns, amounts, milli, from_us, whole_us))
+        if whole_us < to_us:
+            one = amounts.copy()
+            one[3] = 1
+            made.append(_Change(columns, one, None, whole_us, to_us))
+        return made
 
     def _of_one_kind(self, request: Request, ranks: IntArray) -> IntArray:
         """GPUs to keep for a job that minds their model: all of a node that has others too."""
@@ -146,13 +172,16 @@ class Agenda:
     def release(self, job: int) -> None:
         """Undo `keep`."""
         kept = self._kept.pop(job)
-        back = None if kept.milli is None else -kept.milli
-        self._table.change(kept.columns, -kept.amounts, back, kept.from_us, kept.to_us)
+        for columns, amounts, milli, from_us, to_us in kept.changes:
+            back = None if milli is None else -milli
+            self._table.change(columns, -amounts, back, from_us, to_us)
         self._marked[kept.columns] -= 1
         self._changed(kept.columns)
 
     def _changed(self, columns: IntArray) -> None:
-        self.soonest_us = min((kept.from_us for kept in self._kept.values()), default=NEVER_US)
+        self.soonest_us = min(
+            (kept.changes[0].from_us for kept in self._kept.values()), default=NEVER_US
+        )
         self._spares.touch(columns.tolist())
         self._names.clear()
 
@@ -162,6 +191,13 @@ class Agenda:
     def marked(self) -> IntArray:
         """Nodes on which something is kept."""
         return self._table.rank[self._marked > 0]
+
+    def spoilt(self, rank: int, need: Need, ends_us: int) -> list[int]:
+        """Devices of a node that a part which starts now and ends then must leave alone."""
+        column = int(self._table.column[rank])
+        if not need.share or ends_us <= self.soonest_us or column < 0 or not self._marked[column]:
+            return []
+        return self._spares.spoilt(column, need, ends_us)
 
     def short(self, need: Need, ends_us: int) -> frozenset[str]:
         """Nodes on which a part that starts now and ends then takes from what is kept."""

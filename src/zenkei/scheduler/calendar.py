@@ -4,17 +4,19 @@ Made by `planner` once per cycle over the `Holdings` that it keeps; pure. In the
 job whose turn it is, in this order:
 
  1. `lift(job)`: its own promise of an earlier plan, if any, no longer counts;
- 2. it is placed without the nodes of `forbids(request, ends_us, queue, user)`;
+ 2. it is placed without the nodes of `forbids(request, ends_us, queue, user)`, and on a node not on
+    devices that are `spoilt` there;
  3. started: `took` for each part. Blocked, and among the first `reserve_gangs`: `promise`.
 
 A job's `ends_us` is now + its time limit, or + an estimate; None without either: it has no end.
 
-Guarantees. A job that respects `forbids` delays no promise of this cycle beyond its `due_us` and
-runs into no reservation, whichever devices it gets. If the promises of the last plan come back as
+Guarantees. A job that respects `forbids` and `spoilt` delays no promise of this cycle beyond its
+`due_us` and runs into no reservation. If the promises of the last plan come back as
 `standing`, none that was given is ever broken by jobs behind it or beside it, and `due_us` never
 grows; without, this holds for the first blocked gang only: those behind it are planned anew.
 
-Departures from the ideal. A share of one GPU is promised with its device. On nodes with several GPU
+Departures from the ideal. A promised share keeps a whole GPU from when its device would
+be whole. On nodes with several GPU
 models a promise keeps all GPUs. Nothing is back-filled on nodes that a gang collects. A time limit
 of more than two years is none.
 
@@ -37,7 +39,7 @@ from zenkei.model.queue import ClusterConfig
 from zenkei.model.resources import DeviceShare, Request
 from zenkei.scheduler import collecting
 from zenkei.scheduler.agenda import Agenda
-from zenkei.scheduler.earliest import Closed, Found, Search, choose
+from zenkei.scheduler.earliest import Closed, Found, Search, choose, meeting, one_each
 from zenkei.scheduler.holdings import Bools, Holdings
 from zenkei.scheduler.promises import (
     NEVER_US,
@@ -51,6 +53,7 @@ from zenkei.scheduler.reasons import Reason, reserved, would_delay
 from zenkei.scheduler.snapshot import IntArray, JobClass
 from zenkei.scheduler.timetable import Need, Took
 
+_NO_DEVICES: Final[frozenset[int]] = frozenset()
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 
@@ -93,7 +96,7 @@ class Calendar:
         self._levels = {name: depth for depth, name in enumerate(config.levels)}
         self._took: list[tuple[int, Took]] = []
         self._known: Agenda | None = None
-        self._standing = {one.job: one for one in standing if one.due_us > now_us}
+        self._standing = {one.job: one for one in standing}
         self._due_us: dict[int, int] = {}
         """Of promises of earlier plans that were lifted."""
         self._kept: dict[int, Promise | Collecting] = {}
@@ -159,6 +162,17 @@ class Calendar:
         if both is None:
             both = self._joined[closed, kept] = closed | kept
         return both
+
+    def spoilt(self, node: str, request: Request, ends_us: int | None) -> frozenset[int]:
+        """Devices of a node, not forbidden, that a share of one GPU must leave alone there.
+
+        Nearly always none, and none for whole GPUs. Choose among the others as ever.
+        """
+        if self._known is None or request.gpu_count != 1:
+            return _NO_DEVICES
+        until_us = NEVER_US if ends_us is None else ends_us
+        rank = self._known.layout.rank_of[node]
+        return frozenset(self._known.spoilt(rank, Need.of(request), until_us))
 
     def _reserved(self, until_us: int, queue: str, user: str) -> frozenset[str]:
         """Nodes of reservations that a job would meet and that do not admit it."""
@@ -312,7 +326,11 @@ class Calendar:
         return made
 
     def _stand(self, agenda: Agenda, one: Standing) -> None:
-        """Keep a promise of an earlier plan, if it can still be kept."""
+        """Keep a promise of an earlier plan on the same nodes, when it was due or soon after.
+
+        Soon after: where what it waits for, or this plan, is late. What is due now is kept too:
+        who is ahead in the line must not take its nodes at the last moment.
+        """
         layout = agenda.layout
         ranks = np.array([layout.rank_of.get(name, -1) for name in one.nodes], np.int64)
         fit = layout.apt(one.wanted) & agenda.ready
@@ -330,12 +348,16 @@ class Calendar:
         )
         agenda.enter(np.sort(ranks))
         at = agenda.seeker.of_table(search)
-        at = at.keep((at.first <= one.due_us) & (at.last >= one.due_us))
-        at = at.keep(np.unique(at.rank, return_index=True)[1])
-        if len(at.rank) == len(ranks):
-            ends_us = one.due_us + one.limit_us if one.limit_us else NEVER_US
-            agenda.keep(one.job, request, at.rank, at.device, one.due_us, ends_us)
-            self._next_us.append(one.due_us)
+        at = at._replace(first=np.maximum(at.first, max(one.due_us, self._now_us)))
+        at = at.keep(at.first <= at.last)
+        due_us = meeting(at, search)
+        if due_us >= NEVER_US:
+            return
+        at = one_each(at.keep((at.first <= due_us) & (at.last >= due_us)))
+        ends_us = due_us + one.limit_us if one.limit_us else NEVER_US
+        agenda.keep(one.job, request, at.rank, at.device, due_us, ends_us)
+        if due_us > self._now_us:
+            self._next_us.append(due_us)
 
     # -- why not ---------------------------------------------------------------------------------
     def why(

@@ -185,9 +185,7 @@ def choose(
     found: Found, number: int, domain: IntArray | None, favoured: Collection[int]
 ) -> Windows:
     """`number` of the nodes that do, in their order. domain: few of these, as far as possible."""
-    at = found.at
-    _, one = np.unique(at.rank, return_index=True)
-    at = at.keep(one)
+    at = one_each(found.at)
     if len(at.rank) == number:
         return at
     if domain is not None:
@@ -197,6 +195,16 @@ def choose(
         wanted[:] = [rank not in favoured for rank in at.rank.tolist()]
     order = np.lexsort((at.rank, -at.first, wanted))[:number]
     return at.keep(np.sort(order))
+
+
+def one_each(at: Windows) -> Windows:
+    """One window of each node. Of a share's devices: that which falls free last, so that devices
+
+    that are free before stay so for whole ones.
+    """
+    order = np.lexsort((at.device, -at.first, at.rank))
+    at = at.keep(order)
+    return at.keep(np.unique(at.rank, return_index=True)[1])
 
 
 def _together(domain: IntArray, number: int) -> Bools:

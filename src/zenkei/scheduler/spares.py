@@ -2,7 +2,8 @@
 
 Used by `calendar` only; pure. For each end that is asked for, the least that is free on each
 promised node until then is kept, and brought up to date for the nodes that were touched since.
-A job fits beside the promises if it fits into that. Cost: one pass over the table for a new end,
+A job fits beside the promises if it fits into that; which devices it must leave alone is asked for
+beside (`spoilt`). Cost: one pass over the table for a new end,
 then O(touched nodes · rows), and some ten NumPy calls on the promised nodes for an answer.
 """
 
@@ -48,16 +49,21 @@ class Spares:
         if need.whole:
             short |= lowest[WHOLE - 1] < need.whole
         elif need.share:
-            short = short | self._short_of_share(until, need.share, ends_us)
+            now, later = self._table.milli[:, 0], self._devices(until, ends_us)
+            short |= ~((now >= need.share) & (later >= need.share)).any(axis=0)
         return short
 
-    def _short_of_share(self, until: _Until, share: int, ends_us: int) -> Bools:
-        """Whether it does on one of the devices that it might get."""
+    def spoilt(self, column: int, need: Need, ends_us: int) -> list[int]:
+        """Devices that a share must leave alone, because somebody who comes later needs them."""
+        later = self._devices(self._current(ends_us), ends_us)[:, column]
+        now = self._table.milli[:, 0, column]
+        spoilt: list[int] = np.flatnonzero((now >= need.share) & (later < need.share)).tolist()
+        return spoilt
+
+    def _devices(self, until: _Until, ends_us: int) -> Millis:
         if until.milli is None:
             until.milli = self._table.lowest_milli(np.arange(len(self._table.rank)), ends_us)
-        now = self._table.milli[:, 0]
-        bad: Bools = np.any((now >= share) & (until.milli < share), axis=0)
-        return bad
+        return until.milli
 
     def _current(self, ends_us: int) -> _Until:
         table, until = self._table, self._until.get(ends_us)

@@ -4,7 +4,9 @@ Used by `calendar` only; pure. A node's time from now on is cut into *rows*, at 
 is free changes. Nodes on which things only fall free lie flat, sorted, as the cycle found them
 (`Flat`). Nodes on which something is promised, or started later in the cycle, get a column of their
 own in `Table`, where free amounts may fall as well. Whole GPUs are counted, not named: which ones
-are free does not matter as long as there are enough. Shares are of one device, so `milli` has it.
+are free does not matter as long as there are enough. Shares are of one device, so `milli` has it;
+but a share that is promised on a device that is whole by then is counted as a whole one from then
+on, because it may as well be another.
 
 Row planes: BEGIN, CPU, MEMORY, TMP, WHOLE (GPUs wholly free). Cost: `Flat` O(parts log parts) and
 one pass over the rows; each operation of `Table` a few NumPy calls on rows x columns.
@@ -242,8 +244,7 @@ class Table:
     ) -> None:
         """Take from `columns` between two instants: amounts `[4, M]` of CPU to WHOLE.
 
-        milli: `[D, M]`, taken from devices; those that stop being whole leave WHOLE by themselves.
-        Negative amounts give back what was taken.
+        milli: `[D, M]`, taken from devices that are not whole then. Negative amounts give back.
         """
         planes, devices = self.planes[:, :, columns], self.milli[:, :, columns]
         for instant_us in (from_us, to_us):
@@ -252,13 +253,16 @@ class Table:
         within = (planes[BEGIN] >= from_us) & (planes[BEGIN] < to_us)
         planes[CPU:] -= amounts[:, None, :] * within
         if milli is not None:
-            before = (devices >= WHOLE_GPU_MILLI).sum(axis=0)
             devices -= milli[:, None, :] * within
-            planes[WHOLE] += (devices >= WHOLE_GPU_MILLI).sum(axis=0) - before
         self._reach(planes.shape[1])
         planes, devices = _stretched(planes, devices, self.planes.shape[1])
         self.planes[:, :, columns] = planes
         self.milli[:, :, columns] = devices
+
+    def whole_from(self, column: int, device: int) -> int:
+        """From which instant on a device is wholly free; it then stays so. NEVER_US: from none."""
+        whole = self.milli[device, :, column] >= WHOLE_GPU_MILLI
+        return int(self.planes[BEGIN, int(whole.argmax()), column]) if whole.any() else NEVER_US
 
     def take(self, column: int, took: Took) -> None:
         """`change` for one part that runs from now on: in place."""
