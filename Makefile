@@ -2,11 +2,11 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup lock check quick test demo bench soak docs clean
+.PHONY: help setup lock check quick test demo bench bench-quality soak docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 
 setup: ## .venv by hash; nothing to do when it is current
 	@bash tools/setup.sh
@@ -31,6 +31,9 @@ demo: setup ## a real training on two nodes of two ranks, from submit to result
 
 bench: setup ## medians, each next to a floor or a peer
 	$(PY) -m bench
+
+bench-quality: setup ## how well placement packs, against FGD on the traces (minutes)
+	$(PY) -m bench.quality
 
 soak: setup ## the long form of the fault tests
 	@bash tools/tests.sh soak

@@ -14,7 +14,7 @@ Cost: `features` 2 us, `rate` some 20 NumPy calls on `[D, K]`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,15 @@ class _Rows:
         return self.unknown
 
 
+class _Known(NamedTuple):
+    """Where the tables of a model of nodes begin. cpu_unit: thousandths of a core per column."""
+
+    group: int
+    block: int
+    cpu_unit: int
+    price: float
+
+
 class HoleValue:
     """See the module's docstring."""
 
@@ -83,40 +92,46 @@ class HoleValue:
     def __init__(self, tables: Tables) -> None:
         self.version = tables.version
         self._rows = _Rows(tables)
-        self._models: dict[NodeModel, tuple[int, int, int, float]] = {}
+        self._models: dict[NodeModel, _Known] = {}
         self._holes = [hole.tolist() for hole in self._rows.holes]
 
     def features(
         self, model: NodeModel, gpu_milli: Sequence[int], cpu_milli: int
     ) -> tuple[float, ...]:
-        """A in rows of the pool (with the half that rounds it), and V before."""
-        group, block, cores, price = self.model(model)
-        hole = self._holes[group]
-        rows = sum([hole[milli] for milli in gpu_milli])
-        return rows, self._value(rows, gpu_milli, cpu_milli, (group, block, cores, price))
+        """A in rows of the pool, with what rounds it and skips the first row; V before, less what
 
-    def model(self, model: NodeModel) -> tuple[int, int, int, float]:
+        is free at the model's price: only what is taken of that makes a difference.
+        """
+        known = self.model(model)
+        hole = self._holes[known.group]
+        rows = sum([hole[milli] for milli in gpu_milli])
+        return rows + 1.5, self._value(rows, gpu_milli, cpu_milli, known)
+
+    def model(self, model: NodeModel) -> _Known:
+        """Nodes that are wider than all that were learned about are unknown."""
         known = self._models.get(model)
         if known is None:
-            group, block, price = self._rows.of(model.kinds)
-            known = self._models[model] = group, block, self._rows.cores[group], price
+            rows = self._rows
+            group, block, price = rows.of(model.kinds)
+            cores = rows.cores[group]
+            if model.cpu_milli > 1000 * POOL_CPUS * cores:
+                group, block, price = rows.unknown
+            if group == rows.unknown[0]:
+                cores = max(1, -(-model.cpu_milli // (1000 * POOL_CPUS)))
+            known = _Known(group, block, _HALF_CORE_MILLI * cores, price)
+            self._models[model] = known
         return known
 
-    def _value(
-        self,
-        rows: float,
-        gpu_milli: Sequence[int],
-        cpu_milli: int,
-        known: tuple[int, int, int, float],
-    ) -> float:
-        group, block, cores, price = known
+    def _value(self, rows: float, gpu_milli: Sequence[int], cpu_milli: int, known: _Known) -> float:
         tables = self._rows
-        column = min(max(cpu_milli, 0) // (_HALF_CORE_MILLI * cores), COLUMNS - 1)
-        row = group * (ROWS + 1) + 1 + min(int(rows + 0.5), ROWS - 1)
-        whole = min(tuple(gpu_milli).count(WHOLE_GPU_MILLI), tables.most)
+        column = min(max(cpu_milli, 0) // known.cpu_unit, COLUMNS - 1)
+        row = known.group * (ROWS + 1) + 1 + min(int(rows + 0.5), ROWS - 1)
+        whole = min(list(gpu_milli).count(WHOLE_GPU_MILLI), tables.most)
         value: float = tables.pool_flat.item(row * COLUMNS + column)
-        value += tables.blocks_flat.item((block + whole) * (POOL_CPUS + 1) + (column >> 1))
-        return value + price * sum(gpu_milli)
+        kept: float = tables.blocks_flat.item(
+            (known.block + whole) * (POOL_CPUS + 1) + (column >> 1)
+        )
+        return value + kept
 
     def rater(self, ask: Ask) -> Rater:
         return _Rater(self, self._rows, ask)
@@ -126,23 +141,23 @@ class HoleValue:
     ) -> float:
         """V after `milli` were taken from the device `at`. cpu_milli: what is left."""
         known = self.model(model)
-        hole = self._holes[known[0]]
+        hole = self._holes[known.group]
         after = list(gpu_milli)
         after[at] -= milli
         return self._value(sum([hole[left] for left in after]), after, cpu_milli, known)
 
 
 class _Rater:
+    """Indices of nodes on which the request does not fit may lie outside: `take` clips them."""
+
     def __init__(self, scorer: HoleValue, rows: _Rows, ask: Ask) -> None:
         self._scorer = scorer
         self._rows = rows
         self._ask = ask
         self._models = 0
-        self._group = self._block = self._unit = np.zeros(0, dtype=np.int64)
-        self._taken = np.zeros(0)
-        self._spare = np.zeros(0)
+        self._share = ask.shared and ask.gpu_count == 1
         self._allowed: NDArray[np.bool_] | None = None
-        self._change = self._changes() if ask.shared else np.zeros(0)
+        self._change = self._changes() if self._share else np.zeros(0)
 
     def _changes(self) -> Floats:
         """By group and free thousandths: what A loses if a share is taken there."""
@@ -155,77 +170,84 @@ class _Rater:
     def rate(self, nodes: NodeTable, at: Ints) -> Floats:
         if len(nodes.models) != self._models:
             self._learn(nodes.models)
-        model = nodes.model.take(at)
-        features = nodes.features.take(at, axis=0)
-        column = np.maximum(nodes.cpu_milli.take(at) - self._ask.cpu_milli, 0)
-        column //= self._unit.take(model)
-        np.minimum(column, COLUMNS - 1, out=column)
-        block = (nodes.whole.take(at) + self._block.take(model)) * (POOL_CPUS + 1) + (column >> 1)
-        column += self._group.take(model)
-        if self._ask.shared and self._ask.gpu_count == 1:
-            rating = self._share(nodes, at, model, features[:, 0], column, block)
+        model = nodes.model.take(at) if self._differ else None
+        rows, before = nodes.features.take(at, axis=0).T
+        column = nodes.cpu_milli.take(at)
+        column -= self._ask.cpu_milli
+        column //= _of(self._unit, model)
+        block = nodes.whole.take(at)
+        block += _of(self._block, model)
+        block *= POOL_CPUS + 1
+        block += column >> 1
+        column += _of(self._group, model)
+        if self._share:
+            rating = self._best_share(nodes.gpu.take(at, axis=1), model, rows, column, block)
         else:
-            rating = self._whole(nodes, at, model, features[:, 0], column, block)
-        rating -= features[:, 1]
-        rating -= self._taken.take(model)
-        return rating + self._spare.take(model) if not self._ask.gpu_count else rating
+            rows = rows - _of(self._lost, model)
+            rating = self._at(rows, column)
+            block -= self._ask.gpu_count * (POOL_CPUS + 1)
+            rating += self._rows.blocks_flat.take(block, mode="clip")
+        rating -= before
+        rating += _of(self._bonus, model)
+        return rating
 
-    def _share(
-        self, nodes: NodeTable, at: Ints, model: Ints, rows: Floats, column: Ints, block: Ints
+    def _at(self, rows: Floats, column: Ints) -> Floats:
+        place = rows.astype(np.int64)
+        if self._unknown:
+            np.minimum(place, ROWS, out=place)
+        place *= COLUMNS
+        place += column
+        value: Floats = self._rows.pool_flat.take(place, mode="clip")
+        return value
+
+    def _best_share(
+        self, gpu: Ints, model: Ints | None, rows: Floats, column: Ints, block: Ints
     ) -> Floats:
         """The best of the devices `[D, K]`."""
-        gpu = nodes.gpu.take(at, axis=1)
-        first = column // ((ROWS + 1) * COLUMNS) * (WHOLE_GPU_MILLI + 1)
-        change = self._change.take(gpu + first)
-        if self._allowed is not None:
+        if self._one_group:
+            change = self._change.take(gpu)
+        else:
+            change = self._change.take(gpu + _of(self._hole, model))
+        if self._allowed is not None and model is not None:
             change[~self._allowed[: len(gpu), model]] = _OUT
-        row = (np.maximum(change + rows + 1.5, 0.0)).astype(np.int64)
-        np.minimum(row, ROWS, out=row)
-        row *= COLUMNS
-        row += column
-        value = self._rows.pool_flat.take(row)
-        kept = self._rows.blocks_flat.take(block)
-        broken = self._rows.blocks_flat.take(np.maximum(block - (POOL_CPUS + 1), 0))
-        value += np.where(gpu == WHOLE_GPU_MILLI, broken, kept)
+        change += rows
+        value = self._at(change, column)
+        blocks = self._rows.blocks_flat
+        kept = blocks.take(block, mode="clip")
+        block -= POOL_CPUS + 1
+        broken = blocks.take(block, mode="clip")
+        broken -= kept
+        value += (gpu == WHOLE_GPU_MILLI) * broken
         best: Floats = value.max(axis=0)
-        best += nodes.total.take(at) * self._price.take(model)
+        best += kept
         return best
-
-    def _whole(
-        self, nodes: NodeTable, at: Ints, model: Ints, rows: Floats, column: Ints, block: Ints
-    ) -> Floats:
-        if self._ask.gpu_count:
-            wanted = self._ask.gpu_count
-            rows = rows - self._lost.take(model)
-            block = block - wanted * (POOL_CPUS + 1)
-            np.maximum(block, 0, out=block)
-        row = np.maximum(rows + 1.5, 1.0).astype(np.int64)
-        np.minimum(row, ROWS, out=row)
-        value: Floats = self._rows.pool_flat.take(row * COLUMNS + column)
-        value += self._rows.blocks_flat.take(block)
-        value += nodes.total.take(at) * self._price.take(model)
-        return value
 
     def _learn(self, models: list[NodeModel]) -> None:
         """What depends on the models of the nodes only."""
         self._models = len(models)
         known = [self._scorer.model(model) for model in models]
         ask = self._ask
-        self._group = np.array([group * (ROWS + 1) * COLUMNS for group, _, _, _ in known])
-        self._block = np.array([block for _, block, _, _ in known])
-        self._unit = np.array([_HALF_CORE_MILLI * cores for _, _, cores, _ in known])
-        self._price = np.array([price for _, _, _, price in known])
-        self._taken = self._price * (ask.gpu_count * ask.gpu_milli)
-        holes = [self._rows.holes[group] for group, _, _, _ in known]
-        whole = [hole[-1] * ask.gpu_count * ask.gpu_milli / WHOLE_GPU_MILLI for hole in holes]
-        self._lost = np.array(whole)
-        self._spare = np.array([0.0 if model.kinds else _SPARE for model in models])
+        groups = [one.group for one in known]
+        self._one_group = set(groups) == {0}
+        self._unknown = self._rows.unknown[0] in groups
+        self._group = np.array([group * (ROWS + 1) * COLUMNS for group in groups])
+        self._hole = np.array([group * (WHOLE_GPU_MILLI + 1) for group in groups])
+        self._block = np.array([one.block for one in known])
+        self._unit = np.array([one.cpu_unit for one in known])
+        taken = ask.gpu_count * ask.gpu_milli
+        self._bonus = np.array([-one.price * taken for one in known])
+        if not taken:
+            self._bonus = np.array([0.0 if model.kinds else _SPARE for model in models])
+        self._lost = np.array([self._rows.holes[group][-1] * taken / 1000 for group in groups])
+        tables = (self._group, self._block, self._unit, self._bonus, self._lost)
+        self._differ = any(len(set(table.tolist())) > 1 for table in tables)
         self._allowed = None
         if ask.gpu_kinds and any(len(set(model.kinds)) > 1 for model in models):
+            self._differ = True
             width = max(len(model.kinds) for model in models)
             self._allowed = np.zeros((width, len(models)), dtype=np.bool_)
-            for i, model in enumerate(models):
-                self._allowed[: len(model.kinds), i] = model.allows(ask)
+            for i, one in enumerate(models):
+                self._allowed[: len(one.kinds), i] = one.allows(ask)
 
     def device(self, model: NodeModel, gpu_milli: Sequence[int], cpu_milli: int) -> int:
         wanted, allowed = self._ask.gpu_milli, model.allows(self._ask)
@@ -236,3 +258,8 @@ class _Rater:
         left = cpu_milli - self._ask.cpu_milli
         gains = [(-self._scorer.gain(model, gpu_milli, left, i, wanted), i) for i in seen.values()]
         return min(gains)[1]
+
+
+def _of(table: NDArray[Any], model: Ints | None) -> NDArray[Any]:
+    """By node, or one number where all models have the same."""
+    return table[:1] if model is None else table.take(model)
