@@ -47,7 +47,14 @@ def load(*, map_location: Any = "cpu", **parts: Any) -> int:
     if found is None:
         return 0
     torch = _torch()
-    own = _read(torch, os.path.join(found.directory, f"rank-{context().rank}.pt"), "cpu")
+    path = os.path.join(found.directory, f"rank-{context().rank}.pt")
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"the checkpoint of step {found.step} has nothing of rank {context().rank}: each rank"
+            " writes a file of its own, so all must say that they saved, which is not so with"
+            " `checkpoint.ranks: first` or another number of ranks"
+        )
+    own = _read(torch, path, "cpu")
     shared = os.path.join(found.directory, SHARED)
     states = _read(torch, shared, map_location) if os.path.exists(shared) else own["states"]
     missing = sorted(set(parts) - set(states))
