@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from random import Random
+from typing import Any
 
 from bench.report import Row
 from tests.planner_worlds import World, ask, node
@@ -25,6 +26,11 @@ def _row(what: str, value: float, unit: str, bar: str = "", note: str = "") -> R
     return Row(bench="planner", what=what, value=value, unit=unit, bar=bar, note=note)
 
 
+def _rack(rng: Random) -> dict[str, Any]:
+    """One class in ten wants a rack."""
+    return {"rack": (rng.choice("abcd"),)} if rng.random() < 0.1 else {}
+
+
 # -- a big cluster -------------------------------------------------------------------------------
 def big_classes(rng: Random, number: int) -> list[JobClass]:
     """Mostly one GPU and less, some whole nodes, some gangs, work without GPUs."""
@@ -38,7 +44,7 @@ def big_classes(rng: Random, number: int) -> list[JobClass]:
                 gpus=gpus,
                 gpu_type=rng.choice(((), (), (), ("A100",))) if gpus else (),
                 nodes=rng.choice((1, 1, 1, 2, 4)) if gpus == 8 else 1,
-                **({"rack": (rng.choice("abcd"),)} if rng.random() < 0.1 else {}),
+                **_rack(rng),
             )
         ] = None
     return list(made)
