@@ -27,6 +27,7 @@ from zenkei.model.job import (
     RetryPolicy,
     RetryRule,
     SecretUse,
+    Topology,
 )
 from zenkei.model.resources import Request
 
@@ -116,6 +117,18 @@ MATRICES = st.dictionaries(
 )
 
 
+@st.composite
+def resources(draw: st.DrawFn) -> ResourceRequest:
+    """A gang of a fixed size, or one that may be smaller."""
+    nodes = draw(st.integers(min_value=1, max_value=100_000))
+    return ResourceRequest(
+        nodes=nodes,
+        least=draw(st.one_of(st.just(0), st.integers(min_value=0, max_value=nodes - 1))),
+        node=draw(requests()),
+        ranks=draw(st.integers(min_value=1, max_value=1_024)),
+    )
+
+
 def job_specs() -> st.SearchStrategy[JobSpec]:
     return st.builds(
         JobSpec,
@@ -127,12 +140,7 @@ def job_specs() -> st.SearchStrategy[JobSpec]:
         queue=WORDS,
         priority=st.integers(min_value=-1_000_000, max_value=1_000_000),
         env=ENVS,
-        resources=st.builds(
-            ResourceRequest,
-            nodes=st.integers(min_value=1, max_value=100_000),
-            node=requests(),
-            ranks=st.integers(min_value=1, max_value=1_024),
-        ),
+        resources=resources(),
         launcher=st.sampled_from(Launcher),
         code=st.builds(
             CodeRequest, enabled=st.booleans(), include=tuples(PATHS), exclude=tuples(PATHS)
@@ -152,4 +160,7 @@ def job_specs() -> st.SearchStrategy[JobSpec]:
         checkpoint=st.one_of(st.none(), CHECKPOINTS),
         hang=HANGS,
         rdma=st.booleans(),
+        topology=st.one_of(
+            st.just(Topology()), st.builds(Topology, level=WORDS, required=st.booleans())
+        ),
     )

@@ -205,5 +205,8 @@ class PlanKeeper:
             spec.wanted_labels,
             avoid=row.avoid,
             prefer=row.nodes,
+            least=spec.resources.least,
+            level=spec.topology.level,
+            required=spec.topology.required,
         )
         return self._tables.enter(row.spec if is_plain else None, job_class)

@@ -23,6 +23,7 @@ from zenkei.model.job import (
     RetryPolicy,
     RetryRule,
     SecretUse,
+    Topology,
 )
 from zenkei.model.resources import WHOLE_GPU_MILLI, Request
 from zenkei.spec import launching, limits, names
@@ -38,7 +39,7 @@ from zenkei.spec.expand import (
 from zenkei.spec.kinds import TEMPLATE_MARK
 from zenkei.spec.problems import CREDENTIAL, Code, Reading, listing, nearest, show
 from zenkei.spec.shapes import Fields
-from zenkei.spec.tree import Node
+from zenkei.spec.tree import Mapping, Node
 
 DEFAULTS: Final = JobSpec(name="", command="")
 
@@ -93,6 +94,7 @@ def build(fields: Fields, to: Reading, read: Read | None) -> JobSpec:
         checkpoint=_checkpoint(fields.get("checkpoint")),
         hang=_hang(fields.get("hang"), to),
         rdma=fields.get("rdma", False),
+        topology=_topology(fields, to),
     )
 
 
@@ -115,7 +117,7 @@ def _resources(fields: Fields | None, launcher: Launcher, to: Reading) -> Resour
     if fields is None:
         return ResourceRequest()
     milli = fields.get("gpus", 0)
-    nodes = fields.get("nodes", 1)
+    nodes, least = _nodes(fields, to)
     count, share = divmod(milli, WHOLE_GPU_MILLI)
     if count and share:
         hint = "ask for whole GPUs (1, 2, 8) or for a share of one (0.5)"
@@ -130,6 +132,7 @@ def _resources(fields: Fields | None, launcher: Launcher, to: Reading) -> Resour
     per_gpu = count if launcher in (Launcher.MPI, Launcher.TORCHRUN) and not share else 0
     return ResourceRequest(
         nodes=nodes,
+        least=least,
         ranks=fields.get("ranks", max(1, min(per_gpu, limits.RANKS))),
         node=Request(
             cpu_milli=fields.get("cpus", 1000),
@@ -140,6 +143,44 @@ def _resources(fields: Fields | None, launcher: Launcher, to: Reading) -> Resour
             gpu_kinds=tuple(sorted({text for text, _ in fields.get("gpu_type", ())})),
         ),
     )
+
+
+def _nodes(fields: Fields, to: Reading) -> tuple[int, int]:
+    """How many at most, and at least (0: the same)."""
+    found = fields.get("nodes", 1)
+    if isinstance(found, int):
+        return found, 0
+    if "max" not in found:
+        if _understood(found):
+            message = "`resources.nodes` has no `max`"
+            to.add(found.node, Code.MISSING_KEY, message, "write `nodes: {min: 2, max: 8}`")
+        return found.get("min", 1), 0
+    least, most = found.get("min", 1), found.get("max")
+    if least > most:
+        message = f"`resources.nodes.min` is {least}, which is more than `max`, {most}"
+        to.add(found.at("min"), Code.CONFLICT, message, "the smaller number is `min`")
+    return most, least if least < most else 0
+
+
+def _understood(found: Fields) -> bool:
+    """Whether nothing was refused in it: one problem is enough."""
+    return not isinstance(found.node, Mapping) or len(found.node.pairs) == len(found)
+
+
+def _topology(fields: Fields, to: Reading) -> Topology:
+    found = fields.get("topology")
+    if found is None:
+        return Topology()
+    if isinstance(found, str):
+        return Topology(level=found)
+    if found.wrote("required") and found.wrote("preferred"):
+        message = "`topology` has a level that is required and one that is preferred"
+        to.add(fields.at("topology"), Code.CONFLICT, message, "keep one of them")
+    elif not len(found) and _understood(found):
+        message = "`topology` names no level"
+        to.add(fields.at("topology"), Code.MISSING_KEY, message, "write `topology: rack`")
+    required = "required" in found
+    return Topology(level=found.get("required" if required else "preferred", ""), required=required)
 
 
 def _code(found: bool | Fields | None) -> CodeRequest:

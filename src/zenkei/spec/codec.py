@@ -33,6 +33,7 @@ from zenkei.model.job import (
     RetryPolicy,
     RetryRule,
     SecretUse,
+    Topology,
 )
 from zenkei.model.resources import Request
 
@@ -145,6 +146,7 @@ _REQUEST: Final[_Take] = {
 }
 _RESOURCES: Final[_Take] = {
     "nodes": _int,
+    "least": _int,
     "node": lambda data: _make(Request, data, _REQUEST),
     "ranks": _int,
 }
@@ -168,6 +170,7 @@ _HANG: Final[_Take] = {
     "timeout_s": _float,
     "enabled": _bool,
 }
+_TOPOLOGY: Final[_Take] = {"level": _text, "required": _bool}
 _CODE: Final[_Take] = {"enabled": _bool, "include": _TEXTS, "exclude": _TEXTS}
 _DEPENDENCY: Final[_Take] = {"job": JobId.parse, "after": After}
 _SECRET: Final[_Take] = {"name": _text, "variable": _text, "as_file": _bool}
@@ -196,6 +199,7 @@ _SPEC: Final[_Take] = {
     "checkpoint": lambda data: _make(CheckpointPolicy, data, _CHECKPOINT),
     "hang": lambda data: _make(HangPolicy, data, _HANG),
     "rdma": _bool,
+    "topology": lambda data: _make(Topology, data, _TOPOLOGY),
 }
 
 

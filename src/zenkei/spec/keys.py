@@ -18,13 +18,15 @@ from zenkei.spec.sections import (
     CODE,
     ENV,
     HANG,
+    LEVEL,
     PATH,
     RESOURCES,
     RETRY,
     SECRET,
     SECRET_NAME,
+    TOPOLOGY,
 )
-from zenkei.spec.shapes import Either, Items, Key, Later, Section, Table
+from zenkei.spec.shapes import Either, Items, Key, Section, Table
 
 VERSION: Final = 1
 
@@ -225,11 +227,14 @@ FILE: Final = Section(
         Key(
             "topology",
             Either(
-                scalar=Text(wants="a level such as rack"),
-                mapping=Table(of=_LABEL_VALUE, most=10, check=names.label),
+                scalar=LEVEL,
+                mapping=TOPOLOGY,
+                says="a level such as rack, {required: rack} or {preferred: rack}",
             ),
-            "How close together the nodes must be.",
-            later="use `constraints`",
+            "How close together the nodes shall be: in one domain of this level, such as a rack. "
+            "A level alone is preferred, not required.",
+            "rack",
+            "anywhere",
         ),
         Key(
             "rdma",
@@ -293,7 +298,7 @@ def _sections_in(kind: object) -> Iterator[Section]:
     elif isinstance(kind, Either):
         for inner in (kind.scalar, kind.sequence, kind.mapping):
             yield from _sections_in(inner)
-    elif isinstance(kind, (Items, Table, Later)):
+    elif isinstance(kind, (Items, Table)):
         yield from _sections_in(kind.of)
 
 

@@ -87,7 +87,11 @@ def _check_starter(
         )
         hint = (
             f"leave `{name}` and its options out of `command`: zenkei starts "
-            f"{count(asks.nodes * asks.ranks, 'process', 'processes')} (`resources.nodes` times "
-            "`resources.ranks`)"
+            f"{_processes(asks)} (`resources.nodes` times `resources.ranks`)"
         )
     to.add(fields.at("command"), Code.CONFLICT, message, hint)
+
+
+def _processes(asks: ResourceRequest) -> str:
+    most = count(asks.nodes * asks.ranks, "process", "processes")
+    return f"{asks.least * asks.ranks} to {most}" if asks.least else most

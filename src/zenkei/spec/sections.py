@@ -9,9 +9,34 @@ from typing import Final
 
 from zenkei.spec import limits, names
 from zenkei.spec.kinds import Boolean, Choice, Duration, Integer, Job, Milli, Raw, Size, Text
-from zenkei.spec.shapes import Either, Items, Key, Later, Section, Table
+from zenkei.spec.shapes import Either, Items, Key, Section, Table
 
 PATH: Final = Text(wants="a relative path", most=limits.PATH_CHARS, rule=names.inner_path)
+LEVEL: Final = Text(
+    wants="a level such as rack",
+    most=limits.PLACE_CHARS,
+    pattern=names.PLACE_PATTERN,
+    rule=names.place_name,
+    hint="`zenkei nodes --map` shows the cluster's levels",
+)
+TOPOLOGY: Final = Section(
+    name="topology",
+    synonyms={"require": "required", "must": "required", "prefer": "preferred"},
+    keys=(
+        Key(
+            "required",
+            LEVEL,
+            "All nodes in one domain of this level; the job waits until that can be.",
+            "rack",
+        ),
+        Key(
+            "preferred",
+            LEVEL,
+            "All nodes in one domain of this level if that can be now, else in as few as can be.",
+            "leaf",
+        ),
+    ),
+)
 _PATTERN: Final = Text(wants="a file pattern", most=limits.PATH_CHARS, rule=names.pattern)
 _PACKAGE: Final = Text(wants="a package such as numpy>=2", most=limits.PACKAGE_CHARS)
 
@@ -100,19 +125,29 @@ RESOURCES: Final = Section(
             "nodes",
             Either(
                 scalar=Integer(least=1, most=limits.NODES),
-                mapping=Later(
-                    of=Section(
-                        name="resources.nodes",
-                        keys=(
-                            Key("min", Integer(least=1, most=limits.NODES), "Fewest nodes."),
-                            Key("max", Integer(least=1, most=limits.NODES), "Most nodes."),
+                mapping=Section(
+                    name="resources.nodes",
+                    keys=(
+                        Key(
+                            "min",
+                            Integer(least=1, most=limits.NODES),
+                            "With so many nodes it starts, if no more are free.",
+                            "2",
+                            "1",
+                        ),
+                        Key(
+                            "max",
+                            Integer(least=1, most=limits.NODES),
+                            "It takes up to so many.",
+                            "8",
                         ),
                     ),
-                    what="a range of nodes",
-                    hint="give one number of nodes",
+                    synonyms={"least": "min", "most": "max"},
                 ),
+                says="a number of nodes, or {min: 2, max: 8}",
             ),
-            "Nodes that start together or not at all. All else here is per node.",
+            "Nodes that start together or not at all. All else here is per node. With `min` and "
+            "`max` it starts on as many as are free: ranks are told how many there are.",
             "2",
             "1",
         ),

@@ -273,25 +273,3 @@ class Either:
 
     def schema(self) -> dict[str, object]:
         return {"anyOf": [k.schema() for k in (self.scalar, self.sequence, self.mapping) if k]}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Later:
-    """A well-formed value of a part that is not offered yet: its shape is checked, then refused."""
-
-    of: Kind
-    what: str
-    hint: str
-
-    @property
-    def wants(self) -> str:
-        return self.of.wants
-
-    def read(self, node: Node, where: str, to: Reading) -> None:
-        before = len(to.problems)
-        self.of.read(node, where, to)
-        if len(to.problems) == before:
-            to.add(node, Code.NOT_YET, f"{self.what} is not available yet (`{where}`)", self.hint)
-
-    def schema(self) -> dict[str, object]:
-        return {**self.of.schema(), "description": f"Not available yet ({self.hint})."}
