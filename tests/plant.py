@@ -87,6 +87,9 @@ class Plant:
         self.dispatcher = plane.dispatcher
         self.commands = plane.commands
         self.nodes = plane.nodes
+        self.cluster = plane.cluster
+        self.tree = plane.tree
+        self.machines = plane.machines
         self.queries = plane.queries
         self.feed = plane.feed
         self.controller.register_nodes()

@@ -40,6 +40,9 @@ def services_of(plant: Plant, home: Path, principal: Principal = OWNER) -> Servi
     return Services(
         commands=plant.commands,
         nodes=plant.nodes,
+        cluster=plant.cluster,
+        tree=plant.tree,
+        machines=plant.machines,
         queries=plant.queries,
         feed=plant.feed,
         store=plant.store,

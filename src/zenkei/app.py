@@ -124,6 +124,9 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
     services = Services(
         commands=plane.commands,
         nodes=plane.nodes,
+        cluster=plane.cluster,
+        tree=plane.tree,
+        machines=plane.machines,
         queries=plane.queries,
         feed=plane.feed,
         store=parts.store,

@@ -26,6 +26,9 @@ JOBS = frozenset(
 )  # verbs whose arguments are jobs
 NOUNS = {"result": True, "checkpoint": True, "env": False, "secret": False, "node": False}
 """Verbs of two words, and whether the third is a job."""
+NOUNS |= {"queue": False, "cluster": False}
+WORDS = {"schema": ["job", "cluster"], "completion": ["bash", "zsh", "fish"]}
+"""Verbs that take one of these words."""
 
 
 def complete(argv: list[str]) -> int:
@@ -55,9 +58,9 @@ def offers(words: list[str]) -> list[str]:
         return _actions(verb) + (jobs("") if NOUNS[verb] else [])
     if verb in JOBS or (NOUNS.get(verb) and len(before) == 2):
         return jobs(ONLY.get(verb, ""))
-    if verb == "completion":
-        return ["bash", "zsh", "fish"]
-    return []
+    if verb == "queue" and len(before) == 2 and before[1] in ("pause", "resume"):
+        return queues()
+    return WORDS.get(verb, [])
 
 
 def jobs(states: str) -> list[str]:
@@ -68,6 +71,14 @@ def jobs(states: str) -> list[str]:
     rows = client.get("/v1/jobs", state=states, limit=MOST_JOBS)["jobs"]
     found = dict.fromkeys(str(row["id"]) for row in rows)
     return [*found, "-"]
+
+
+def queues() -> list[str]:
+    """Names of all queues."""
+    from zenkei.client.client import Client
+
+    found = Client(places.home(os.environ)).get("/v1/queues")["queues"]
+    return [str(one["name"]) for one in found]
 
 
 def _actions(verb: str) -> list[str]:

@@ -9,7 +9,8 @@ GROUPS = {
     "Watch": ("ps", "show", "logs", "events", "metrics", "stacks", "wait", "explain"),
     "Steer": ("cancel", "hold", "release", "preempt", "rerun", "exec"),
     "Keep": ("result", "checkpoint", "env", "secret", "du", "prune"),
-    "Machine": ("up", "down", "nodes", "node", "doctor", "completion", "version", "help"),
+    "Cluster": ("nodes", "node", "queue", "cluster", "pause", "unpause"),
+    "Machine": ("up", "down", "doctor", "completion", "version", "help"),
 }
 OWN = {"version": "version of this program", "help": "this list"}
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from zenkei import spec as specs
+from zenkei.control.admission import admit
 from zenkei.control.draft import Draft, no_job
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
@@ -21,6 +22,7 @@ from zenkei.model.data import Digest
 from zenkei.model.errors import Conflict, Denied, EngineError, Unavailable
 from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import Dependency, HoldReason, Job, JobSpec, JobState, StopReason
+from zenkei.model.queue import ClusterConfig
 from zenkei.ports.engine import AskCheckpoint, DumpStacks, Engine, Message
 from zenkei.ports.store import Changes, Reads, Store, T, Unit, View
 
@@ -51,6 +53,7 @@ class Commands:
 
         request_key: a second submit under the same key returns the jobs of the first; Conflict if
         it asks for something else. only: a single job with these parameters, whatever the matrix.
+        NotFound, InvalidInput for a queue that is not there or never gives what is asked for.
         """
         if not can(principal, Verb.SUBMIT, Target(owner=principal.name, project=spec.project)):
             raise Denied("may-not-submit", f"{principal.name} may not submit to {spec.project}")
@@ -67,9 +70,11 @@ class Commands:
                 return Changes(), _again(known, fingerprint, len(members), single=single)
             number = view.next_number()
             ids = tuple(JobId(number, WHOLE if single else i) for i in range(len(members)))
+            record = view.cluster()
+            priority = admit(record.config if record is not None else ClusterConfig(), spec)
             draft = Draft(view)
             for job, params in zip(ids, members, strict=True):
-                born = _birth(spec, digest, principal, params, holds)
+                born = _birth(spec, digest, principal, params, holds, priority)
                 draft.record(None, job, replace(born, code=code, source=source, rerun_of=rerun_of))
             changes = draft.finish()
             changes.effects = _once_per_submission(changes.effects)
@@ -81,7 +86,7 @@ class Commands:
 
         key = (principal.name, request_key) if request_key else None
         self._specs.remember(digest, spec)
-        return self._run(Reads(request_key=key), decide)
+        return self._run(Reads(request_key=key, cluster=True), decide)
 
     def cancel(
         self, principal: Principal, job: JobId, *, grace_s: float | None = None
@@ -264,6 +269,7 @@ def _birth(
     principal: Principal,
     params: dict[str, str],
     holds: tuple[HoldReason, ...],
+    priority: int,
 ) -> e.Submitted:
     return e.Submitted(
         spec=digest,
@@ -271,7 +277,7 @@ def _birth(
         owner=principal.name,
         name=spec.name,
         queue=spec.queue,
-        priority=spec.priority,
+        priority=priority,
         params=params,
         holds=holds,
     )

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 
 from zenkei.control.draft import Draft
 from zenkei.control.noderows import NodeRows
+from zenkei.control.reasons import one_line
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle import nodes
@@ -26,8 +27,6 @@ from zenkei.ports.store import Changes, Reads, Store, Unit, View
 MOST_EVENTS = 1000
 MOST_LABELS = 64
 """Of an operator, on one node."""
-MOST_CHARS = 200
-"""Of a reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +72,7 @@ class NodeCommands:
 
         Those jobs save a checkpoint if they can, and go on elsewhere.
         """
-        reason = _reason(reason)
+        reason = one_line(reason)
         if not reason:
             raise InvalidInput(
                 "bad-reason", "a drain has a reason, which is not blank", hint="say why"
@@ -96,7 +95,7 @@ class NodeCommands:
             principal,
             name,
             lambda node, view: nodes.resume(
-                node, by=principal.name, reason=_reason(reason), now_us=view.clock_us
+                node, by=principal.name, reason=one_line(reason), now_us=view.clock_us
             ),
         )
 
@@ -110,7 +109,7 @@ class NodeCommands:
         reason: str = "",
     ) -> NodeView:
         """Set labels and take own ones away: what constraints of jobs are compared with."""
-        reason = _reason(reason)
+        reason = one_line(reason)
         both = sorted(labels.keys() & set(without))
         if both:
             raise InvalidInput(
@@ -190,16 +189,3 @@ class NodeCommands:
 
 def _on(name: str, allocations: tuple[Allocation, ...]) -> tuple[Allocation, ...]:
     return tuple(held for held in allocations if any(part.node == name for part in held.parts))
-
-
-def _reason(text: str) -> str:
-    """One line for people. Raises InvalidInput."""
-    line = " ".join(text.split())
-    if len(line) > MOST_CHARS:
-        said = f"the reason has {len(line)} characters, {MOST_CHARS} are allowed"
-        raise InvalidInput("bad-reason", said, hint="say it shorter")
-    strange = next((char for char in line if not char.isprintable()), "")
-    if strange:
-        said = f"the reason holds {strange!r}, which cannot be shown"
-        raise InvalidInput("bad-reason", said, hint="say it in plain words")
-    return line

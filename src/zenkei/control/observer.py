@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from zenkei.control.draft import Draft
 from zenkei.control.noderows import NodeRows
+from zenkei.control.places import put_in_place
 from zenkei.control.sayings import unheard
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
@@ -90,10 +91,13 @@ class Observer:
 
         def decide(view: View) -> tuple[Changes, None]:
             draft, rows = Draft(view), NodeRows(view)
+            record = view.cluster() if seen else None
             for node in seen.values():
                 rows.take(nodes.seen(rows.get(node.name), node, view.clock_us))
                 if is_start:
                     rows.take(nodes.heard(rows.get(node.name), "", view.clock_us))
+            if record is not None:
+                put_in_place(rows, tuple(seen), record, view.clock_us)
             for report in about:
                 if isinstance(report, Silent | Heard | Cleared):
                     self._take_sign(draft, rows, report)
@@ -106,7 +110,7 @@ class Observer:
             return changes, None
 
         names = tuple(name for name in dict.fromkeys([*seen, *named, *blamed]) if name)
-        reads = Reads(jobs=jobs, nodes=names)
+        reads = Reads(jobs=jobs, nodes=names, cluster=bool(seen))
         self._store.submit(Unit(reads=reads, decide=decide)).result()
         for report in reports:
             if isinstance(report, Cleared):

@@ -9,14 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from zenkei.control.checkpoints import CheckpointKeeper, Shared
+from zenkei.control.cluster import ClusterCommands
 from zenkei.control.commands import Commands
 from zenkei.control.controller import Controller
 from zenkei.control.dispatcher import Dispatcher
 from zenkei.control.feed import Feed
+from zenkei.control.machines import Machines
 from zenkei.control.nodecommands import NodeCommands
 from zenkei.control.planner import PlanKeeper
 from zenkei.control.prepare import Preparer
 from zenkei.control.queries import Queries
+from zenkei.control.queuetree import QueueTree
 from zenkei.control.sealing import Sealer
 from zenkei.control.specs import SpecCache
 from zenkei.ports.blobs import Blobs
@@ -47,6 +50,9 @@ class ControlPlane:
 
     commands: Commands
     nodes: NodeCommands
+    cluster: ClusterCommands
+    tree: QueueTree
+    machines: Machines
     queries: Queries
     feed: Feed
     controller: Controller
@@ -95,6 +101,7 @@ def assemble(
         workers=ports.workers,
         guard=guard,
     )
+    machines = Machines(store, ports.clock)
     feed = Feed(store)
     # followers are woken last: what they then look for has been handed on already
     store.listen(feed.heard)
@@ -102,6 +109,9 @@ def assemble(
     return ControlPlane(
         commands=Commands(store, cache, engines),
         nodes=NodeCommands(store, cache),
+        cluster=ClusterCommands(store),
+        tree=QueueTree(store),
+        machines=machines,
         queries=queries,
         feed=feed,
         controller=controller,

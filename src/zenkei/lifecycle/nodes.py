@@ -80,12 +80,22 @@ def seen(known: Node | None, found: Node, now_us: int) -> Moved | None:
     reported, why = found.state, found.reason
     if known is None:
         labels = found.labels
-        fresh = replace(found, reported=reported, reported_reason=why, measured_labels=labels)
+        fresh = replace(
+            found,
+            reported=reported,
+            reported_reason=why,
+            measured_labels=labels,
+            measured_topology=found.topology,
+        )
         return _moved(None, fresh, NodeEventKind.ENTERED, now_us, why)
     after = replace(
         found,
-        labels={**found.labels, **known.own_labels},
+        labels={**found.labels, **known.placed_labels, **known.own_labels},
+        topology=known.placed_topology or found.topology,
         measured_labels=found.labels,
+        measured_topology=found.topology,
+        placed_labels=known.placed_labels,
+        placed_topology=known.placed_topology,
         reported=reported,
         reported_reason=why,
         own_labels=known.own_labels,
@@ -166,13 +176,39 @@ def label(
     """Set labels, and take own ones away: what the engine says under the same name comes back."""
     own = {k: v for k, v in {**node.own_labels, **labels}.items() if k not in without}
     gone = [key for key in without if key in node.own_labels]
-    merged = node.measured_labels | own
+    merged = node.measured_labels | node.placed_labels | own
     if own == node.own_labels and merged == node.labels:
         return None
     said = [f"{key}={value}" for key, value in sorted(labels.items())] + [f"-{k}" for k in gone]
     why = f"{', '.join(said)}: {reason}" if reason else ", ".join(said)
     after = replace(node, own_labels=own, labels=merged)
     return _moved(node, after, NodeEventKind.LABELED, now_us, why, by)
+
+
+def place(
+    node: Node | None,
+    topology: tuple[str, ...],
+    labels: dict[str, str],
+    *,
+    by: str,
+    now_us: int,
+) -> Moved | None:
+    """Where the cluster's file says that it stands, and its labels; what was said before is gone.
+
+    No topology, no labels: the engine's come back. The operator's own labels stay on top.
+    """
+    if node is None or (node.placed_topology, node.placed_labels) == (topology, labels):
+        return None
+    after = replace(
+        node,
+        placed_topology=topology,
+        placed_labels=labels,
+        topology=topology or node.measured_topology,
+        labels={**node.measured_labels, **labels, **node.own_labels},
+    )
+    said = [" / ".join(topology)] if topology else []
+    said += [f"{key}={value}" for key, value in sorted(labels.items())]
+    return _moved(node, after, NodeEventKind.PLACED, now_us, ", ".join(said), by)
 
 
 # -- failures and checks -------------------------------------------------------------------------

@@ -79,7 +79,8 @@ class Node:
     blocked: indices of devices that foreign processes use; they are seen and not handed out.
     state, reason, since_us: follow from what its engine says (reported), from what an operator
     wants (drain), and from health and fence; made by `lifecycle.nodes` only. labels: the engine's
-    (measured_labels), with the operator's (own_labels) over them.
+    (measured_labels), with those of the cluster's file (placed_labels) over them and the
+    operator's (own_labels) on top. placed_topology: said by that file, instead of the engine's.
     """
 
     name: str
@@ -98,6 +99,9 @@ class Node:
     reported_reason: str = ""
     measured_labels: dict[str, str] = field(default_factory=dict)
     own_labels: dict[str, str] = field(default_factory=dict)
+    placed_labels: dict[str, str] = field(default_factory=dict)
+    measured_topology: tuple[str, ...] = ()
+    placed_topology: tuple[str, ...] = ()
     drain: Drain | None = None
     health: NodeHealth = NodeHealth()
     fence: Fence | None = None
@@ -114,6 +118,7 @@ class NodeEventKind(StrEnum):
     EMPTIED = "emptied"
     RESUME = "resume"
     LABELED = "labeled"
+    PLACED = "placed"
     FAILURE = "failure"
     SILENT = "silent"
     HEARD = "heard"

@@ -189,13 +189,14 @@ class JobSpec:
     """One YAML file's meaning. Defaults are left out of its canonical form (see `spec.canonical`).
 
     command: a text for `/bin/sh -ec`, or an argv. array and matrix make several members of it.
+    priority: None: that of its queue.
     """
 
     name: str
     command: str | tuple[str, ...]
     project: str = "default"
     queue: str = "default"
-    priority: int = 0
+    priority: int | None = None
     env: EnvRequest = EnvRequest()
     resources: ResourceRequest = ResourceRequest()
     launcher: Launcher = Launcher.NONE

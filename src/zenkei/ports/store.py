@@ -141,12 +141,14 @@ class Unit(Generic[T]):
 class Committed:
     """What the listener hears after a commit, in order: wake followers, hand effects over.
 
-    effects: the rows that were really inserted, with their ids, leased to this store.
+    effects: the rows that were really inserted, with their ids, leased to this store. nodes:
+    whether any changed.
     """
 
     seq: int
     events: tuple[Event, ...]
     effects: tuple[Effect, ...]
+    nodes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from zenkei.server import (
     routes_jobs,
     routes_metrics,
     routes_nodes,
+    routes_queues,
     routes_results,
     routes_secrets,
     routes_streams,
@@ -31,6 +32,7 @@ ROUTERS = (
     routes_exec.router,
     routes_cluster.router,
     routes_nodes.router,
+    routes_queues.router,
     routes_secrets.router,
     routes_upkeep.router,
 )

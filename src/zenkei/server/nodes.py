@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zenkei.control.noderows import NodeRows, removed
+from zenkei.control.places import put_in_place
 from zenkei.lifecycle import nodes
 from zenkei.model.cluster import Node
 from zenkei.model.errors import Conflict
@@ -36,10 +37,13 @@ def enter_nodes(store: Store, cluster: str, now: tuple[Node, ...], *, is_start: 
                     changes.node_events.append(removed(gone, view.clock_us))
             elif not is_start:
                 rows.take(nodes.seen(rows.get(name), wanted[name], view.clock_us))
+        record = view.cluster()
+        if record is not None and not is_start:
+            put_in_place(rows, tuple(wanted), record, view.clock_us)
         rows.write(changes)
         return changes, None
 
-    store.submit(Unit(reads=Reads(nodes=names), decide=decide)).result()
+    store.submit(Unit(reads=Reads(nodes=names, cluster=True), decide=decide)).result()
 
 
 def _cannot_hold(view: View, name: str, node: Node | None) -> str:

@@ -10,10 +10,13 @@ from typing import Any, ParamSpec, TypeVar
 import anyio.to_thread
 
 from zenkei.api.requests import VirtualNodes
+from zenkei.control.cluster import ClusterCommands
 from zenkei.control.commands import Commands
 from zenkei.control.feed import Feed
+from zenkei.control.machines import Machines
 from zenkei.control.nodecommands import NodeCommands
 from zenkei.control.queries import Queries
+from zenkei.control.queuetree import QueueTree
 from zenkei.model.access import Principal
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.store import Store
@@ -37,6 +40,9 @@ class Services:
 
     commands: Commands
     nodes: NodeCommands
+    cluster: ClusterCommands
+    tree: QueueTree
+    machines: Machines
     queries: Queries
     feed: Feed
     store: Store

@@ -92,6 +92,8 @@ def submit(services: Services, who: Principal, ask: Ask, say: Callable[[str], No
     jobs = services.commands.submit(
         who, parsed, code=code, source=source, request_key=ask.key, hold=ask.hold
     )
+    larger = services.machines.larger(parsed)
+    warnings += [larger] if larger else []
     return Made(jobs=jobs, name=parsed.name, warnings=tuple(warnings))
 
 

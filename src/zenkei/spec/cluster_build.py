@@ -89,17 +89,22 @@ def _amounts(fields: Fields | None) -> Amounts:
     )
 
 
-def parts(amounts: Amounts) -> dict[str, int]:
+def parts(limit: Amounts) -> dict[str, int]:
     """By resource as the file calls it: `cpus`, `memory`, `gpus`, `gpus.MODEL`.
 
-    GPUs of all models are the sum over models where nothing else is said.
+    A limit of one model says nothing about all GPUs together.
     """
-    found = {f"gpus.{kind}": milli for kind, milli in amounts.kinds}
-    total = amounts.gpu_milli
-    if total is None and amounts.kinds:
-        total = sum(found.values())
-    sizes = (("cpus", amounts.cpu_milli), ("memory", amounts.memory_bytes), ("gpus", total))
+    found = {f"gpus.{kind}": milli for kind, milli in limit.kinds}
+    sizes = (("cpus", limit.cpu_milli), ("memory", limit.memory_bytes), ("gpus", limit.gpu_milli))
     return {name: size for name, size in sizes if size is not None} | found
+
+
+def promise(quota: Amounts) -> dict[str, int]:
+    """As `parts`; who is promised so much of some models is promised their sum of GPUs."""
+    found = parts(quota)
+    if quota.kinds and quota.gpu_milli is None:
+        found["gpus"] = sum(milli for _, milli in quota.kinds)
+    return found
 
 
 def show_amount(resource: str, amount: int) -> str:
@@ -153,7 +158,7 @@ class _Queues:
             self._check(made, outer)
             below = self.take(fields.get("queues"), made)
             self._check_below(made, below)
-            made.promised = below | parts(made.queue.quota)
+            made.promised = below | promise(made.queue.quota)
             for resource, amount in made.promised.items():
                 promised[resource] = promised.get(resource, 0) + amount
         return promised
@@ -180,7 +185,7 @@ class _Queues:
 
     def _check(self, made: _Made, outer: _Made | None) -> None:
         queue, fields, to = made.queue, made.fields, self._to
-        quota, cap = parts(queue.quota), parts(queue.cap)
+        quota, cap = promise(queue.quota), parts(queue.cap)
         for resource, amount in quota.items():
             most = cap.get(resource)
             if most is not None and amount > most:
@@ -206,7 +211,7 @@ class _Queues:
 
     def _check_below(self, made: _Made, below: dict[str, int]) -> None:
         """The queues inside guarantee no more than the queue has."""
-        quota = parts(made.queue.quota)
+        quota = promise(made.queue.quota)
         for resource, amount in below.items():
             most = quota.get(resource)
             if most is not None and amount > most:

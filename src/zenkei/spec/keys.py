@@ -85,7 +85,7 @@ FILE: Final = Section(
             Integer(least=-limits.PRIORITY, most=limits.PRIORITY),
             "Higher starts first within a queue.",
             "10",
-            "0",
+            "that of the queue, else 0",
         ),
         Key(
             "command",

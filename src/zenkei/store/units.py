@@ -137,7 +137,12 @@ class WriteSet:
         )
 
     def committed(self, inserted: Iterable[Effect]) -> Committed:
-        return Committed(seq=self.after.seq, events=tuple(self.events), effects=tuple(inserted))
+        return Committed(
+            seq=self.after.seq,
+            events=tuple(self.events),
+            effects=tuple(inserted),
+            nodes=bool(self.nodes),
+        )
 
 
 def run_batch(
