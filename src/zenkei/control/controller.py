@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Mapping
 from threading import Event as Flag
 
-from zenkei.control.apply import apply_starts
+from zenkei.control.apply import apply_plan
 from zenkei.control.dispatcher import Dispatcher
 from zenkei.control.health import HealthKeeper
 from zenkei.control.observer import Observer
@@ -25,7 +25,7 @@ from zenkei.model.errors import EngineError, Unavailable
 from zenkei.ports.engine import Engine, NodeSeen
 from zenkei.ports.store import Committed, Store
 from zenkei.ports.system import Clock, Workers
-from zenkei.scheduler import Start
+from zenkei.scheduler import Reserve
 
 log = logging.getLogger(__name__)
 
@@ -158,10 +158,11 @@ class Controller:
         for _cycle in range(MOST_CYCLES):
             self._keeper.refresh(paused=self._guard())
             plan = self._keeper.plan(now_us=self._clock.now_us(), seed=self._seed)
-            starts = tuple(d for d in plan.decisions if isinstance(d, Start))
-            if not starts:
+            if not any(not isinstance(d, Reserve) for d in plan.decisions):
                 break
-            applied = apply_starts(self._store, self._specs, starts)
+            applied = apply_plan(self._store, self._specs, plan.decisions)
+            if not applied:
+                break  # all of it is so already: victims that are stopping, for example
             if applied.refused or not plan.more:
                 self._flag.set()  # the commits made new facts: look again, reports first
                 break

@@ -13,25 +13,25 @@ import logging
 from threading import Lock
 from typing import Final
 
+from zenkei.control.planrows import Displaced, PlanRows, Tables, plan_rows, recount
 from zenkei.control.specs import SpecCache
 from zenkei.model.cluster import Node
 from zenkei.model.data import Digest
-from zenkei.model.errors import InternalError, InvalidInput
+from zenkei.model.errors import InternalError
 from zenkei.model.ids import JobId
-from zenkei.model.job import Job, JobSpec, JobState, node_request
+from zenkei.model.job import JobSpec
+from zenkei.model.queue import ClusterConfig
 from zenkei.ports.store import PlanningDelta, Store
 from zenkei.scheduler import (
     MOST_STARTS,
     Delta,
     Explanation,
-    JobClass,
     Plan,
     Planner,
     Reason,
     Snapshot,
-    WaitingJob,
     held_columns,
-    held_parts,
+    running_columns,
     waiting_columns,
 )
 
@@ -41,35 +41,6 @@ SPARE_SPECS: Final = 16_384
 """Specs remembered beyond twice those in use at the last cold start; then it is time for one."""
 
 
-class _Tables:
-    """Places of classes and queues in the planner's tables; what is new since `take`."""
-
-    def __init__(self) -> None:
-        self.by_digest: dict[Digest, int] = {}
-        self.classes: dict[JobClass, int] = {}
-        self.queues: dict[str, int] = {}
-        self._given = (0, 0)
-
-    def queue(self, name: str) -> int:
-        return self.queues.setdefault(name, len(self.queues))
-
-    def enter(self, digest: Digest | None, job_class: JobClass) -> int:
-        """digest: of the spec, if it alone makes the class: nothing that happened to the job."""
-        place = self.classes.setdefault(job_class, len(self.classes))
-        if digest is not None:
-            self.by_digest[digest] = place
-        return place
-
-    def __len__(self) -> int:
-        return max(len(self.by_digest), len(self.classes))
-
-    def take(self) -> tuple[tuple[JobClass, ...], tuple[str, ...]]:
-        """Classes and queues entered since the last call."""
-        classes, queues = self._given
-        self._given = (len(self.classes), len(self.queues))
-        return tuple(self.classes)[classes:], tuple(self.queues)[queues:]
-
-
 class PlanKeeper:
     """See the module's docstring."""
 
@@ -77,7 +48,8 @@ class PlanKeeper:
         self._store = store
         self._specs = cache
         self._lock = Lock()
-        self._tables = _Tables()
+        self._tables = Tables()
+        self._displaced: dict[int, Displaced] = {}
         self._planner: Planner | None = None
         self._most_specs = SPARE_SPECS
         self._paused = ""
@@ -91,9 +63,10 @@ class PlanKeeper:
             if planner is None or news.since != planner.seq or self._crowded():
                 self._start_cold(news, paused)
                 return
-            idle = news.seq == planner.seq and paused == self._paused
+            late = [d for d in self._displaced.values() if d.until_us <= news.now_us]
+            idle = news.seq == planner.seq and paused == self._paused and not late
             if not idle:
-                self._follow(planner, news, paused)
+                self._follow(planner, news, paused, late)
 
     def plan(self, *, now_us: int, seed: int = 0, max_starts: int = MOST_STARTS) -> Plan:
         """Plan on what was refreshed last. Raises InternalError if nothing ever was."""
@@ -130,35 +103,50 @@ class PlanKeeper:
         if news.since:
             news = self._store.planning(0)
         self._planner = self._plan = None
-        self._tables = _Tables()
-        waiting = self._waiting(news)
-        classes, queues = self._tables.take()
+        self._tables = Tables()
+        self._displaced = {}
+        rows = self._read(news)
+        classes, queues, users = self._tables.take()
         self._planner = Planner(
             Snapshot(
                 seq=news.seq,
+                config=news.config or ClusterConfig(),
                 classes=classes,
                 queues=queues,
+                users=users,
                 nodes=news.nodes,
-                waiting=waiting_columns(waiting),
-                held=held_columns(part for held in news.allocations for part in held_parts(held)),
+                waiting=waiting_columns(rows.waiting),
+                held=held_columns(rows.held),
+                running=running_columns(rows.running),
+                usage=news.usage,
+                claims=rows.claims,
                 paused=paused,
             )
         )
         self._paused = paused
         self._most_specs = 2 * len(self._tables) + SPARE_SPECS
 
-    def _follow(self, planner: Planner, news: PlanningDelta, paused: str) -> None:
-        waiting = self._waiting(news)
-        classes, queues = self._tables.take()
+    def _follow(
+        self, planner: Planner, news: PlanningDelta, paused: str, late: list[Displaced]
+    ) -> None:
+        rows = self._read(news)
+        known = {row.id.key for row in news.jobs}
+        again = [self._recount(d, news.now_us) for d in late if d.row.job not in known]
+        classes, queues, users = self._tables.take()
         self._planner = None  # until it has taken everything in
         planner.apply(
             Delta(
                 seq=news.seq,
                 classes=classes,
                 queues=queues,
-                changed=tuple(row.id.key for row in news.jobs),
-                waiting=waiting,
-                held=tuple(part for held in news.allocations for part in held_parts(held)),
+                users=users,
+                changed=(*(row.id.key for row in news.jobs), *(d.row.job for d in again)),
+                waiting=rows.waiting,
+                held=(*rows.held, *(part for d in again for part in d.held)),
+                running=(*rows.running, *(d.row for d in again)),
+                usage=news.usage,
+                claims=rows.claims,
+                config=news.config,
                 nodes=news.nodes,
                 removed_nodes=news.removed_nodes,
                 paused=paused,
@@ -167,46 +155,17 @@ class PlanKeeper:
         self._planner = planner
         self._paused = paused
 
-    def _waiting(self, news: PlanningDelta) -> tuple[WaitingJob, ...]:
-        rows = []
-        for row in news.jobs:
-            if row.state is not JobState.PENDING or row.saving:
-                continue  # with a checkpoint on its way it changes again when that is kept
-            place = self._class_of(row, news)
-            if place is not None:
-                queue = self._tables.queue(row.queue)
-                rows.append(
-                    WaitingJob(
-                        row.id.key,
-                        place,
-                        queue,
-                        row.priority,
-                        row.submitted_us,
-                        row.not_before_us,
-                    )
-                )
-        return tuple(rows)
+    def _read(self, news: PlanningDelta) -> PlanRows:
+        rows = plan_rows(news, self._tables, self._specs)
+        for job in news.jobs:
+            self._displaced.pop(job.id.key, None)
+        self._displaced.update((d.row.job, d) for d in rows.displaced)
+        return rows
 
-    def _class_of(self, row: Job, news: PlanningDelta) -> int | None:
-        """Interned by digest, then by what the planner must know of the spec."""
-        is_plain = not row.avoid and not row.nodes and row.memory_milli == 1000
-        place = self._tables.by_digest.get(row.spec) if is_plain else None
-        if place is not None:
-            return place
-        try:
-            spec = self._specs.get(row.spec, text=news.specs.get(row.spec))
-        except (InternalError, InvalidInput):
-            # one unreadable row must not stop the cluster; it stays PENDING, and the log says why
-            log.exception("job cannot be planned job=%s spec=%s", row.id, row.spec)
-            return None
-        job_class = JobClass.of(
-            node_request(row, spec),
-            spec.resources.nodes,
-            spec.wanted_labels,
-            avoid=row.avoid,
-            prefer=row.nodes,
-            least=spec.resources.least,
-            level=spec.topology.level,
-            required=spec.topology.required,
-        )
-        return self._tables.enter(row.spec if is_plain else None, job_class)
+    def _recount(self, displaced: Displaced, now_us: int) -> Displaced:
+        """As it is when some of its displacements are more than an hour ago."""
+        after = recount(displaced, now_us)
+        self._displaced.pop(displaced.row.job)
+        if after.at_us:
+            self._displaced[after.row.job] = after
+        return after

@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import do, exited, put, released
 from tests.planner_worlds import GIB, node
-from zenkei.control.apply import apply_starts
+from zenkei.control.apply import apply_plan
 from zenkei.control.commands import Commands
 from zenkei.control.draft import Draft
 from zenkei.control.planner import PlanKeeper
@@ -63,7 +63,7 @@ class Cluster:
     def cycle(self) -> list[JobId]:
         """Plan and apply; the jobs that start."""
         starts = self.starts()
-        assert apply_starts(self.store, self.cache, starts).refused == 0
+        assert apply_plan(self.store, self.cache, starts).refused == 0
         return [start.job for start in starts]
 
     def end(self, job: JobId, *, retries: int = 0) -> None:
@@ -133,8 +133,8 @@ def test_two_keepers_that_plan_the_same_start_it_once(cluster: Cluster) -> None:
     cluster.submit()
     mine, theirs = cluster.starts(), cluster.starts(other)
     assert mine == theirs != ()
-    assert apply_starts(cluster.store, cluster.cache, mine).refused == 0
-    assert apply_starts(cluster.store, cluster.cache, theirs).refused == 1
+    assert apply_plan(cluster.store, cluster.cache, mine).refused == 0
+    assert apply_plan(cluster.store, cluster.cache, theirs).refused == 1
 
 
 def test_a_keeper_that_followed_equals_one_that_starts_cold(cluster: Cluster) -> None:
@@ -281,7 +281,7 @@ def test_the_applier_refuses_a_start_on_a_node_that_failed_the_job_meanwhile() -
     (stale,) = cluster.starts()
     cluster.cycle()
     fails_on(cluster, job, "n1")
-    assert apply_starts(cluster.store, cluster.cache, (stale,)).refused == 1
+    assert apply_plan(cluster.store, cluster.cache, (stale,)).refused == 1
 
 
 def test_a_job_goes_back_to_the_only_node_there_is_and_explain_says_so() -> None:

@@ -1,0 +1,223 @@
+"""From the store's rows to the planner's: who waits, who runs, and what is kept free for whom.
+
+Called by `planner.PlanKeeper` for everything at a cold start and for what changed after it.
+Classes, queues and people get places in tables that only grow. Cost: O(jobs given), one lookup of a
+spec for each digest that is new.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+from zenkei.control.specs import SpecCache
+from zenkei.model.cluster import Allocation, NodePart
+from zenkei.model.data import Digest
+from zenkei.model.errors import InternalError, InvalidInput
+from zenkei.model.ids import JobId
+from zenkei.model.job import (
+    PREEMPTION_WINDOW_US,
+    Job,
+    JobSpec,
+    JobState,
+    node_request,
+    preemptions,
+)
+from zenkei.ports.store import PlanningDelta
+from zenkei.scheduler import Claim, HeldPart, JobClass, RunningJob, WaitingJob, held_parts
+
+log = logging.getLogger(__name__)
+
+
+class Wish(NamedTuple):
+    """What the planner must know of a spec. limit_us: 0 if it may run for ever."""
+
+    job_class: int
+    limit_us: int
+
+
+class Tables:
+    """Places of classes, queues and people in the planner's tables; what is new since `take`."""
+
+    def __init__(self) -> None:
+        self.by_digest: dict[Digest, Wish] = {}
+        self.classes: dict[JobClass, int] = {}
+        self.queues: dict[str, int] = {}
+        self.users: dict[str, int] = {}
+        self._given = (0, 0, 0)
+
+    def queue(self, name: str) -> int:
+        return self.queues.setdefault(name, len(self.queues))
+
+    def user(self, name: str) -> int:
+        return self.users.setdefault(name, len(self.users))
+
+    def job_class(self, job_class: JobClass) -> int:
+        return self.classes.setdefault(job_class, len(self.classes))
+
+    def __len__(self) -> int:
+        return max(len(self.by_digest), len(self.classes))
+
+    def take(self) -> tuple[tuple[JobClass, ...], tuple[str, ...], tuple[str, ...]]:
+        """Classes, queues and people entered since the last call."""
+        classes, queues, users = self._given
+        self._given = (len(self.classes), len(self.queues), len(self.users))
+        return (
+            tuple(self.classes)[classes:],
+            tuple(self.queues)[queues:],
+            tuple(self.users)[users:],
+        )
+
+
+class Displaced(NamedTuple):
+    """A running job that was displaced within the hour: its count changes although it does not.
+
+    until_us: when the oldest of its displacements, at_us, does not count any more.
+    """
+
+    row: RunningJob
+    held: tuple[HeldPart, ...]
+    at_us: tuple[int, ...]
+
+    @property
+    def until_us(self) -> int:
+        return self.at_us[0] + PREEMPTION_WINDOW_US
+
+
+class PlanRows(NamedTuple):
+    """held: parts of all jobs given, also of those whose spec cannot be read."""
+
+    waiting: tuple[WaitingJob, ...]
+    held: tuple[HeldPart, ...]
+    running: tuple[RunningJob, ...]
+    claims: tuple[Claim, ...]
+    displaced: tuple[Displaced, ...]
+
+
+def plan_rows(news: PlanningDelta, tables: Tables, specs: SpecCache) -> PlanRows:
+    """Rows of what is in `news`, entered into `tables`."""
+    held = {allocation.attempt.job: allocation for allocation in news.allocations}
+    reader = _Reader(news, tables, specs)
+    waiting: list[WaitingJob] = []
+    running: list[RunningJob] = []
+    claims: list[Claim] = []
+    displaced: list[Displaced] = []
+    for row in news.jobs:
+        if row.state is JobState.PENDING and not row.saving:
+            # with a checkpoint on its way it changes again when that is kept
+            found = reader.waiting(row)
+            if found is not None:
+                waiting.append(found)
+            if row.claim is not None:
+                parts = tuple(_part(row.id, part) for part in row.claim.parts)
+                claims.append(Claim(row.id.key, parts, row.claim.until_us))
+        elif row.id in held:
+            runs = reader.running(row, held[row.id])
+            if runs is None:
+                continue
+            running.append(runs)
+            if runs.preemptions:
+                displaced.append(_displaced(runs, held[row.id], row, news.now_us))
+    return PlanRows(
+        waiting=tuple(waiting),
+        held=tuple(part for allocation in news.allocations for part in held_parts(allocation)),
+        running=tuple(running),
+        claims=tuple(claims),
+        displaced=tuple(displaced),
+    )
+
+
+def recount(displaced: Displaced, now_us: int) -> Displaced:
+    """The same job, with those of its displacements that still count at `now_us`."""
+    at_us = tuple(us for us in displaced.at_us if us > now_us - PREEMPTION_WINDOW_US)
+    return displaced._replace(row=displaced.row._replace(preemptions=len(at_us)), at_us=at_us)
+
+
+def _displaced(runs: RunningJob, held: Allocation, row: Job, now_us: int) -> Displaced:
+    at_us = tuple(us for us in row.preempted_us if us > now_us - PREEMPTION_WINDOW_US)
+    return Displaced(runs, held_parts(held), at_us)
+
+
+class _Reader:
+    """Makes rows of jobs; what it learns of specs stays in the tables."""
+
+    def __init__(self, news: PlanningDelta, tables: Tables, specs: SpecCache) -> None:
+        self._news = news
+        self._tables = tables
+        self._specs = specs
+
+    def waiting(self, row: Job) -> WaitingJob | None:
+        is_plain = not row.avoid and not row.nodes and row.memory_milli == 1000
+        wish = self._plain(row) if is_plain else self._changed(row, row.avoid, row.nodes)
+        if wish is None:
+            return None
+        return WaitingJob(
+            row.id.key,
+            wish.job_class,
+            self._tables.queue(row.queue),
+            row.priority,
+            row.submitted_us,
+            row.not_before_us,
+            self._tables.user(row.owner),
+            wish.limit_us,
+        )
+
+    def running(self, row: Job, held: Allocation) -> RunningJob | None:
+        """What it avoids and prefers says nothing about where it is: its class is the plain one."""
+        wish = self._plain(row) if row.memory_milli == 1000 else self._changed(row, (), ())
+        if wish is None:
+            return None
+        # the limit is counted from the start of the ranks
+        launch_us = max(0, row.started_us - row.allocated_us) if row.started_us else 0
+        return RunningJob(
+            row.id.key,
+            wish.job_class,
+            self._tables.queue(row.queue),
+            self._tables.user(row.owner),
+            row.priority,
+            row.allocated_us,
+            max(row.allocated_us, row.saved_us),
+            wish.limit_us + launch_us if wish.limit_us else 0,
+            preemptions(row, self._news.now_us) if row.preempted_us else 0,
+            int(row.state is JobState.STOPPING),
+            len(held.parts),
+        )
+
+    def _plain(self, row: Job) -> Wish | None:
+        """Of a job to which nothing happened that the planner must know: by its digest alone."""
+        wish = self._tables.by_digest.get(row.spec)
+        if wish is None:
+            wish = self._changed(row, (), ())
+            if wish is not None:
+                self._tables.by_digest[row.spec] = wish
+        return wish
+
+    def _changed(self, row: Job, avoid: tuple[str, ...], prefer: tuple[str, ...]) -> Wish | None:
+        try:
+            spec = self._specs.get(row.spec, text=self._news.specs.get(row.spec))
+        except (InternalError, InvalidInput):
+            # one unreadable row must not stop the cluster; it stays PENDING, and the log says why
+            log.exception("job cannot be planned job=%s spec=%s", row.id, row.spec)
+            return None
+        job_class = JobClass.of(
+            node_request(row, spec),
+            spec.resources.nodes,
+            spec.wanted_labels,
+            avoid=avoid,
+            prefer=prefer,
+            least=spec.resources.least,
+            level=spec.topology.level,
+            required=spec.topology.required,
+        )
+        return Wish(self._tables.job_class(job_class), _limit_us(spec))
+
+
+def _limit_us(spec: JobSpec) -> int:
+    """How long its ranks may run, the time to end included."""
+    return 0 if spec.time_limit_s is None else int((spec.time_limit_s + spec.grace_s) * 1e6)
+
+
+def _part(job: JobId, part: NodePart) -> HeldPart:
+    request = part.request
+    sizes = (request.cpu_milli, request.memory_bytes, request.tmp_bytes)
+    return HeldPart(job.key, part.node, *sizes, part.devices)
