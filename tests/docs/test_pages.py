@@ -21,9 +21,16 @@ from zenkei import spec
 from zenkei.cli import describing
 from zenkei.cli.entry import VERBS
 from zenkei.cli.helping import GROUPS, OWN
+from zenkei.spec import cluster
 
 SHELL = ("sh", "bash", "console", "shell")
 WORDS = frozenset(["VERB", "…", "..."])
+CLUSTER_KEYS = r"^(queues|reservations|topology|policy|timezone):"
+CLUSTER_FILES = [
+    block
+    for block in blocks("yaml")
+    if re.search(CLUSTER_KEYS, block.text, re.M) and not re.search(r"^command:", block.text, re.M)
+]
 JOB_FILES = [block for block in blocks("yaml") if re.search(r"^command:", block.text, re.M)]
 
 
@@ -43,8 +50,14 @@ def test_job_files_in_pages_parse(block: Block):
     spec.parse(block.text.encode(), file="job.yaml", read=lambda name: b"numpy==2.0\n")
 
 
+@pytest.mark.parametrize("block", CLUSTER_FILES, ids=str)
+def test_cluster_files_in_pages_parse(block: Block):
+    cluster.parse(block.text.encode(), file="cluster.yaml")
+
+
 def test_there_are_job_files_to_look_at():
     assert len(JOB_FILES) > 5
+    assert len(CLUSTER_FILES) > 3
 
 
 @pytest.mark.parametrize("path", pages(), ids=name_of)

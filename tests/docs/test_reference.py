@@ -21,6 +21,7 @@ from zenkei.model.job import JobState, StopReason
 from zenkei.scheduler import ReasonCode
 from zenkei.server.http import ROUTERS
 from zenkei.settings import Settings
+from zenkei.spec.cluster_keys import FILE as CLUSTER
 from zenkei.spec.keys import walk
 
 BUDGET = 40
@@ -56,6 +57,12 @@ def test_every_event_and_state_and_reason_is_there():
 def test_every_key_of_a_job_file_is_there():
     text = page("job-file")
     names = [f"{s.name}.{key.name}" if s.name else key.name for s, key in walk()]
+    assert [name for name in names if f"| `{name}` |" not in text] == []
+
+
+def test_every_key_of_a_cluster_file_is_there():
+    text = page("cluster-file")
+    names = [f"{s.name}.{key.name}" if s.name else key.name for s, key in walk(CLUSTER)]
     assert [name for name in names if f"| `{name}` |" not in text] == []
 
 

@@ -30,6 +30,7 @@ def pages() -> dict[str, str]:
     """Name of the page to its text. Raises KeyError if something has no text."""
     return {
         "job-file.md": spec_pages.job_file(),
+        "cluster-file.md": spec_pages.cluster_file(),
         "errors.md": errors_page.errors_page(errors_page.codes(REPO), errors_page.texts()),
         "events.md": state_pages.events(),
         "states.md": state_pages.states(),

@@ -1,4 +1,4 @@
-"""`job-file.md` from the table of keys, `settings.md` from the fields of Settings."""
+"""`job-file.md`, `cluster-file.md` from the tables of keys, `settings.md` from Settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from tools.docs.markdown import code, page, table
 from zenkei.settings import Settings
-from zenkei.spec.keys import walk
+from zenkei.spec.cluster_keys import FILE as CLUSTER
+from zenkei.spec.keys import FILE, walk
+from zenkei.spec.shapes import Section
 
 BUDGET = 40
 UNITS = """
@@ -29,10 +31,51 @@ command: echo hello
 ```"""
 
 
+CLUSTER_UNITS = """
+| kind | written | notes |
+|---|---|---|
+| memory | `512GiB`, `2TiB`, `0B` | binary and decimal units |
+| GPUs | `16`, `0.5`, `{A100: 8, H100: 8}` | of all models, or by model; `total`: together |
+| time | `90s`, `45m`, `1h30m`, `2d` | a plain number is seconds |
+| moments | `2026-12-01 09:00`, `2026-12-01T09:00+09:00` | without a zone: in that of `timezone` |
+| nodes | `node-1`, `n[01-16]`, `gpu-[1-4,7]`, `rack3-*`, `n?` | names or patterns |
+"""
+CLUSTER_INTRO = """
+A cluster file is YAML of at most 1 MiB, read as strictly as a [job file](job-file.md): unknown and
+duplicate keys are refused, all problems are reported at once with line and column. `zenkei cluster
+init` writes a first one from the nodes there are, `zenkei cluster apply FILE --diff` shows what it
+would change, `zenkei schema cluster` prints the JSON Schema for an editor. `cap`, `borrow`, `lend`
+and `user_cap` take the keys of `quota`; the innermost queues are those in which jobs wait.
+"""
+CLUSTER_EXAMPLE = """```yaml
+queues:
+  vision:
+    quota: {gpus: 16, memory: 2TiB}
+    queues:
+      train: {weight: 2}
+      debug: {priority: 10, user_cap: {gpus: 1}}
+  speech:
+    quota: {gpus: 8}
+    cap: {gpus: 16}
+```"""
+
+
 def job_file() -> str:
-    parts: list[str] = [INTRO, EXAMPLE, "## Units", UNITS]
+    return _keys_page("Job file", [INTRO, EXAMPLE, "## Units", UNITS], FILE)
+
+
+def cluster_file() -> str:
+    intro = [CLUSTER_INTRO, CLUSTER_EXAMPLE, "## Units", CLUSTER_UNITS]
+    return _keys_page("Cluster file", intro, CLUSTER)
+
+
+def _keys_page(title: str, parts: list[str], file: Section) -> str:
     sections: dict[str, list[list[str]]] = {}
-    for section, key in walk():
+    seen: set[int] = set()
+    for section, key in walk(file):
+        if id(key) in seen:
+            continue  # a table that stands in several places is told once
+        seen.add(id(key))
         doc = key.doc.rstrip(".") + "."
         if key.later:
             doc = f"**Not available yet** ({key.later}). {doc}"
@@ -44,7 +87,7 @@ def job_file() -> str:
     for name, rows in sections.items():
         parts.append(f"## `{name}`" if name else "## The file")
         parts.append(table(["key", "meaning", "value", "default", "example"], rows))
-    return page("Job file", *parts)
+    return page(title, *parts)
 
 
 def settings() -> str:

@@ -1,4 +1,4 @@
-"""`zenkei queue tree|pause|resume`, and `zenkei pause|unpause`: who has how much, who may start."""
+"""`zenkei queue tree|pause|resume`, `zenkei pause`, `unpause`: who has how much, who may start."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ def unpause(argv: list[str]) -> int:
 
 def tree_text(found: Json) -> str:
     """The table; GPUs where the cluster has any, else cores."""
-    resource = "gpus" if found["total"].get("gpus") else "cpus"
+    resource = "gpu_milli" if found["total"].get("gpu_milli") else "cpu_milli"
     queues = found["queues"]
     lines = []
     if not found["configured"]:
         lines.append("no queue is configured: every name is open (`zenkei cluster init`)")
     if queues:
         most = max(max(_of(q, "quota", resource), _of(q, "held", resource), 1) for q in queues)
-        rows = [_row(one, resource, most) for one in queues]
+        rows = [_row(one, resource, most, shared=found["configured"]) for one in queues]
         lines.append(render.table(HEAD, rows, right={2, 3, 4, 5, 6, 7, 8}))
         total = found["total"].get(resource, 0)
-        unit = "GPUs" if resource == "gpus" else "cores"
+        unit = "GPUs" if resource == "gpu_milli" else "cores"
         lines.append(f"in {unit}, of {_amount(total)}:  {LEGEND}")
     if found["paused"]:
         lines.append(render.clean(f"nothing starts: {found['paused']} (`zenkei unpause`)"))
@@ -82,12 +82,13 @@ def bar(held: int, quota: int, most: int) -> str:
     return text[:BAR]
 
 
-def _row(one: Json, resource: str, most: int) -> list[str]:
+def _row(one: Json, resource: str, most: int, *, shared: bool) -> list[str]:
+    """shared: what is held beyond a quota is borrowed from somebody."""
     held, quota = _of(one, "held", resource), _of(one, "quota", resource)
     state = "paused" if one["paused"] else f"paused ({one['closed']})" if one["closed"] else "open"
     return [
         "  " * one["depth"] + one["name"],
-        bar(held, quota, most),
+        bar(held, quota if shared else held, most),
         _amount(held),
         _amount(quota) if resource in one["quota"] else "-",
         _amount(_of(one, "borrowed", resource)) if _of(one, "borrowed", resource) else "-",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from zenkei.model.errors import InvalidInput, NotFound
 from zenkei.model.job import JobSpec
 from zenkei.model.queue import Amounts, ClusterConfig, Queue
-from zenkei.spec.cluster_build import parts, promise, show_amount
+from zenkei.spec.cluster_build import parts, promise, told
 from zenkei.spec.problems import listing, nearest
 
 
@@ -97,16 +97,7 @@ def _check_limits(queue: Queue, asked: dict[str, int]) -> None:
             if resource in most and amount > most[resource]:
                 raise InvalidInput(
                     "job-exceeds-limit",
-                    f"the job asks for {_told(resource, amount)}, more than the queue"
-                    f" `{queue.name}` ever gives: {what} is {_told(resource, most[resource])}",
+                    f"the job asks for {told(resource, amount)}, more than the queue"
+                    f" `{queue.name}` ever gives: {what} is {told(resource, most[resource])}",
                     hint="ask for less, or submit to another queue: `zenkei queue tree`",
                 )
-
-
-def _told(resource: str, amount: int) -> str:
-    """`16 GPUs`, `8 H100`, `64 cores`, `2TiB of memory`."""
-    shown = show_amount(resource, amount)
-    if resource == "memory":
-        return f"{shown} of memory"
-    words = {"gpus": "GPUs", "cpus": "cores"}
-    return f"{shown} {words.get(resource) or resource.removeprefix('gpus.')}"

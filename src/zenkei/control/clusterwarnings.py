@@ -11,7 +11,7 @@ from typing import Final
 from zenkei.model.cluster import Node
 from zenkei.model.nodenames import matcher
 from zenkei.model.queue import ROOT, ClusterConfig, Reservation
-from zenkei.spec.cluster_build import promise, show_amount
+from zenkei.spec.cluster_build import promise, show_amount, told
 from zenkei.spec.problems import listing
 
 MOST: Final = 50
@@ -51,9 +51,8 @@ def _quotas(config: ClusterConfig, nodes: tuple[Node, ...]) -> Iterator[str]:
     have = machines(nodes)
     for resource, amount in promised(config).items():
         if amount > have.get(resource, 0):
-            name = resource.removeprefix("gpus.")
             yield (
-                f"the quotas promise {show_amount(resource, amount)} {name} together,"
+                f"the quotas promise {told(resource, amount)} together,"
                 f" the cluster has {show_amount(resource, have.get(resource, 0))}"
             )
     known = {name.removeprefix("gpus.") for name in have if name.startswith("gpus.")}

@@ -70,7 +70,7 @@ class QueueTree:
         strange = sorted({*counts, *held} - set(names))
         queues = [*config.queues, *(Queue(name=name) for name in strange)]
         return TreeView(
-            queues=_views(queues, counts, held, total),
+            queues=_views(queues, counts, held, total, configured=bool(config.queues)),
             total=total,
             paused=config.paused,
             configured=bool(config.queues),
@@ -103,6 +103,8 @@ def _views(
     counts: Mapping[str, Mapping[JobState, int]],
     held: dict[str, dict[str, int]],
     total: Mapping[str, int],
+    *,
+    configured: bool,
 ) -> tuple[QueueView, ...]:
     by_name = {queue.name: queue for queue in queues}
     inner = {queue.parent for queue in queues}
@@ -131,7 +133,7 @@ def _views(
                 quota=quota,
                 cap=parts(queue.cap),
                 held=has,
-                borrowed={r: n - quota.get(r, 0) for r, n in has.items() if n > quota.get(r, 0)},
+                borrowed=_beyond(has, quota) if configured else {},
                 share_milli=_share(has, total),
                 waiting=waiting.get(queue.name, 0),
                 running=running.get(queue.name, 0),
@@ -154,6 +156,11 @@ def _around(queue: Queue, by_name: Mapping[str, Queue]) -> list[Queue]:
 def _share(held: Mapping[str, int], total: Mapping[str, int]) -> int:
     sizes = [(held.get(name, 0), total.get(name, 0)) for name in ("cpus", "memory", "gpus")]
     return max((1000 * has // all_ for has, all_ in sizes if all_), default=0)
+
+
+def _beyond(held: Mapping[str, int], quota: Mapping[str, int]) -> dict[str, int]:
+    """What is held of each resource beyond the quota; without one: all of it."""
+    return {r: n - quota.get(r, 0) for r, n in held.items() if n > quota.get(r, 0)}
 
 
 def _number(states: Mapping[JobState, int], wanted: frozenset[JobState]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request
@@ -179,7 +180,7 @@ def _tree_view(tree: TreeView) -> dict[str, Any]:
     return {
         "configured": tree.configured,
         "paused": tree.paused,
-        "total": dict(tree.total),
+        "total": _amounts_view(tree.total),
         "queues": [_queue_view(view) for view in tree.queues],
     }
 
@@ -190,10 +191,10 @@ def _queue_view(view: QueueView) -> dict[str, Any]:
         "parent": view.queue.parent,
         "depth": view.depth,
         "leaf": view.leaf,
-        "quota": dict(view.quota),
-        "cap": dict(view.cap),
-        "held": dict(view.held),
-        "borrowed": dict(view.borrowed),
+        "quota": _amounts_view(view.quota),
+        "cap": _amounts_view(view.cap),
+        "held": _amounts_view(view.held),
+        "borrowed": _amounts_view(view.borrowed),
         "share": view.share_milli / 1000,
         "weight": view.queue.weight_milli / 1000,
         "priority": view.queue.priority,
@@ -204,3 +205,13 @@ def _queue_view(view: QueueView) -> dict[str, Any]:
         "paused": view.queue.paused,
         "closed": view.closed,
     }
+
+
+_SIZES = {"cpus": "cpu_milli", "memory": "memory_bytes", "gpus": "gpu_milli"}
+
+
+def _amounts_view(amounts: Mapping[str, int]) -> dict[str, Any]:
+    """What is not said is left out; by_model: thousandths of GPUs."""
+    found: dict[str, Any] = {key: amounts[r] for r, key in _SIZES.items() if r in amounts}
+    models = {r.removeprefix("gpus."): n for r, n in amounts.items() if r.startswith("gpus.")}
+    return {**found, "gpu_milli_by_model": models}

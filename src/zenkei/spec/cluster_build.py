@@ -115,6 +115,15 @@ def show_amount(resource: str, amount: int) -> str:
     return f"{whole}.{rest:03}".rstrip("0") if rest else str(whole)
 
 
+def told(resource: str, amount: int) -> str:
+    """`16 GPUs`, `8 H100`, `64 cores`, `2TiB of memory`."""
+    shown = show_amount(resource, amount)
+    if resource == "memory":
+        return f"{shown} of memory"
+    words = {"gpus": "GPUs", "cpus": "cores"}
+    return f"{shown} {words.get(resource) or resource.removeprefix('gpus.')}"
+
+
 # -- queues ----------------------------------------------------------------------------------
 
 

@@ -246,7 +246,7 @@ reservations:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("queues: {a: {quota: {gpus: 10}}, b: {quota: {gpus: 7}}}", "promise 17 gpus together"),
+        ("queues: {a: {quota: {gpus: 10}}, b: {quota: {gpus: 7}}}", "promise 17 GPUs together"),
         ("queues: {a: {queues: {c: {quota: {gpus: {H100: 1}}}}}}", "promise 1 H100 together"),
         ("queues: {a: {gpu_types: [H100]}}", "no node has a GPU of the model H100"),
         ("nodes: [{match: x*, labels: {a: b}}]", "no node is called `x*` now"),
