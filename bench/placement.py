@@ -7,20 +7,38 @@ predicate. It orders nothing, explains nothing and looks for no compact place. C
 from __future__ import annotations
 
 import time
+from collections import Counter
 from random import Random
 
 from bench.report import Row
 from tests.planner_worlds import World, ask, node
+from zenkei.model.queue import Placement
 from zenkei.model.resources import Free, Misfit
 from zenkei.scheduler import JobClass, Planner, Snapshot, Start, check
+from zenkei.scheduler.placement import scorer
+from zenkei.scheduler.placement.mix import learn
 from zenkei.scheduler.placement.port import Scorer
 
 SIZES = (1_000, 5_000, 10_000)
 STARTS = 4_000
+POLICIES = (Placement.HOLE_VALUE, Placement.BEST_FIT)
 
 
-def rows(scorer: Scorer | None = None) -> list[Row]:
-    return [row for nodes in SIZES for kind in _KINDS for row in _rate(kind, nodes, scorer)]
+def rows() -> list[Row]:
+    return [
+        row
+        for nodes in SIZES
+        for kind in _KINDS
+        for policy in POLICIES
+        for row in _rate(kind, nodes, policy)
+    ]
+
+
+def scorer_of(policy: Placement, world: World) -> Scorer:
+    """The policy, with the mix of what waits learned."""
+    places = Counter(row.job_class for row in world.waiting.values())
+    counts = [places[i] for i in range(len(world.classes))]
+    return scorer(policy, tables=learn(counts, world.classes, world.nodes.values()))
 
 
 def gangs(rng: Random) -> list[JobClass]:
@@ -72,10 +90,10 @@ def placement_world(nodes: int, kind: str, starts: int = STARTS) -> World:
     return world
 
 
-def _rate(kind: str, nodes: int, scorer: Scorer | None) -> list[Row]:
+def _rate(kind: str, nodes: int, policy: Placement) -> list[Row]:
     world = placement_world(nodes, kind)
     snapshot = world.snapshot()
-    planner = Planner(snapshot, scorer)
+    planner = Planner(snapshot, scorer_of(policy, world))
     planner.plan(now_us=0, max_starts=1)
     begin = time.process_time()
     made = planner.plan(now_us=0, max_starts=STARTS)
@@ -83,7 +101,7 @@ def _rate(kind: str, nodes: int, scorer: Scorer | None) -> list[Row]:
     parts = sum(len(d.parts) for d in made.decisions if isinstance(d, Start))
     starts = len(made.decisions)
     peer_starts, peer_s = first_fit(world, snapshot)
-    what = f"{kind}, {nodes:,} nodes"
+    what = f"{kind}, {nodes:,} nodes, {policy}"
     bar = "≥ 20,000/s" if nodes == 5_000 else ""
     note = f"{starts} starts, {parts} parts; first-fit loop {peer_starts / peer_s:,.0f}/s"
     rate, part_rate = starts / spent_s, parts / spent_s
