@@ -38,7 +38,8 @@ def cluster() -> Cluster:
 
 
 def rows(cluster: Cluster, tables: Tables | None = None) -> PlanRows:
-    return plan_rows(cluster.store.planning(0), tables or Tables(), cluster.cache)
+    made = Tables() if tables is None else tables
+    return plan_rows(cluster.store.planning(0), made, cluster.cache)
 
 
 def run(cluster: Cluster, job: JobId, *parts: NodePart) -> None:
