@@ -183,14 +183,14 @@ class Columns:
         if at == len(self._log):
             half = at // 2
             self._log[:half] = self._log[at - half :]
-            self._log_from += at - half
+            self._log_from += at - half  # half of it is no less than all slots
             at = half
         self._log[at] = slot
         self.logged += 1
 
     def touched_since(self, read: int) -> Ints:
         """Slots written since `logged` was `read`, some of them more than once; or all of them."""
-        if read < self._log_from or self.logged - read > len(self.rows):
+        if self.logged - read > len(self.rows):  # the log goes back at least so far
             return self.everything
         return self._log[read - self._log_from : self.logged - self._log_from]
 
@@ -248,7 +248,10 @@ class Ratings:
             self._read = nodes.logged
             able = self.with_gpus(at)
             able &= nodes.cpu_milli[at] >= self._shape.ask.cpu_milli
-            self._rating[at] = np.where(able, self._rater.rate(nodes, at), NOWHERE)
+            self._rating[at] = NOWHERE
+            at = at[able]
+            if len(at):
+                self._rating[at] = self._rater.rate(nodes, at)
         return self._rating
 
     def matching(self, at: Ints) -> Bools:
