@@ -10,7 +10,7 @@ from __future__ import annotations
 from zenkei.model.errors import InvalidInput, NotFound
 from zenkei.model.job import JobSpec
 from zenkei.model.queue import Amounts, ClusterConfig, Queue
-from zenkei.spec.cluster_build import parts, promise, told
+from zenkei.spec.cluster_build import parts, quotas, told
 from zenkei.spec.problems import listing, nearest
 
 
@@ -25,9 +25,10 @@ def admit(config: ClusterConfig, spec: JobSpec) -> int:
     queue = leaf(config, spec.queue)
     _check_models(queue, spec)
     asked = demand(spec)
+    promised = quotas(config.queues)
     at: Queue | None = queue
     while at is not None:
-        _check_limits(at, asked)
+        _check_limits(at, promised[at.name], asked)
         at = queues.get(at.parent)
     return queue.priority if spec.priority is None else spec.priority
 
@@ -83,8 +84,7 @@ def _check_models(queue: Queue, spec: JobSpec) -> None:
         )
 
 
-def _check_limits(queue: Queue, asked: dict[str, int]) -> None:
-    quota = promise(queue.quota)
+def _check_limits(queue: Queue, quota: dict[str, int], asked: dict[str, int]) -> None:
     borrowed = parts(queue.borrow_limit)
     limits = [("its cap", parts(queue.cap)), ("the cap of one person", parts(queue.user_cap))]
     if not queue.borrow:

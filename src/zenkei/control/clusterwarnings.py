@@ -11,7 +11,7 @@ from typing import Final
 from zenkei.model.cluster import Node
 from zenkei.model.nodenames import matcher
 from zenkei.model.queue import ROOT, ClusterConfig, Reservation
-from zenkei.spec.cluster_build import promise, show_amount, told
+from zenkei.spec.cluster_build import quotas, show_amount, told
 from zenkei.spec.problems import listing
 
 MOST: Final = 50
@@ -36,20 +36,9 @@ def machines(nodes: tuple[Node, ...]) -> dict[str, int]:
     return have
 
 
-def promised(config: ClusterConfig) -> dict[str, int]:
-    """What all queues are guaranteed together: of each the own quota, else that of those inside."""
-    below: dict[str, dict[str, int]] = {}
-    for queue in reversed(config.queues):  # the inner ones come after the outer
-        own = below.pop(queue.name, {}) | promise(queue.quota)
-        outer = below.setdefault(queue.parent, {})
-        for resource, amount in own.items():
-            outer[resource] = outer.get(resource, 0) + amount
-    return below.get(ROOT, {})
-
-
 def _quotas(config: ClusterConfig, nodes: tuple[Node, ...]) -> Iterator[str]:
     have = machines(nodes)
-    for resource, amount in promised(config).items():
+    for resource, amount in quotas(config.queues).get(ROOT, {}).items():
         if amount > have.get(resource, 0):
             yield (
                 f"the quotas promise {told(resource, amount)} together,"

@@ -15,7 +15,7 @@ from zenkei.model.clusterlog import in_force
 from zenkei.model.job import ALLOCATED, WAITING, JobState
 from zenkei.model.queue import ROOT, ClusterConfig, Queue
 from zenkei.ports.store import Store
-from zenkei.spec.cluster_build import parts, promise
+from zenkei.spec.cluster_build import parts, quotas
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,14 +108,11 @@ def _views(
 ) -> tuple[QueueView, ...]:
     by_name = {queue.name: queue for queue in queues}
     inner = {queue.parent for queue in queues}
-    promised: dict[str, dict[str, int]] = {}
+    promised = quotas(queues)
     waiting = {name: _number(states, WAITING) for name, states in counts.items()}
     running = {name: _number(states, ALLOCATED) for name, states in counts.items()}
     for queue in reversed(queues):  # what is inside comes after: it is summed up first
-        promised[queue.name] = promised.get(queue.name, {}) | promise(queue.quota)
         if queue.parent != ROOT:
-            for resource, amount in promised[queue.name].items():
-                _add(promised.setdefault(queue.parent, {}), resource, amount)
             for resource, amount in held.get(queue.name, {}).items():
                 _add(held.setdefault(queue.parent, {}), resource, amount)
             _add(waiting, queue.parent, waiting.get(queue.name, 0))

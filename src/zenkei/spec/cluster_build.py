@@ -6,6 +6,7 @@ reservations), so that the same wish has the same hash. Cost: O(values of the fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, Final
@@ -107,6 +108,22 @@ def promise(quota: Amounts) -> dict[str, int]:
     return found
 
 
+def quotas(queues: Sequence[Queue]) -> dict[str, dict[str, int]]:
+    """What each queue is guaranteed: its own quota, else the sum of those inside.
+
+    queues: each after the one around it. Under ROOT: of all together.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for queue in reversed(queues):
+        inside = found.pop(queue.name, {})
+        own = parts(queue.quota) if queue.quota else inside
+        found[queue.name] = own
+        outer = found.setdefault(queue.parent, {})
+        for resource, amount in own.items():
+            outer[resource] = outer.get(resource, 0) + amount
+    return found
+
+
 def show_amount(resource: str, amount: int) -> str:
     """`16`, `0.5`, `2TiB`."""
     if resource == "memory":
@@ -167,7 +184,7 @@ class _Queues:
             self._check(made, outer)
             below = self.take(fields.get("queues"), made)
             self._check_below(made, below)
-            made.promised = below | promise(made.queue.quota)
+            made.promised = promise(made.queue.quota) if made.queue.quota else below
             for resource, amount in made.promised.items():
                 promised[resource] = promised.get(resource, 0) + amount
         return promised

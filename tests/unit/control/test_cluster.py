@@ -386,3 +386,17 @@ def test_without_queues_the_tree_shows_those_that_have_jobs(plant):
 def test_a_cap_of_one_model_says_nothing_about_others(plant):
     apply(plant, "queues: {a: {cap: {gpus: {H100: 0}}}}")
     assert submit(plant, "a", gpus=8)
+
+
+def test_a_quota_of_one_model_does_not_keep_a_queue_from_others(plant):
+    apply(plant, "queues: {a: {quota: {gpus: {A100: 2}}, borrow: false}}")
+    assert submit(plant, "a", gpus=4, kinds=("H100",))
+    with pytest.raises(InvalidInput, match="is 2 A100"):
+        submit(plant, "a", gpus=4, kinds=("A100",))
+
+
+def test_what_a_queue_without_quota_may_borrow_begins_after_the_quotas_inside(plant):
+    apply(plant, "queues: {o: {borrow: {gpus: 1}, queues: {a: {quota: {gpus: 4}}, b: {}}}}")
+    assert submit(plant, "b", gpus=5)
+    with pytest.raises(InvalidInput, match="is 5 GPUs"):
+        submit(plant, "b", gpus=6)
