@@ -95,13 +95,17 @@ class Trial:
         standing = self.standing if self.remember else []
         calendar = Calendar(self.held, self.config, now_us, booked=self.booked, standing=standing)
         policy, promised, idle = self.config.policy, 0, 0
-        before = {one.job for one in standing}
+        before, failed = {one.job for one in standing}, set[tuple[JobClass, int, str]]()
         left: list[Work] = []
         self.standing = []
         for work in self.line:
             calendar.lift(work.job)
-            if self._start(calendar, work, now_us):
+            kind = (work.wanted, work.limit_us, work.user)
+            if (kind not in failed or work.job in before) and self._start(calendar, work, now_us):
                 continue
+            if work.job not in before:
+                # whoever is like it finds no more; who was promised something may
+                failed.add(kind)
             if promised < policy.reserve_gangs or work.job in before:
                 said = calendar.promise(
                     work.job,
@@ -135,7 +139,7 @@ class Trial:
             if first:
                 self.story.headed.add(work.job)
         self.standing.append(
-            Standing(work.job, work.wanted, said.nodes, said.due_us, work.limit_us)
+            Standing(work.job, work.wanted, said.nodes, said.due_us, work.limit_us, said.devices)
         )
 
     def _start(self, calendar: Calendar, work: Work, now_us: int) -> bool:

@@ -76,7 +76,8 @@ class Calendar:
     """See the module's docstring.
 
     held: nodes and what is held on them, as committed. booked: by `bookings`. estimates: when
-    running jobs without a time limit are thought to have ended, by job. standing: see above.
+    running jobs without a time limit are thought to have ended, by job. standing: see above; in the
+    order in which they were made.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class Calendar:
         """Laid out when it is asked for first, with the promises of the last plan."""
         if self._known is None:
             self._known = Agenda(self._held, self._now_us, self._estimates, self._took)
-            for one in sorted(self._standing.values(), key=lambda s: (s.due_us, s.job)):
+            for one in self._standing.values():
                 self._stand(self._known, one)
         return self._known
 
@@ -245,7 +246,9 @@ class Calendar:
         ends_us = due_us + limit_us if limit_us else NEVER_US
         agenda.keep(job, wanted.request, chosen.rank, chosen.device, due_us, ends_us)
         nodes = tuple(agenda.layout.names[rank] for rank in chosen.rank.tolist())
-        made = self._kept[job] = Promise(job, wanted, nodes, found.at_us, due_us, ends_us)
+        devices = tuple(chosen.device.tolist()) if search.need.share else ()
+        made = Promise(job, wanted, nodes, found.at_us, due_us, ends_us, devices)
+        self._kept[job] = made
         return made
 
     def _search(self, wanted: JobClass, limit_us: int, queue: str, user: str) -> Search:
@@ -353,7 +356,15 @@ class Calendar:
         due_us = meeting(at, search)
         if due_us >= NEVER_US:
             return
-        at = one_each(at.keep((at.first <= due_us) & (at.last >= due_us)))
+        at = at.keep((at.first <= due_us) & (at.last >= due_us))
+        if one.devices:
+            # the same as before, unless another job has taken it and left a whole one in its place
+            device = np.full(len(fit), -1, np.int64)
+            device[ranks] = one.devices
+            same = at.device == device[at.rank]
+            other = ~np.isin(at.rank, at.rank[same])
+            at = at.keep(same | other)
+        at = one_each(at)
         ends_us = due_us + one.limit_us if one.limit_us else NEVER_US
         agenda.keep(one.job, request, at.rank, at.device, due_us, ends_us)
         if due_us > self._now_us:

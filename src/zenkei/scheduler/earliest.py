@@ -74,29 +74,34 @@ class Seeker:
         self._bounds = {}
 
     def bound(self, need: Need, allowed: Bools | None) -> tuple[IntArray, IntArray]:
-        """By node: no part fits before; and all nodes in that order."""
+        """By node: no part fits before; and the nodes of which that is known, in that order."""
         key = (need.share, need.kinds) if need.share else (need.whole, -need.cpu * (not need.whole))
         known = self._bounds.get(key)
         if known is None:
             least_us = self._flat.least_us(need, allowed)
-            known = self._bounds[key] = least_us, np.argsort(least_us, kind="stable")
+            order = np.argsort(least_us, kind="stable")
+            order = order[: int(np.searchsorted(least_us[order], NEVER_US))]
+            known = self._bounds[key] = least_us, order
         return known
 
     def earliest(self, search: Search) -> Found | None:
         least_us, order = self.bound(search.need, search.allowed)
-        order = order[search.fit[order] & (self._table.column[order] < 0)]
-        order = order[: int(np.searchsorted(least_us[order], NEVER_US))]
         dirty = self.of_table(search)
         if search.domain is None:
             return self._anywhere(search, order, least_us, dirty)
-        return self._in_a_domain(search, order, least_us, dirty)
+        return self._in_a_domain(search, self._clean(order, search), least_us, dirty)
+
+    def _clean(self, order: IntArray, search: Search) -> IntArray:
+        """Those that may be taken and lie flat."""
+        return order[search.fit[order] & (self._table.column[order] < 0)]
 
     def _anywhere(
         self, search: Search, order: IntArray, least_us: IntArray, dirty: Windows
     ) -> Found | None:
-        some, at, look = [dirty], 0, max(_FIRST_LOOK, 2 * search.number)
+        at, look = 0, max(_FIRST_LOOK, 2 * search.number) + len(self._table.rank)
+        some = [dirty]
         while True:
-            some.append(self.of_flat(order[at : at + look], search))
+            some.append(self.of_flat(self._clean(order[at : at + look], search), search))
             at, look = at + look, 4 * look
             every = joined(some)
             at_us = meeting(every, search)
@@ -202,6 +207,8 @@ def one_each(at: Windows) -> Windows:
 
     that are free before stay so for whole ones.
     """
+    if not len(at.rank) or at.device[0] < 0:
+        return at
     order = np.lexsort((at.device, -at.first, at.rank))
     at = at.keep(order)
     return at.keep(np.unique(at.rank, return_index=True)[1])

@@ -19,7 +19,8 @@ class Promise(NamedTuple):
     """A blocked gang fits on `nodes`, in rank order, from `at_us` on, if nothing ends earlier.
 
     due_us: it starts by then (at_us and the tolerance, never later than an earlier promise said).
-    ends_us: when it has ended if it starts at due_us; NEVER_US without a time limit.
+    ends_us: when it has ended if it starts at due_us; NEVER_US without a time limit. devices: of a
+    share of one GPU, that which is kept on each node; else empty.
     """
 
     job: int
@@ -28,6 +29,7 @@ class Promise(NamedTuple):
     at_us: int
     due_us: int
     ends_us: int
+    devices: tuple[int, ...] = ()
 
 
 class Collecting(NamedTuple):
@@ -47,7 +49,7 @@ class Collecting(NamedTuple):
 class Standing(NamedTuple):
     """A promise of an earlier plan, which this plan must keep: see `Calendar`.
 
-    limit_us: of the job, from its start on; 0: none.
+    limit_us: of the job, from its start on; 0: none. devices: as in the promise.
     """
 
     job: int
@@ -55,6 +57,7 @@ class Standing(NamedTuple):
     nodes: tuple[str, ...]
     due_us: int
     limit_us: int = 0
+    devices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,12 +10,16 @@ then O(touched nodes · rows), and some ten NumPy calls on the promised nodes fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zenkei.scheduler.holdings import Bools
 from zenkei.scheduler.snapshot import IntArray
 from zenkei.scheduler.timetable import CPU, MEMORY, TMP, WHOLE, Millis, Need, Table
+
+_Int = TypeVar("_Int", bound=np.signedinteger)
 
 
 @dataclass(slots=True)
@@ -73,13 +77,20 @@ class Spares:
             until = _Until(table.lowest(every, ends_us), None, len(self._log))
             self._until[ends_us] = until
         elif until.seen < len(self._log):
-            columns = np.unique(np.array(self._log[until.seen :], np.int64))
-            more = size - until.lowest.shape[1]
-            if more:
-                until.lowest = np.pad(until.lowest, ((0, 0), (0, more)))
+            columns = np.array(sorted(set(self._log[until.seen :])), np.int64)
+            until.lowest = _wider(until.lowest, size)
             until.lowest[:, columns] = table.lowest(columns, ends_us)
             if until.milli is not None:
-                until.milli = np.pad(until.milli, ((0, 0), (0, more)))
+                until.milli = _wider(until.milli, size)
                 until.milli[:, columns] = table.lowest_milli(columns, ends_us)
             until.seen = len(self._log)
         return until
+
+
+def _wider(columns: NDArray[_Int], size: int) -> NDArray[_Int]:
+    """Room for `size` columns; what is in the new ones does not matter."""
+    if columns.shape[1] == size:
+        return columns
+    wider = np.zeros((len(columns), size), columns.dtype)
+    wider[:, : columns.shape[1]] = columns
+    return wider

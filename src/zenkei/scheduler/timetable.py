@@ -180,7 +180,7 @@ class Flat:
         rows = self.rows(node)
         padded = self._padded(node)
         place = self._last[rows] - self.start[node]
-        return np.take_along_axis(padded, place[None], axis=1)
+        return padded[:, place, np.arange(len(node))]
 
     def least_us(self, need: Need, allowed: Bools | None) -> IntArray:
         """By node: not before this instant does a part fit. O(rows)."""
@@ -354,18 +354,20 @@ def _cut(planes: IntArray, milli: Millis, at_us: int) -> tuple[IntArray, Millis]
     """A row of every column begins at this instant, if it is not before the first."""
     rows = planes.shape[1]
     at = (planes[BEGIN] <= at_us).sum(axis=0) - 1
-    there = np.take_along_axis(planes[BEGIN], np.maximum(at, 0)[None], axis=0)[0] == at_us
+    there = (planes[BEGIN] == at_us).any(axis=0)
     new = np.flatnonzero(~there & (at >= 0))
     if not len(new):
         return planes, milli
-    moved = np.arange(rows + 1)[:, None]
-    shift = np.where(there | (at < 0), rows, at)
+    # the last row is a spare one, unless a node has all of them
+    after = rows + bool((planes[BEGIN, -1] < NEVER_US).any())
+    moved = np.arange(after)[:, None]
+    shift = np.where(there | (at < 0), after, at)
     source = np.minimum(moved - (moved > shift), rows - 1)
-    planes = np.take_along_axis(planes, source[None], axis=1)
-    milli = np.take_along_axis(milli, source[None], axis=1)
+    column = np.arange(planes.shape[2])
+    planes, milli = planes[:, source, column], milli[:, source, column]
     planes[BEGIN, at[new] + 1, new] = at_us
-    old = np.flatnonzero(there | (at < 0))
-    planes[BEGIN, rows, old] = NEVER_US
+    if after > rows:
+        planes[BEGIN, rows, there | (at < 0)] = NEVER_US
     return planes, milli
 
 

@@ -15,6 +15,10 @@ from zenkei.model.nodenames import complaint, matcher
         ("rack3-*", ["rack3-a", "rack3-"], ["rack30", "rack3"]),
         ("n?", ["n1", "nx"], ["n", "n10"]),
         ("r[1-2]-n[1-4]", ["r1-n1", "r2-n4"], ["r3-n1", "r1-n5"]),
+        ("n[1-2][10-20]", ["n115", "n220"], ["n315", "n121", "n15"]),
+        ("[1-3]*[7-8]-?", ["17-a", "3xx8-b"], ["47-a", "1-a", "17-"]),
+        ("*", ["n", "a-b.c"], ["a/b"]),
+        ("?", ["?", "n"], ["nn"]),
         ("gpu.example.org", ["gpu.example.org"], ["gpuxexample.org"]),
     ],
 )
@@ -35,3 +39,9 @@ def test_what_is_no_pattern_is_told_and_fits_nothing(pattern):
 def test_any_of_several_patterns_will_do():
     fits = matcher(["a", "b[1-2]"])
     assert [name for name in ("a", "b1", "b2", "b3", "c") if fits(name)] == ["a", "b1", "b2"]
+
+
+@pytest.mark.parametrize("pattern", ["*a" * 60 + "b", "[1-9]" * 50 + "x", "*?" * 60 + "x"])
+def test_no_pattern_takes_longer_than_its_length(pattern):
+    assert not matcher([pattern])("a" * 200 + "1" * 53)
+    assert not matcher([pattern])("1" * 253)
