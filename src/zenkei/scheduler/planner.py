@@ -17,7 +17,8 @@ gang that comes back takes the nodes that it had, as far as they fit, and others
 (`prefer`): what they hold ready stays of use.
 
 Cost: `apply` O(changed jobs · log) + O(parts on the nodes touched); `plan` O(segments) for the
-heads + O(log) per start + O(states) per class that fails; never O(waiting), never O(nodes).
+heads + O(log) and some passes of NumPy over the nodes per start and per class that fails; never
+O(waiting).
 """
 
 from __future__ import annotations
