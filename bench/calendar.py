@@ -16,6 +16,7 @@ from zenkei.model.resources import DeviceShare
 from zenkei.scheduler.calendar import Calendar
 from zenkei.scheduler.free import HeldPart
 from zenkei.scheduler.holdings import Holdings, holdings
+from zenkei.scheduler.snapshot import JobClass
 
 GANGS = 100
 DAY_US = 86_400 * SECOND
@@ -69,7 +70,7 @@ def _cycle(nodes: int, bar: str) -> list[Row]:
     ]
 
 
-def _one(held: Holdings, gangs: list[tuple[object, int]]) -> float:
+def _one(held: Holdings, gangs: list[tuple[JobClass, int]]) -> float:
     """Between two gangs ten jobs of five classes and two lengths ask, and one of them starts."""
     small = [ask(cpus=c, memory_gib=8, gpus=g).request for c, g in ((1, 1), (4, 1), (8, 2), (8, 4))]
     small.append(ask(cpus=4, memory_gib=16).request)
@@ -77,7 +78,7 @@ def _one(held: Holdings, gangs: list[tuple[object, int]]) -> float:
     start = time.process_time()
     calendar = Calendar(held, ClusterConfig(), 0)
     for i, (wanted, limit_us) in enumerate(gangs):
-        calendar.promise(JobId(10**6 + i).key, wanted, limit_us=limit_us)  # type: ignore[arg-type]
+        calendar.promise(JobId(10**6 + i).key, wanted, limit_us=limit_us)
         for request in small:
             for ends_us in (DAY_US // 24, DAY_US // 4):
                 calendar.forbids(request, ends_us)
