@@ -17,7 +17,7 @@ LEVEL: Final = Text(
     most=limits.PLACE_CHARS,
     pattern=names.PLACE_PATTERN,
     rule=names.place_name,
-    hint="`zenkei nodes --map` shows the cluster's levels",
+    hint="`zenkei nodes` shows the nodes; `cluster.yaml` names the levels",
 )
 TOPOLOGY: Final = Section(
     name="topology",
