@@ -133,6 +133,12 @@ TEXTS = {
     "result-not-started": ("result", WAITING),
     "result-bad-action": ("env", "lst"),
     "cancel-over": ("cancel", HELLO),
+    "cancel-none": ("cancel", "--user", "nobody"),
+    "cancel-no-terminal": ("cancel", "--queue", "default"),
+    "cancel-nothing": ("cancel",),
+    "edit-nothing": ("edit", WAITING),
+    "edit-running": ("edit", RUNNING, "--priority", "3"),
+    "edit-bad": ("edit", WAITING, "--gpus", "1.5"),
     "hold-over": ("hold", HELLO),
     "preempt-over": ("preempt", HELLO),
     "checkpoint-none": ("checkpoint", "ls", HELLO),
@@ -204,6 +210,8 @@ KEYS = {
     "run-array": ("run", "--name", "many", "--array", "2", "--", "echo", "hi"),
     "submit": ("submit", "--name", "hello", "--", "true"),
     "hold": ("hold", HELD),
+    "edit": ("edit", HELD, "--priority", "0"),
+    "cancel-none": ("cancel", "--user", "nobody"),
     "preempt-over": ("preempt", HELLO),
     "checkpoint": ("checkpoint", "ls", HELLO),
     "error": ("show", "99999"),
@@ -252,7 +260,7 @@ def test_there_is_no_golden_without_its_case():
     assert there - wanted == set()
 
 
-CHANGING = ("hold", "release", "cancel", "rerun", "result-fetch", "result-fetch-again", "init")
+CHANGING = ("hold", "edit", "release", "cancel", "rerun", "result-fetch", "result-fetch-again", "init")
 CHANGING_JSON = ("cancel", "release", "rerun", "result-fetch", "secret-set", "secret-rm", "prune")
 
 
@@ -264,6 +272,7 @@ def test_a_job_is_held_released_cancelled_and_run_again(place):
         compare(name, text)
 
     case("hold", "hold")
+    case("edit", "edit", "--priority", "5", "--time-limit", "1h")
     case("release", "release")
     place.run("wait", job)
     again = place.ok("rerun", "--json", job)

@@ -26,6 +26,27 @@ class Cancel(Body):
     grace_s: float | None = Field(default=None, ge=0, le=limits.GRACE_S, allow_inf_nan=False)
 
 
+class Edit(Body):
+    """changes: keys of a job file, nested as there; null takes one away."""
+
+    changes: dict[str, Any] = Field(min_length=1, max_length=50)
+
+
+class CancelMany(Cancel):
+    """All jobs that fit every condition given. state: names joined by commas.
+
+    newest: jobs with higher numbers are left alone (0: none is). dry_run: only say which.
+    """
+
+    user: Annotated[str, Field(max_length=200)] = ""
+    project: Annotated[str, Field(max_length=200)] = ""
+    queue: Annotated[str, Field(max_length=200)] = ""
+    name: Annotated[str, Field(max_length=200)] = ""
+    state: Annotated[str, Field(max_length=200)] = ""
+    newest: Annotated[int, Field(ge=0, lt=10**12)] = 0
+    dry_run: bool = False
+
+
 class Rerun(Body):
     """request_key: makes a repeated request harmless."""
 

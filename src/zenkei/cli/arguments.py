@@ -49,11 +49,13 @@ class Parser(argparse.ArgumentParser):
         hint = f"did you mean `{near[0]}`?" if near else f"`{self.prog} --help`"
         return f"`{word[:60]}` is not an option of `{self.prog}`", hint
 
-    def jobs(self, many: bool = True) -> None:
-        """Positional job ids."""
+    def jobs(self, many: bool = True, least: int = 1) -> None:
+        """Positional job ids. least 0: there may be none."""
         what = "42, a member 42.7, or - for your last job"
         if many:
-            self.add_argument("jobs", nargs="+", metavar="JOB", help=what, type=_job)
+            self.add_argument(
+                "jobs", nargs="+" if least else "*", metavar="JOB", help=what, type=_job
+            )
         else:
             self.add_argument("job", metavar="JOB", help=what, type=_job)
 

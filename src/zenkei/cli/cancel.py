@@ -12,9 +12,10 @@ from typing import Any
 from zenkei.api import limits
 from zenkei.cli import session
 from zenkei.cli.arguments import Parser
+from zenkei.cli.cancelling import FILTERS, cancel_many
 from zenkei.cli.render import clean, members
 from zenkei.client.client import segment
-from zenkei.client.failure import Failure
+from zenkei.client.failure import Failure, usage
 
 Json = dict[str, Any]
 
@@ -23,10 +24,27 @@ def cancel(argv: list[str]) -> int:
     """End jobs for good. --grace 0 kills at once."""
     parser = Parser("cancel", "End jobs for good: SIGTERM, a grace, SIGKILL.")
     parser.amount("--grace", least=0, most=limits.GRACE_S, metavar="S", help="seconds of grace")
-    parser.jobs()
+    for name, text in FILTERS.items():
+        parser.add_argument(f"--{name}", default="", metavar=name.upper(), help=text)
+    parser.add_argument("--dry-run", action="store_true", help="only say which would be ended")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parser.jobs(least=0)
     args = parser.parse_args(argv)
+    if _is_many(args):
+        return cancel_many(args)
     body = {} if args.grace is None else {"grace_s": args.grace}
     return _each(args, lambda client, path: client.post(f"{path}/cancel", body))
+
+
+def _is_many(args: Any) -> bool:
+    """Whether jobs are chosen by what they are, not by their ids. Refuses what is neither."""
+    given = [f"--{name}" for name in FILTERS if getattr(args, name)]
+    if args.jobs and (given or args.dry_run):
+        other = given[0] if given else "--dry-run"
+        raise usage(f"{args.jobs[0][:60]} and {other} exclude each other", "give one of them")
+    if not args.jobs and not given:
+        raise usage("JOB is missing", "or say which: --user, --queue, --project, --name, --state")
+    return not args.jobs
 
 
 def hold(argv: list[str]) -> int:

@@ -15,6 +15,7 @@ MOST_JOBS = 50
 ONLY = {
     # verb: states of jobs that it can be used on; others take any
     "cancel": "held,preparing,pending,starting,running,stopping",
+    "edit": "held,preparing,pending",
     "hold": "preparing,pending,starting,running",
     "release": "held",
     "preempt": "starting,running",
@@ -56,6 +57,8 @@ def offers(words: list[str]) -> list[str]:
         return _flags(before)
     if verb in NOUNS and len(before) == 1:
         return _actions(verb) + (jobs("") if NOUNS[verb] else [])
+    if before[-1] == "--queue":
+        return queues()
     if verb in JOBS or (NOUNS.get(verb) and len(before) == 2):
         return jobs(ONLY.get(verb, ""))
     if verb == "queue" and len(before) == 2 and before[1] in ("pause", "resume"):

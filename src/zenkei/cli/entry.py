@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "logs": ("logs", "logs", "output of a job"),
     "wait": ("wait", "wait", "wait until jobs are over and their results are kept"),
     "cancel": ("cancel", "cancel", "end jobs for good"),
+    "edit": ("edit", "edit", "change what a job asks for while it waits"),
     "hold": ("cancel", "hold", "keep jobs from starting; running ones are stopped and held"),
     "release": ("cancel", "release", "let held jobs go on"),
     "preempt": ("cancel", "preempt", "take a job's devices: checkpoint, stop, back into the line"),

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from zenkei import spec as specs
+from zenkei.control import bulk
 from zenkei.control.admission import admit
 from zenkei.control.draft import Draft, no_job
+from zenkei.control.editing import Edit
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.effects import wake_dependents
@@ -24,7 +26,7 @@ from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import Dependency, HoldReason, Job, JobSpec, JobState, StopReason
 from zenkei.model.queue import ClusterConfig
 from zenkei.ports.engine import AskCheckpoint, DumpStacks, Engine, Message
-from zenkei.ports.store import Changes, Reads, Store, T, Unit, View
+from zenkei.ports.store import Changes, JobFilter, Reads, Store, T, Unit, View
 
 
 class Commands:
@@ -98,6 +100,50 @@ class Commands:
             return c.Cancel(by=principal.name, grace_s=grace)
 
         return self._each(principal, job, command)
+
+    def cancel_matching(
+        self,
+        principal: Principal,
+        where: JobFilter,
+        *,
+        grace_s: float | None = None,
+        newest: int = 0,
+        dry_run: bool = False,
+    ) -> bulk.Matching:
+        """End all jobs that fit and are the caller's to end; with `dry_run` only say which.
+
+        newest: as in `bulk.matching`. The rows are those afterwards, without jobs that were over.
+        """
+        found = bulk.matching(self._store, principal, where, newest=newest)
+        if dry_run:
+            return found
+
+        def command(row: Job) -> c.Cancel:
+            grace = self._specs.get(row.spec).grace_s if grace_s is None else grace_s
+            return c.Cancel(by=principal.name, grace_s=grace)
+
+        return replace(found, jobs=bulk.cancel(self._store, found.jobs, command))
+
+    def edit(
+        self, principal: Principal, job: JobId, changes: Mapping[str, object]
+    ) -> tuple[Job, ...]:
+        """Let waiting jobs ask for something else; returns their rows. See `editing`.
+
+        changes: keys of a job file, nested as there; None takes one away.
+        """
+
+        def decide(view: View) -> tuple[Changes, tuple[Job, ...]]:
+            rows = view.members(job.number) if job.member == WHOLE else _one(view.job(job))
+            _control(principal, job, rows)
+            draft = Draft(view)
+            after = Edit(self._specs, principal, changes).apply(view, draft, rows)
+            return draft.finish(), after
+
+        whole = job.member == WHOLE
+        reads = Reads(
+            jobs=() if whole else (job,), submissions=(job.number,) if whole else (), cluster=True
+        )
+        return self._run(reads, decide)
 
     def hold(self, principal: Principal, job: JobId) -> tuple[Job, ...]:
         """Keep jobs from starting; running ones are stopped, with a checkpoint, and held."""

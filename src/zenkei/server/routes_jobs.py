@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from zenkei import spec as specs
 from zenkei.api import views
-from zenkei.api.requests import Cancel, ListQuery, Rerun
+from zenkei.api.requests import Cancel, CancelMany, Edit, ListQuery, Rerun
 from zenkei.control.queries import JobView
 from zenkei.model.access import Principal
 from zenkei.model.errors import InvalidInput
@@ -102,6 +102,44 @@ async def cancel_job(
     """End a job, or all members of an array, for good."""
     found = await job_id(svc, who, job)
     rows = await in_thread(svc.commands.cancel, who, found, grace_s=body.grace_s)
+    return Json({"jobs": [views.job_row(row) for row in rows]})
+
+
+@router.post("/v1/cancel")
+async def cancel_jobs(svc: Svc, who: Who, body: Annotated[CancelMany, Body()]) -> Response:
+    """End all jobs that fit. `others`: how many more fit and are not the caller's to end."""
+    where = JobFilter(
+        states=_states(body.state),
+        owner=body.user,
+        project=body.project,
+        queue=body.queue,
+        name=body.name,
+    )
+    found = await in_thread(
+        svc.commands.cancel_matching,
+        who,
+        where,
+        grace_s=body.grace_s,
+        newest=body.newest,
+        dry_run=body.dry_run,
+    )
+    states = Counter(row.state for row in found.jobs)
+    return Json(
+        {
+            "jobs": [str(row.id) for row in found.jobs],
+            "states": states,
+            "others": found.others,
+            "newest": found.newest,
+            "dry_run": body.dry_run,
+        }
+    )
+
+
+@router.post("/v1/jobs/{job}/edit")
+async def edit_job(svc: Svc, who: Who, job: JobText, body: Annotated[Edit, Body()]) -> Response:
+    """Let it, or those members that wait, ask for something else."""
+    found = await job_id(svc, who, job)
+    rows = await in_thread(svc.commands.edit, who, found, body.changes)
     return Json({"jobs": [views.job_row(row) for row in rows]})
 
 

@@ -6,6 +6,7 @@ Pure but for the YAML library: no clock, no files (callers pass `read`). The tab
 
 from zenkei.spec import limits
 from zenkei.spec.codec import canonical, digest, from_canonical
+from zenkei.spec.editing import changes, edited
 from zenkei.spec.expand import command, members, variables
 from zenkei.spec.jsonschema import schema
 from zenkei.spec.parsing import from_flags, parse
@@ -15,8 +16,10 @@ from zenkei.spec.starter import init
 __all__ = [
     "Code",
     "canonical",
+    "changes",
     "command",
     "digest",
+    "edited",
     "from_canonical",
     "from_flags",
     "init",
