@@ -270,8 +270,8 @@ class Rights:
         scalars = not self._gpus or not amounts[GPU]
         for marks in self._branch(facts.queue):
             for key, amount in amounts.items():
-                if key in (CPU, MEMORY) or not amount:
-                    continue
+                if key in (CPU, MEMORY) or not amount or key not in marks.quota:
+                    continue  # of what has no quota, all is borrowed
                 if not marks.stands(key, amount, facts.priority):
                     return False
             stated = [key for key in (CPU, MEMORY) if key in marks.quota] if scalars else ()
