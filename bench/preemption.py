@@ -97,7 +97,9 @@ class _Full:
         return Queue(name=queue)
 
     def quota(self, queue: str) -> Amounts:
-        return gpus(len(self.nodes) * GPUS) if queue in ("0", "division 0") else gpus(0)
+        if queue in ("0", "division 0"):
+            return gpus(len(self.nodes) * GPUS)
+        return Amounts(gpu_milli=(self.held(queue).gpu_milli or 0) // 2)
 
     def held(self, queue: str) -> Amounts:
         if queue.isdigit():

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from zenkei.model.queue import Amounts, Policy, Queue, Reclaim, Within
 from zenkei.model.resources import Request
@@ -88,45 +88,55 @@ class _Marks:
     """How far a queue's jobs of each priority and above are beyond its quota, by resource.
 
     levels: priorities, lowest first; one only where they do not matter. used: victims of each.
+    beyond: only what has a quota: of everything else all is borrowed.
     """
 
-    __slots__ = ("beyond", "levels", "quota", "used")
+    __slots__ = ("beyond", "levels", "used")
 
     def __init__(
         self, quota: dict[str, int], held: dict[str, int], lower: dict[int, dict[str, int]]
     ) -> None:
-        self.quota = quota
         self.levels = sorted(lower) or [0]
         self.used = [0] * len(self.levels)
         self.beyond: dict[str, list[int]] = {}
-        for key, amount in held.items():
-            left = amount - quota.get(key, 0)
+        for key, guaranteed in quota.items():
+            left = held.get(key, 0) - guaranteed
             column = self.beyond[key] = []
             for level in self.levels:
                 column.append(left)
                 left -= lower.get(level, {}).get(key, 0)
 
-    def _at(self, priority: int) -> int:
-        return 0 if len(self.levels) == 1 else bisect_left(self.levels, priority)
 
-    def stands(self, key: str, amount: int, priority: int) -> bool:
+class _Guard(NamedTuple):
+    """What one queue says of one victim. strict: (column, amount), each must hold the amount.
+
+    either: one of these must. at: its priority's place. all: every column that it is taken from.
+    """
+
+    used: list[int]
+    at: int
+    strict: tuple[tuple[list[int], int], ...]
+    either: tuple[tuple[list[int], int], ...]
+    all: tuple[tuple[list[int], int], ...]
+
+    def stands(self, column: list[int], amount: int) -> bool:
         """Whether the quota is still held, at every priority from which something is taken."""
-        column = self.beyond.get(key)
-        if column is None:
+        if column[self.at] < amount:
             return False
-        at = self._at(priority)
-        if column[at] < amount:
-            return False
-        return all(column[i] >= amount for i in range(at) if self.used[i])
+        return not self.at or all(column[i] >= amount for i in range(self.at) if self.used[i])
 
-    def take(self, amounts: dict[str, int], priority: int, sign: int) -> None:
-        at = self._at(priority)
-        self.used[at] += sign
-        for key, amount in amounts.items():
-            column = self.beyond.get(key)
-            if column is not None and amount:
-                for i in range(at + 1):
-                    column[i] -= sign * amount
+    @property
+    def allows(self) -> bool:
+        for column, amount in self.strict:
+            if not self.stands(column, amount):
+                return False
+        return not self.either or any(self.stands(*one) for one in self.either)
+
+    def take(self, sign: int) -> None:
+        self.used[self.at] += sign
+        for column, amount in self.all:
+            for i in range(self.at + 1):
+                column[i] -= sign * amount
 
 
 class Rights:
@@ -157,6 +167,8 @@ class Rights:
         self._paths: dict[int, tuple[str, ...]] = {}
         self._marks: dict[tuple[str, bool], _Marks] = {}
         self._branches: dict[int, list[_Marks]] = {}
+        self._guards: dict[int, list[_Guard]] = {}
+        self._beyond: dict[str, int] = {}
         self._amounts: dict[int, dict[str, int]] = {}
         self.may: dict[int, PreemptReason] = {}
         self.spared: list[int] = []
@@ -262,29 +274,35 @@ class Rights:
             self._marks[name, leaf] = _Marks(quota, self._held(name), lower)
         return self._marks[name, leaf]
 
+    def _guarded(self, job: int) -> list[_Guard]:
+        known = self._guards.get(job)
+        if known is None:
+            known = self._guards[job] = []
+            facts = self._tenants[job].facts
+            assert facts is not None, "there is no right over an unknown job"
+            amounts = self._amounts[job]
+            scalars = not self._gpus or not amounts[GPU]
+            for marks in self._branch(facts.queue):
+                found = [
+                    (key, (column, amounts.get(key, 0))) for key, column in marks.beyond.items()
+                ]
+                if found:
+                    at = 0 if len(marks.levels) == 1 else bisect_left(marks.levels, facts.priority)
+                    cells = [one for _, one in found if one[1]]
+                    strict = [one for key, one in found if key not in (CPU, MEMORY) and one[1]]
+                    either = [one for key, one in found if scalars and key in (CPU, MEMORY)]
+                    guard = _Guard(marks.used, at, tuple(strict), tuple(either), tuple(cells))
+                    known.append(guard)
+        return known
+
     def allows(self, job: int) -> bool:
         """Whether `job` may be taken beside those that are taken already."""
-        facts = self._tenants[job].facts
-        assert facts is not None, "there is no right over an unknown job"
-        amounts = self._amounts[job]
-        scalars = not self._gpus or not amounts[GPU]
-        for marks in self._branch(facts.queue):
-            for key, amount in amounts.items():
-                if key in (CPU, MEMORY) or not amount or key not in marks.quota:
-                    continue  # of what has no quota, all is borrowed
-                if not marks.stands(key, amount, facts.priority):
-                    return False
-            stated = [key for key in (CPU, MEMORY) if key in marks.quota] if scalars else ()
-            if stated and not any(marks.stands(k, amounts[k], facts.priority) for k in stated):
-                return False
-        return True
+        return all(guard.allows for guard in self._guarded(job))
 
     def take(self, job: int, sign: int = 1) -> None:
         """Enter `job` as taken, or with -1 as not taken after all."""
-        facts = self._tenants[job].facts
-        assert facts is not None, "there is no right over an unknown job"
-        for marks in self._branch(facts.queue):
-            marks.take(self._amounts[job], facts.priority, sign)
+        for guard in self._guarded(job):
+            guard.take(sign)
 
     def allow_all(self, jobs: Sequence[int]) -> int | None:
         """The first of `jobs` that may not be taken beside those before it; None: all may."""
@@ -305,9 +323,11 @@ class Rights:
         facts = self._tenants[job].facts
         assert facts is not None, "there is no right over an unknown job"
         name = self._paths[facts.queue][0]
-        quota = self._quotas.quota(name).gpu_milli or 0
-        held = self._held(name).get(GPU, 0)
-        return (held - quota) * 1000 // max(quota, 1)
+        if name not in self._beyond:
+            quota = self._quotas.quota(name).gpu_milli or 0
+            held = self._held(name).get(GPU, 0)
+            self._beyond[name] = (held - quota) * 1000 // max(quota, 1)
+        return self._beyond[name]
 
 
 def unprotected_us(facts: RunningJob, policy: Policy) -> int | None:
