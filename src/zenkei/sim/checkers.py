@@ -16,8 +16,10 @@ from zenkei.model.data import CheckpointState
 from zenkei.model.event import Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import TERMINAL, Job, JobState
+from zenkei.model.queue import Policy
 from zenkei.model.resources import Free
 from zenkei.ports.store import JobFilter
+from zenkei.sim.displacing import Log
 
 if TYPE_CHECKING:
     from zenkei.sim.world import World
@@ -55,6 +57,11 @@ def check_end(world: World) -> None:
     _require(world, not left, f"effects are left: {left[:5]}")
     log = _whole_log(world)
     _require(world, [ev.seq for ev in log] == sorted({ev.seq for ev in log}), "seq does not rise")
+    record = world.store.cluster()
+    policy = record.config.policy if record is not None else Policy()
+    nodes = {node.name: node for node in world.store.nodes()}
+    breaches = list(Log(nodes, policy.most_preemptions).breaches(log))
+    _require(world, not breaches, "; ".join(breaches[:3]))
     story: dict[JobId, list[Event]] = defaultdict(list)
     for event in log:
         story[event.job].append(event)
@@ -81,10 +88,13 @@ def _check_story(world: World, row: Job, events: list[Event]) -> None:
     )
     spec = world.spec_of(row)
     _require(world, row.counted <= spec.retry.limit + 1, f"job {row.id} retried too often")
+    asks = spec.resources
     for event in events:
+        if isinstance(event.body, e.Submitted | e.Edited):
+            asks = world.spec_behind(event.body.spec).resources
         if isinstance(event.body, e.Allocated):
             names = [part.node for part in event.body.parts]
-            whole = len(names) == spec.resources.nodes == len(set(names))
+            whole = asks.fewest <= len(names) <= asks.nodes and len(names) == len(set(names))
             _require(world, whole, f"gang of job {row.id} is not whole: {names}")
     ended_well = _completed(world, row)
     _require(world, len(ended_well) <= 1, f"job {row.id} was completed by attempts {ended_well}")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
+from zenkei.model.access import Principal
 from zenkei.model.cluster import Node
 from zenkei.model.errors import Conflict
 from zenkei.model.ids import JobId
@@ -25,9 +26,30 @@ from zenkei.model.job import (
 )
 from zenkei.model.resources import Capacity, Device, Request, could_fit
 from zenkei.sim.faults import Crash
-from zenkei.sim.world import OPERATOR, USER, World
+from zenkei.sim.world import OPERATOR, OTHER, USER, World
 
 GIB = 1 << 30
+QUEUES = ("a.train", "a.debug", "b")
+FILE = b"""
+queues:
+  a:
+    quota: {gpus: 4}
+    queues:
+      a.train: {}
+      a.debug: {priority: 5}
+  b: {quota: {gpus: 4}, weight: 2}
+policy: {protect: 1s, most_preemptions: 2}
+"""
+
+
+def share(world: World) -> None:
+    """Give the cluster to two teams. A controller that dies meanwhile is asked again."""
+    while True:
+        try:
+            world.cluster.apply(OPERATOR, FILE, file="cluster.yaml")
+            return
+        except Crash:
+            world.boot()
 
 
 def cluster(rng: Random) -> tuple[Node, ...]:
@@ -53,16 +75,24 @@ def _node(rng: Random, number: int) -> Node:
 
 
 class Users:
-    """Plans `jobs` submissions and some interference over `span_s` virtual seconds."""
+    """Plans `jobs` submissions and some interference over `span_s` virtual seconds.
 
-    def __init__(self, world: World, rng: Random, *, jobs: int, span_s: float) -> None:
+    shared: two people in the queues of `share`, with priorities, time limits and gangs of a size
+    that may change; they also edit what waits.
+    """
+
+    def __init__(
+        self, world: World, rng: Random, *, jobs: int, span_s: float, shared: bool = False
+    ) -> None:
         self._world = world
         self._rng = rng
+        self._shared = shared
         for number in range(jobs):
             spec = self.spec(number)
             world.clock.call_in(rng.uniform(0, span_s), partial(self._submit, number, spec))
         for _ in range(jobs // 3):
-            verb = rng.choice(("cancel", "hold", "release", "preempt", "preempt"))
+            verbs = ("edit", "edit", "edit") if shared else ()
+            verb = rng.choice(("cancel", "hold", "release", "preempt", "preempt", *verbs))
             world.clock.call_in(rng.uniform(0, 2 * span_s), partial(self._interfere, verb))
         # Whoever holds a job lets it go in the end, or the world would never come to rest.
         for later in range(1, 13):
@@ -86,6 +116,23 @@ class Users:
             request, room = replace(request, gpu_count=0, gpu_milli=0), 1
         nodes = 1 if share else min(room, rng.choice((1, 1, 1, 2, 3)))
         members = rng.choice((1, 1, 1, 2, 9))
+        made = self._spec(number, request, nodes, members)
+        return self._in_a_team(made) if self._shared else made
+
+    def _in_a_team(self, made: JobSpec) -> JobSpec:
+        rng = self._rng
+        asks = made.resources
+        least = rng.randint(1, asks.nodes - 1) if asks.nodes > 1 and rng.random() < 0.5 else 0
+        return replace(
+            made,
+            queue=rng.choice(QUEUES),
+            priority=rng.choice((None, 0, 10)),
+            time_limit_s=rng.choice((None, 300.0)),
+            resources=replace(asks, least=least),
+        )
+
+    def _spec(self, number: int, request: Request, nodes: int, members: int) -> JobSpec:
+        rng = self._rng
         return JobSpec(
             name=f"job-{number}",
             command="simulated",
@@ -118,7 +165,8 @@ class Users:
 
     def _submit(self, number: int, spec: JobSpec) -> None:
         try:
-            ids = self._world.commands.submit(USER, spec, request_key=f"request-{number}")
+            who = OTHER if self._shared and number % 2 else USER
+            ids = self._world.commands.submit(who, spec, request_key=f"request-{number}")
             self._world.acknowledged.extend(ids)
         except Crash:
             self._world.boot()
@@ -136,13 +184,18 @@ class Users:
             "hold": self._world.commands.hold,
             "release": self._world.commands.release,
             "preempt": self._world.commands.preempt,
+            "edit": self._edit,
         }
         try:
-            calls[verb](OPERATOR if verb == "preempt" else USER, job)
+            calls[verb](OPERATOR, job)
         except Conflict:
             return  # it is over already: the user reads so and leaves it
         except Crash:
             self._world.boot()
+
+    def _edit(self, who: Principal, job: JobId) -> None:
+        changes = {"priority": self._rng.choice((-5, 0, 20)), "queue": self._rng.choice(QUEUES)}
+        self._world.commands.edit(who, job, changes)
 
     def _release_all(self) -> None:
         for job in self._world.acknowledged:

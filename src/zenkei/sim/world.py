@@ -10,11 +10,13 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
+from zenkei.control.cluster import ClusterCommands
 from zenkei.control.commands import Commands
 from zenkei.control.controller import CLAIM_S, Controller
 from zenkei.control.plane import Ports, assemble
 from zenkei.model.access import Principal
 from zenkei.model.cluster import Node
+from zenkei.model.data import Digest
 from zenkei.model.ids import JobId
 from zenkei.model.job import TERMINAL, Job, JobSpec
 from zenkei.ports.store import JobFilter
@@ -27,6 +29,7 @@ from zenkei.spec import from_canonical
 from zenkei.store.memory import MemoryStore, Tables
 
 USER = Principal(name="user", uid=1000)
+OTHER = Principal(name="other", uid=1001)
 OPERATOR = Principal(name="operator", uid=0, operator=True)
 FAULTY_S = 300.0
 """Virtual seconds after which no new faults happen, so that the world can come to rest."""
@@ -52,6 +55,7 @@ class World:
         self._epoch = 0
         self._due_us: int | None = None
         self.commands: Commands
+        self.cluster: ClusterCommands
         self.boot()
 
     def boot(self) -> None:
@@ -84,8 +88,11 @@ class World:
         check_end(self)
 
     def spec_of(self, row: Job) -> JobSpec:
-        """What a job asked for."""
-        text = self.store.spec(row.spec)
+        """What a job asks for now."""
+        return self.spec_behind(row.spec)
+
+    def spec_behind(self, digest: Digest) -> JobSpec:
+        text = self.store.spec(digest)
         assert text is not None, "a job's spec is written with it"
         return from_canonical(text)
 
@@ -148,6 +155,7 @@ class World:
         self._controller = plane.controller
         self._dispatcher = plane.dispatcher
         self.commands = plane.commands
+        self.cluster = plane.cluster
         self._due_us = self.clock.now_us()
         self._controller.register_nodes()
 
