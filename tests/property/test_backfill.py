@@ -117,7 +117,7 @@ def test_a_promise_is_the_earliest_instant_there_is(seed: int) -> None:
 
 # -- the course of things ------------------------------------------------------------------------
 @given(SEEDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_no_gang_starts_later_than_it_was_first_promised(seed: int) -> None:
     rng = Random(seed)
     nodes = small_cluster(rng, 4)
@@ -128,7 +128,7 @@ def test_no_gang_starts_later_than_it_was_first_promised(seed: int) -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_first_in_line_starts_in_time_even_if_no_promise_is_remembered(seed: int) -> None:
     rng = Random(seed)
     nodes = small_cluster(rng, 4)
@@ -139,7 +139,7 @@ def test_the_first_in_line_starts_in_time_even_if_no_promise_is_remembered(seed:
 
 
 @given(SEEDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_no_job_that_is_not_admitted_can_run_into_a_reservation(seed: int) -> None:
     rng = Random(seed)
     nodes = small_cluster(rng, 4)
@@ -156,7 +156,7 @@ def test_no_job_that_is_not_admitted_can_run_into_a_reservation(seed: int) -> No
 
 @pytest.mark.parametrize("limited", [True, False])
 @given(SEEDS)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_small_jobs_that_keep_coming_do_not_starve_a_large_gang(limited: bool, seed: int) -> None:
     """They come faster than they end: there is always one that would fit."""
     rng = Random(seed)
@@ -172,7 +172,7 @@ def test_small_jobs_that_keep_coming_do_not_starve_a_large_gang(limited: bool, s
 
 
 @given(SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_gangs_that_collect_keep_no_more_idle_than_they_may(seed: int) -> None:
     rng = Random(seed)
     nodes = [node(f"n{i:02}", cpus=16, memory_gib=64, gpus=4) for i in range(10)]

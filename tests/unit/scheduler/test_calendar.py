@@ -134,6 +134,14 @@ def test_a_node_that_failed_the_job_is_not_counted_on() -> None:
     assert said.nodes == ("n1",)
 
 
+def test_the_earliest_instant_is_found_however_far_down_the_nodes_it_is() -> None:
+    """All have their GPUs free; the CPUs fall free first on the last of them."""
+    parts = [part(i, f"n{i}", cpus=12) for i in range(300)]
+    held = cluster(300, *parts, ends={i: 1000 - (i * 7 % 300) for i in range(300)})
+    said = promised(calendar(held), ask(gpus=1, cpus=8, nodes=3))
+    assert said.at_us == at(703)
+
+
 # -- where ---------------------------------------------------------------------------------------
 def racks(*seconds: float) -> Holdings:
     """Two nodes in each rack."""
@@ -200,12 +208,13 @@ def test_what_is_to_spare_beside_a_promise_may_be_used_for_ever() -> None:
     assert of.forbids(ONE, at(60)) == frozenset()
 
 
-def test_cpus_that_a_promise_needs_are_left_to_it() -> None:
+def test_cpus_and_memory_that_a_promise_needs_are_left_to_it() -> None:
     held = cluster(2, part(1, "n1", cpus=16), ends={1: 60})
     of = calendar(held)
-    promised(of, ask(cpus=15, nodes=2))
+    promised(of, ask(cpus=15, memory_gib=60, nodes=2))
     assert "n0" in of.forbids(CPU, at(61))
-    assert "n0" not in of.forbids(ask(cpus=1).request, at(61))
+    assert "n0" in of.forbids(ask(cpus=1, memory_gib=5).request, at(61))
+    assert "n0" not in of.forbids(ask(cpus=1, memory_gib=4).request, at(61))
 
 
 def test_a_share_leaves_devices_alone_that_must_be_whole_by_then() -> None:
