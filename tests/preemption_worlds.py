@@ -145,6 +145,53 @@ class Cluster:
         facts = {job: one.facts for job, one in self.running.items()}
         return Occupancy(self.nodes.values(), parts, facts)
 
+    def gpu_milli(self, job: int) -> int:
+        return sum(share.milli for part in self.running[job].parts for share in part.devices)
+
+    def leave(self, *jobs: int) -> None:
+        """They hold nothing any more."""
+        for job in jobs:
+            del self.running[job]
+
+    def take_place(self, asker: Asker, hold: Hold) -> None:
+        """The asker starts on exactly what was kept for it."""
+        wanted, parts = asker.job_class, []
+        constraints = dict(wanted.constraints)
+        for part in hold.parts:
+            one, left = self.nodes[part.node], self.free(part.node)
+            got = check(one, left, wanted.request, constraints, wanted.avoid, part.devices)
+            assert got == part.devices, (part, got)
+            parts.append(part_of(asker.job.key, part.node, wanted, part.devices))
+        facts = RunningJob(
+            asker.job.key, 0, asker.queue, 0, asker.priority, NOW_US, NOW_US, nodes=len(parts)
+        )
+        self.running[asker.job.key] = Running(facts, wanted, tuple(parts))
+
+    def start(self, asker: Asker) -> bool:
+        """The asker starts where there is room, if there is."""
+        places = places_without(self, asker, set())
+        if not places:
+            return False
+        self.run(
+            asker.job_class,
+            *places[0][: asker.count],
+            queue=self.table[asker.queue],
+            priority=asker.priority,
+            ran_s=0,
+            job=asker.job,
+        )
+        return True
+
+    @staticmethod
+    def waits_again(one: Running) -> Asker:
+        facts = one.facts
+        return Asker(
+            job=JobId.from_key(facts.job),
+            job_class=one.job_class,
+            queue=facts.queue,
+            priority=facts.priority,
+        )
+
     # -- who asks ------------------------------------------------------------------------------
     def asker(self, wanted: JobClass, queue: str = "", priority: int = 0) -> Asker:
         self._numbers += 1
@@ -308,7 +355,63 @@ def _random_run(rng: Random, cluster: Cluster) -> None:
         )
 
 
+def gangs_of_one_queue(rng: Random, nodes: int = 6, jobs: int = 11) -> tuple[Cluster, Asker]:
+    """Nodes of two GPUs full of gangs that overlap at will, and a gang that may displace them all.
+
+    Nearly every gang that is taken leaves something that is of no use: the hard case.
+    """
+    made = [node(f"n{i}", cpus=rng.choice((4, 8)), gpus=2) for i in range(nodes)]
+    cluster = Cluster(made, [Queue(name="a")])
+    for _ in range(jobs * 3):
+        wanted = ask(gpus=rng.choice((0.5, 1, 1, 1, 2)), nodes=1)
+        able = [
+            name
+            for name, one in cluster.nodes.items()
+            if not isinstance(check(one, cluster.free(name), wanted.request, {}), Misfit)
+        ]
+        if able and len(cluster.running) < jobs:
+            many = rng.randint(1, min(4, len(able))) if wanted.request.gpu_milli == 1000 else 1
+            ran_s = rng.randrange(200, 9000)
+            wanted = replace(wanted, nodes=many)
+            cluster.run(wanted, *rng.sample(able, many), ran_s=ran_s)
+    return cluster, cluster.asker(
+        ask(cpus=rng.choice((1, 4)), gpus=rng.choice((1, 2, 2)), nodes=rng.randint(2, nodes - 1)),
+        priority=1,
+    )
+
+
 def random_asker(rng: Random, cluster: Cluster) -> Asker:
     return cluster.asker(
         random_wanted(rng), queue=rng.choice("abc"), priority=rng.choice((0, 1, 2))
     )
+
+
+def random_line(rng: Random, cluster: Cluster, jobs: int) -> list[Asker]:
+    return [random_asker(rng, cluster) for _ in range(jobs)]
+
+
+def settle(rng: Random, cluster: Cluster, line: list[Asker], most: int) -> list[tuple[int, int]]:
+    """Plan, stop the victims, let them wait again, plan …: until nothing changes any more.
+
+    In any order, which is worse than any order that a planner could have. Returns who displaced
+    whom, `most` of them at most.
+    """
+    displaced: list[tuple[int, int]] = []
+    changed = True
+    while changed and len(displaced) < most:
+        changed = False
+        rng.shuffle(line)
+        for asker in list(line):
+            if not cluster.start(asker):
+                found = cluster.victims(asker)
+                if not isinstance(found, Displacement):
+                    continue
+                for preempt in found.preempts:
+                    victim = preempt.victim.key
+                    line.append(cluster.waits_again(cluster.running[victim]))
+                    cluster.leave(victim)
+                    displaced.append((asker.job.key, victim))
+                cluster.take_place(asker, found.hold)
+            line.remove(asker)
+            changed = True
+    return displaced
