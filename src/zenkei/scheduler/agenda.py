@@ -18,7 +18,7 @@ from zenkei.scheduler.holdings import Holdings
 from zenkei.scheduler.promises import NEVER_US
 from zenkei.scheduler.snapshot import IntArray
 from zenkei.scheduler.spares import Spares
-from zenkei.scheduler.timetable import Flat, Millis, Need, Table, Took
+from zenkei.scheduler.timetable import Flat, Need, Table, Took
 
 MOST_LATE: Final = 64
 """Nodes that parts went to since the last promise; with more, all is laid out anew."""
@@ -29,7 +29,7 @@ class _Change(NamedTuple):
 
     columns: IntArray
     amounts: IntArray
-    milli: Millis | None
+    milli: IntArray | None
     from_us: int
     to_us: int
 
@@ -147,7 +147,7 @@ class Agenda:
         """Its part of the device, and from when that would be whole, one of the whole ones."""
         columns = np.array([column])
         whole_us = min(max(self._table.whole_from(column, device), from_us), to_us)
-        milli = np.zeros((len(self._table.milli), 1), np.int32)
+        milli = np.zeros((len(self._table.milli), 1), np.int64)
         milli[device] = share
         amounts = np.zeros((4, 1), np.int64)
         made = []

@@ -201,7 +201,8 @@ class Calendar:
         """A part starts on `node` in this cycle. O(1), on promised nodes O(rows)."""
         rank = self._held.layout.rank_of[node]
         sizes = request.cpu_milli, request.memory_bytes, request.tmp_bytes
-        took = Took(sizes, tuple(devices), NEVER_US if ends_us is None else ends_us)
+        until_us = NEVER_US if ends_us is None else max(ends_us, self._now_us + 1)
+        took = Took(sizes, tuple(devices), until_us)
         if self._known is not None:
             self._known.took(rank, took)
         elif self._standing:

@@ -155,7 +155,14 @@ class Seeker:
         fits = fitting(table.planes, table.milli, search.need, allowed)
         able = search.fit[table.rank]
         return _outside(
-            windows(table.planes, [fit & able for fit in fits], table.rank, search.run_us), search
+            windows(
+                table.planes,
+                [fit & able for fit in fits],
+                table.rank,
+                search.run_us,
+                share=search.need.share > 0,
+            ),
+            search,
         )
 
     def of_flat(self, nodes: IntArray, search: Search) -> Windows:
@@ -164,7 +171,7 @@ class Seeker:
         milli = flat.milli(nodes) if need.share or search.allowed is not None else None
         allowed = None if search.allowed is None else search.allowed[:, nodes]
         fits = fitting(planes, milli, need, allowed)
-        return _outside(windows(planes, fits, nodes, search.run_us), search)
+        return _outside(windows(planes, fits, nodes, search.run_us, share=need.share > 0), search)
 
 
 def meeting(every: Windows, search: Search) -> int:

@@ -10,16 +10,12 @@ then O(touched nodes · rows), and some ten NumPy calls on the promised nodes fo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zenkei.scheduler.holdings import Bools
 from zenkei.scheduler.snapshot import IntArray
-from zenkei.scheduler.timetable import CPU, MEMORY, TMP, WHOLE, Millis, Need, Table
-
-_Int = TypeVar("_Int", bound=np.signedinteger)
+from zenkei.scheduler.timetable import CPU, MEMORY, TMP, WHOLE, Need, Table
 
 
 @dataclass(slots=True)
@@ -27,7 +23,7 @@ class _Until:
     """lowest `[4, M]`, milli `[D, M]` (None until shares ask). seen: of the log."""
 
     lowest: IntArray
-    milli: Millis | None
+    milli: IntArray | None
     seen: int
 
 
@@ -64,7 +60,7 @@ class Spares:
         spoilt: list[int] = np.flatnonzero((now >= need.share) & (later < need.share)).tolist()
         return spoilt
 
-    def _devices(self, until: _Until, ends_us: int) -> Millis:
+    def _devices(self, until: _Until, ends_us: int) -> IntArray:
         if until.milli is None:
             until.milli = self._table.lowest_milli(np.arange(len(self._table.rank)), ends_us)
         return until.milli
@@ -87,7 +83,7 @@ class Spares:
         return until
 
 
-def _wider(columns: NDArray[_Int], size: int) -> NDArray[_Int]:
+def _wider(columns: IntArray, size: int) -> IntArray:
     """Room for `size` columns; what is in the new ones does not matter."""
     if columns.shape[1] == size:
         return columns

@@ -27,6 +27,8 @@ from zenkei.scheduler.snapshot import IntArray
 
 Millis = NDArray[np.int32]
 BEGIN, CPU, MEMORY, TMP, WHOLE = range(5)
+_DEVICES: Final = 5
+"""Where devices begin, in an array that has them behind the planes."""
 _REACH_BITS: Final = 46
 """Ends further ahead than 2^46 us, two years, are none."""
 _SLACK: Final = 4
@@ -205,40 +207,58 @@ class Flat:
 
 
 class Table:
-    """Columns of nodes on which free amounts may fall. planes `[5, K, M]`, milli `[D, K, M]`.
+    """Columns of nodes on which free amounts may fall. rank `[M]`: of the node. column: by rank,
 
-    Rows behind a node's last begin never and repeat it. rank `[M]`: of the node. column: by rank,
-    -1 for none.
+    -1 for none. Rows behind a node's last never begin, and say nothing.
     """
 
     def __init__(self, nodes: int, devices: int) -> None:
-        self.planes = np.zeros((5, _SLACK, 0), np.int64)
-        self.milli = np.zeros((devices, _SLACK, 0), np.int32)
+        self._all = np.zeros((_DEVICES + devices, _SLACK, _SLACK), np.int64)
+        """Planes, then devices; with room for more columns."""
         self.rank = np.zeros(0, np.int64)
         self.column = np.full(nodes, -1, np.int64)
+
+    @property
+    def planes(self) -> IntArray:
+        """`[5, K, M]`."""
+        return self._all[:_DEVICES, :, : len(self.rank)]
+
+    @property
+    def milli(self) -> IntArray:
+        """`[D, K, M]`: free of each device."""
+        return self._all[_DEVICES:, :, : len(self.rank)]
 
     def enter(self, flat: Flat, node: IntArray) -> None:
         """Give these nodes, which have none, a column each."""
         rows = flat.rows(node)
-        planes, milli = flat.planes[:, rows], flat.milli(node)
-        padding = np.arange(len(rows))[:, None] >= flat.counts[node]
-        planes[BEGIN][padding] = NEVER_US
+        before, size = len(self.rank), len(self.rank) + len(node)
         self._reach(len(rows))
-        fresh = _stretched(planes, milli, self.planes.shape[1])
-        self.column[node] = np.arange(len(node)) + len(self.rank)
-        self.planes = np.concatenate((self.planes, fresh[0]), axis=2)
-        self.milli = np.concatenate((self.milli, fresh[1]), axis=2)
+        if size > self._all.shape[2]:
+            wider = np.zeros((*self._all.shape[:2], 2 * size), np.int64)
+            wider[:, :, :before] = self._all[:, :, :before]
+            self._all = wider
+        fresh = self._all[:, :, before:size]
+        fresh[BEGIN] = NEVER_US
+        fresh[:_DEVICES, : len(rows)] = flat.planes[:, rows]
+        fresh[_DEVICES:, : len(rows)] = flat.milli(node)
+        padding = np.arange(len(rows))[:, None] >= flat.counts[node]
+        fresh[BEGIN, : len(rows)][padding] = NEVER_US
+        self.column[node] = np.arange(before, size)
         self.rank = np.concatenate((self.rank, node))
 
     def _reach(self, rows: int) -> None:
-        if rows > self.planes.shape[1]:
-            self.planes, self.milli = _stretched(self.planes, self.milli, rows + _SLACK)
+        """Room for so many rows."""
+        more = rows - self._all.shape[1]
+        if more > 0:
+            tail = np.zeros((len(self._all), more + _SLACK, self._all.shape[2]), np.int64)
+            tail[BEGIN] = NEVER_US
+            self._all = np.concatenate((self._all, tail), axis=1)
 
     def change(
         self,
         columns: IntArray,
         amounts: IntArray,
-        milli: Millis | None,
+        milli: IntArray | None,
         from_us: int,
         to_us: int,
     ) -> None:
@@ -246,18 +266,14 @@ class Table:
 
         milli: `[D, M]`, taken from devices that are not whole then. Negative amounts give back.
         """
-        planes, devices = self.planes[:, :, columns], self.milli[:, :, columns]
-        for instant_us in (from_us, to_us):
-            if instant_us < NEVER_US:
-                planes, devices = _cut(planes, devices, instant_us)
-        within = (planes[BEGIN] >= from_us) & (planes[BEGIN] < to_us)
-        planes[CPU:] -= amounts[:, None, :] * within
+        some = _cut(self._all[:, :, columns], from_us, to_us)
+        within = (some[BEGIN] >= from_us) & (some[BEGIN] < to_us)
+        some[CPU:_DEVICES] -= amounts[:, None, :] * within
         if milli is not None:
-            devices -= milli[:, None, :] * within
-        self._reach(planes.shape[1])
-        planes, devices = _stretched(planes, devices, self.planes.shape[1])
-        self.planes[:, :, columns] = planes
-        self.milli[:, :, columns] = devices
+            some[_DEVICES:] -= milli[:, None, :] * within
+        rows = some.shape[1]
+        self._reach(rows)
+        self._all[:, :rows, columns] = some
 
     def whole_from(self, column: int, device: int) -> int:
         """From which instant on a device is wholly free; it then stays so. NEVER_US: from none."""
@@ -267,24 +283,22 @@ class Table:
     def take(self, column: int, took: Took) -> None:
         """`change` for one part that runs from now on: in place."""
         if took.ends_us >= NEVER_US:
-            at = self.planes.shape[1]
+            at = self._all.shape[1]
         else:
-            if self.planes[BEGIN, -1, column] < NEVER_US:
-                self._reach(self.planes.shape[1] + 1)
-            planes, devices = self.planes[:, :, column], self.milli[:, :, column]
-            at = int(planes[BEGIN].searchsorted(took.ends_us))
-            if planes[BEGIN, at] != took.ends_us:
-                planes[:, at + 1 :] = planes[:, at:-1].copy()
-                devices[:, at + 1 :] = devices[:, at:-1].copy()
-                planes[CPU:, at] = planes[CPU:, at - 1]
-                planes[BEGIN, at] = took.ends_us
-                devices[:, at] = devices[:, at - 1]
-        planes = self.planes[:, :at, column]
+            if self._all[BEGIN, -1, column] < NEVER_US:
+                self._reach(self._all.shape[1] + 1)
+            own = self._all[:, :, column]
+            at = int(own[BEGIN].searchsorted(took.ends_us))
+            if own[BEGIN, at] != took.ends_us:
+                own[:, at + 1 :] = own[:, at:-1].copy()
+                own[:, at] = own[:, at - 1]
+                own[BEGIN, at] = took.ends_us
+        own = self._all[:, :at, column]
         for plane, amount in enumerate(took.sizes, CPU):
-            planes[plane] -= amount
+            own[plane] -= amount
         for index, milli in took.milli:
-            free = self.milli[index, :at, column]
-            planes[WHOLE] -= (free >= WHOLE_GPU_MILLI) & (milli > 0)
+            free = own[_DEVICES + index]
+            own[WHOLE] -= (free >= WHOLE_GPU_MILLI) & (milli > 0)
             free -= milli
 
     def lowest(self, columns: IntArray, to_us: int) -> IntArray:
@@ -294,19 +308,19 @@ class Table:
         lowest: IntArray = np.where(later, NEVER_US, planes[CPU:]).min(axis=1)
         return lowest
 
-    def lowest_milli(self, columns: IntArray, to_us: int) -> Millis:
+    def lowest_milli(self, columns: IntArray, to_us: int) -> IntArray:
         """`[D, M]`: the least of each device; -1 where a share would cost a GPU that is needed."""
         begin, whole = self.planes[BEGIN][:, columns], self.planes[WHOLE][:, columns]
         milli = self.milli[:, :, columns]
         needed = (milli >= WHOLE_GPU_MILLI) & (whole <= 0)
         later = begin >= to_us
         free = np.where(later, WHOLE_GPU_MILLI, np.where(needed, -1, milli))
-        lowest: Millis = free.min(axis=1)
+        lowest: IntArray = free.min(axis=1)
         return lowest
 
 
 def fitting(
-    planes: IntArray, milli: Millis | None, need: Need, allowed: Bools | None
+    planes: IntArray, milli: IntArray | Millis | None, need: Need, allowed: Bools | None
 ) -> list[Bools]:
     """`[K, M]`: in which rows a part fits; for a share, one such for each device.
 
@@ -329,7 +343,9 @@ def fitting(
     return [fits]
 
 
-def windows(planes: IntArray, fits: list[Bools], rank: IntArray, run_us: int) -> Windows:
+def windows(
+    planes: IntArray, fits: list[Bools], rank: IntArray, run_us: int, *, share: bool
+) -> Windows:
     """When a part that runs `run_us` (NEVER_US: for ever) may start. fits: of `fitting`."""
     begin = planes[BEGIN]
     some = []
@@ -345,42 +361,32 @@ def windows(planes: IntArray, fits: list[Bools], rank: IntArray, run_us: int) ->
         else:
             last = np.where(end >= NEVER_US, NEVER_US, end - run_us)
         keep = last >= first
-        number = np.full(len(row), device if len(fits) > 1 else -1, np.int64)
+        number = np.full(len(row), device if share else -1, np.int64)
         some.append(Windows(rank[column], first, last, number).keep(keep))
     return joined(some) if some else Windows(*(np.zeros(0, np.int64),) * 4)
 
 
-def _cut(planes: IntArray, milli: Millis, at_us: int) -> tuple[IntArray, Millis]:
-    """A row of every column begins at this instant, if it is not before the first."""
-    rows = planes.shape[1]
-    at = (planes[BEGIN] <= at_us).sum(axis=0) - 1
-    there = (planes[BEGIN] == at_us).any(axis=0)
-    new = np.flatnonzero(~there & (at >= 0))
-    if not len(new):
-        return planes, milli
-    # the last row is a spare one, unless a node has all of them
-    after = rows + bool((planes[BEGIN, -1] < NEVER_US).any())
-    moved = np.arange(after)[:, None]
-    shift = np.where(there | (at < 0), after, at)
-    source = np.minimum(moved - (moved > shift), rows - 1)
-    column = np.arange(planes.shape[2])
-    planes, milli = planes[:, source, column], milli[:, source, column]
-    planes[BEGIN, at[new] + 1, new] = at_us
-    if after > rows:
-        planes[BEGIN, rows, there | (at < 0)] = NEVER_US
-    return planes, milli
-
-
-def _stretched(planes: IntArray, milli: Millis, rows: int) -> tuple[IntArray, Millis]:
-    more = rows - planes.shape[1]
-    if more <= 0:
-        return planes, milli
-    tail = np.repeat(planes[:, -1:], more, axis=1)
-    tail[BEGIN] = NEVER_US
-    return (
-        np.concatenate((planes, tail), axis=1),
-        np.concatenate((milli, np.repeat(milli[:, -1:], more, axis=1)), axis=1),
-    )
+def _cut(some: IntArray, *instants_us: int) -> IntArray:
+    """`some` with rows that begin at these instants, rising, none of them before the first row."""
+    begin, size = some[BEGIN], some.shape[1]
+    cuts: list[tuple[IntArray, Bools, int]] = []
+    shift = np.zeros(some.shape[2], np.int64)
+    for instant_us in instants_us:
+        if instant_us < NEVER_US:
+            new = ~(begin == instant_us).any(axis=0)
+            at = np.where(new, (begin <= instant_us).sum(axis=0) + shift, size + len(instants_us))
+            shift = shift + new
+            cuts.append((at, new, instant_us))
+    row = source = np.arange(size + len(cuts))[:, None]
+    for at, _, _ in cuts:
+        source = source - (row >= at)
+    made: IntArray = some[:, np.minimum(source, size - 1), np.arange(some.shape[2])]
+    made[BEGIN, np.broadcast_to(source, made.shape[1:]) >= size] = NEVER_US
+    for at, new, instant_us in cuts:
+        made[BEGIN, at[new], np.flatnonzero(new)] = instant_us
+    # most columns have a row to spare: the table grows only when none has
+    used = size if (made[BEGIN, size:] >= NEVER_US).all() else len(row)
+    return made[:, :used]
 
 
 def _by_node(amounts: IntArray | Millis, rank: IntArray, nodes: int) -> IntArray:
