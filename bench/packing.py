@@ -193,6 +193,7 @@ class Policy:
         self.name, self.how = name, how
         self.workload, self.seed = workload, seed
         self.known = 0
+        self.ended = 0
         self.learning_s = 0.0
         self.scorer = self._make(counted(workload) if how == "given" else Counter())
 
@@ -200,7 +201,11 @@ class Policy:
         if self.name == "default":
             begin = time.process_time()
             tables = mix.of_asks(
-                known, self.workload.nodes, version=self.known, prior=self.how != "given"
+                known,
+                self.workload.nodes,
+                churn=mix.churn(sum(known.values()), self.ended),
+                version=self.known,
+                prior=self.how != "given",
             )
             self.learning_s += time.process_time() - begin
             return HoleValue(tables)

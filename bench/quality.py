@@ -59,7 +59,9 @@ class Seen:
     pod_wait_s: float = 0.0
 
 
-def jobs(workload: packing.Workload, capacity_milli: int, days: float, seed: int) -> Iterator[Job]:
+def jobs(
+    workload: packing.Workload, capacity_milli: int, days: float, seed: int, gangs: float
+) -> Iterator[Job]:
     """Poisson arrivals whose demand is LOAD of the capacity."""
     rng = Random(seed)
     rows = [row for row, duration in sorted(workload.durations_s.items()) if duration > 0]
@@ -68,7 +70,7 @@ def jobs(workload: packing.Workload, capacity_milli: int, days: float, seed: int
     pod_work = mean(_milli(workload.pods[row]) * _duration(workload, row) for row in rows)
     gang_work = mean(gang_parts) * WHOLE * 1000 * mean(gang_s)
     per_s = LOAD * capacity_milli
-    rates = ((1 - GANGS) * per_s / pod_work, GANGS * per_s / gang_work)
+    rates = ((1 - gangs) * per_s / pod_work, gangs * per_s / gang_work)
     at_s, number = 0.0, 0
     while at_s < days * 86_400:
         at_s += rng.expovariate(sum(rates))
@@ -163,9 +165,12 @@ class World:
         _, _, job, got = heappop(self.ends)
         self.cluster.end(job.request, [(row, devices) for row, devices in got])
         self.allocated -= job.milli
+        self.policy.ended += job.parts
 
 
-def departures(workload: packing.Workload, seeds: tuple[int, ...], days: float) -> list[Row]:
+def departures(
+    workload: packing.Workload, seeds: tuple[int, ...], days: float, gangs: float
+) -> list[Row]:
     part = packing.Workload(
         name=workload.name,
         nodes=workload.nodes[::EVERY],
@@ -177,7 +182,9 @@ def departures(workload: packing.Workload, seeds: tuple[int, ...], days: float) 
     found: dict[str, list[Seen]] = {"default": [], "fgd": []}
     for seed in seeds:
         for policy, seen in found.items():
-            seen.append(World(part, policy, seed).run(jobs(part, size, days, seed), size, days))
+            seen.append(
+                World(part, policy, seed).run(jobs(part, size, days, seed, gangs), size, days)
+            )
     rows = []
     for what, unit, of in (
         ("allocated", "%", lambda s: s.allocated),
@@ -186,7 +193,7 @@ def departures(workload: packing.Workload, seeds: tuple[int, ...], days: float) 
         ("mean wait of others", "s", lambda s: s.pod_wait_s),
     ):
         ours, theirs = (mean(map(of, found[policy])) for policy in ("default", "fgd"))
-        name = f"departures, {workload.name}: {what}"
+        name = f"departures, {workload.name}, {100 * gangs:.0f} % gangs: {what}"
         note = f"FGD {theirs:.2f}"
         rows.append(Row(bench="quality", what=name, value=ours, unit=unit, note=note))
     return rows
@@ -228,7 +235,9 @@ def main() -> int:
         rows += saturation(arguments.traces, variants, seeds)
     if arguments.only != "saturation":
         workload = packing.load(arguments.traces, "default")
-        rows += departures(workload, tuple(range(1, seeds + 1)), DAYS if seeds > 1 else DAYS / 3)
+        for gangs in (0.0, GANGS):
+            days = DAYS if seeds > 1 else DAYS / 3
+            rows += departures(workload, tuple(range(1, seeds + 1)), days, gangs)
     print(show(rows))
     write(rows, arguments.out)
     return 0

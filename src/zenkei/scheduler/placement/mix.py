@@ -46,6 +46,7 @@ _PRIOR: Final = (
 WIDEST: Final = 2.0
 """Requests of the prior that take all GPUs, and nearly all CPUs, of the widest node."""
 FIRST: Final = 25
+TURNOVER: Final = 4.0
 PRICE: Final = 0.2
 """Of the demand for a GPU model, what one of its GPUs costs those who could use another."""
 SMALL_MILLI: Final = 200
@@ -119,22 +120,41 @@ def asks(counts: Sequence[float], classes: Sequence[JobClass]) -> dict[Ask, floa
     return found
 
 
+def churn(arrived: float, ended: float) -> float:
+    """How much of what starts also ends: 1 as soon as a quarter of all that came has."""
+    return min(1.0, TURNOVER * ended / arrived) if arrived else 0.0
+
+
 def learn(
     counts: Sequence[float],
     classes: Sequence[JobClass],
     nodes: Iterable[Node],
     *,
+    ended: float = 0.0,
     version: int = 0,
     prior: bool = True,
 ) -> Tables:
-    """The tables for `nodes` when requests come as they did. prior: see the module's docstring."""
-    return of_asks(asks(counts, classes), nodes, version=version, prior=prior)
+    """The tables for `nodes` when requests come as they did.
+
+    ended: how many parts of all that came have ended. prior: see the module's docstring. Raises
+    ValueError for a count that is negative, infinite or not a number.
+    """
+    if not (math.isfinite(ended) and ended >= 0):
+        raise ValueError(f"a count of ends is {ended}")
+    known = asks(counts, classes)
+    turnover = churn(sum(known.values()), ended)
+    return of_asks(known, nodes, churn=turnover, version=version, prior=prior)
 
 
 def of_asks(
-    mix: Mapping[Ask, float], nodes: Iterable[Node], *, version: int = 0, prior: bool = True
+    mix: Mapping[Ask, float],
+    nodes: Iterable[Node],
+    *,
+    churn: float = 0.0,
+    version: int = 0,
+    prior: bool = True,
 ) -> Tables:
-    """`learn` for requests that are counted already."""
+    """`learn` for requests that are counted already. churn: see `churn`."""
     makes = Counter(
         _Make(tuple(device.kind for device in node.capacity.devices), node.capacity.cpu_milli)
         for node in nodes
@@ -144,6 +164,8 @@ def of_asks(
     if prior and makes:
         for ask, count in _prior(makes):
             wanted[ask] = wanted.get(ask, 0.0) + count
+    gpus = sum(len(make.kinds) * n for make, n in makes.items())
+    cores = sum(make.cpu_milli * n for make, n in makes.items()) / 1000
     known: dict[tuple[tuple[Ask, ...], tuple[int, int]], Group] = {}
     worth: dict[Kinds, Worth] = {}
     for kinds in sorted({make.kinds for make in makes}):
@@ -153,7 +175,11 @@ def of_asks(
         group = known.get((taken, steps))
         if group is None:
             group = known[taken, steps] = _group(taken, wanted, steps)
-        blocks = _read_only(blocks_value(_blocks(wanted, makes, alike), len(kinds), steps[1]))
+        several = _blocks(wanted, makes, alike)
+        kept = blocks_value(
+            several, len(kinds), steps[1], churn=churn, cores_per_gpu=cores / max(1, gpus)
+        )
+        blocks = _read_only(kept)
         price = _price(wanted, makes, next(iter(alike)))
         worth[kinds] = Worth(group=group, blocks=blocks, price=price)
     return Tables(version=version, worth=worth)

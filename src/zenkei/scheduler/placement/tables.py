@@ -32,6 +32,12 @@ CROWD: Final = 25.0
 """Value in thousandths per free GPU that the protection of blocks nears, and does not pass."""
 EMPTY: Final = 15.0
 """Value in thousandths per GPU of a node that nobody uses."""
+KEEP: Final = 300.0
+"""The same, not bounded by `CROWD`, where what runs also ends: holes come back by themselves."""
+WIDE: Final = 1.5
+"""An empty node counts more the more CPUs its GPUs have, up to so many times the usual."""
+ENTIRE: Final = 0.5
+"""Value in thousandths of a GPU that nobody uses: of equal choices the one that keeps it whole."""
 BLOCK: Final = 0.15
 SCARCE: Final = 0.1
 """Shares of a block's GPUs that it is worth to keep: by its demand, and by how contended it is."""
@@ -133,11 +139,19 @@ def spread(pool: Floats) -> Floats:
     return fine
 
 
-def blocks_value(blocks: Sequence[Block], gpus: int, cores: int, empty: float = EMPTY) -> Floats:
+def blocks_value(
+    blocks: Sequence[Block],
+    gpus: int,
+    cores: int,
+    *,
+    churn: float = 0.0,
+    cores_per_gpu: float = 12.0,
+) -> Floats:
     """What keeping whole GPUs together is worth, `[gpus + 1, 129]` by free devices and CPU.
 
-    cores: per step of free CPU. The first part is bounded per GPU, so that blocks are protected
-    and not hoarded; the second is not, and bites only where nearly every place is needed.
+    cores: per step of free CPU. churn: how much of what starts also ends, 0 to 1. cores_per_gpu: of
+    the whole cluster. The first part is bounded per GPU, so that blocks are protected and not
+    hoarded; the second is not, and bites only where nearly every place is needed.
     """
     free = np.arange(gpus + 1)[:, None]
     cpu_milli = 1000 * cores * np.arange(POOL_CPUS + 1)[None, :]
@@ -149,7 +163,9 @@ def blocks_value(blocks: Sequence[Block], gpus: int, cores: int, empty: float = 
         kept += BLOCK * min(1.0, block.demand) * worth
         crowd = min(1.0, block.contended) ** (CROWDED - 1)
         scarce += SCARCE * block.demand * crowd * worth
-    kept[gpus] += empty * gpus
+    kept[gpus] += EMPTY * gpus
     most = CROWD * np.maximum(free, 1)
-    value: Floats = most * (1.0 - np.exp(-kept / most)) + scarce
+    value: Floats = most * (1.0 - np.exp(-kept / most)) + scarce + ENTIRE * free
+    cpus = cores * np.arange(POOL_CPUS + 1) / (cores_per_gpu * max(1, gpus))
+    value[gpus] += KEEP * churn * gpus * np.minimum(WIDE, cpus)
     return value
