@@ -23,6 +23,7 @@ from tests.preemption_worlds import (
     settle,
 )
 from zenkei.model.queue import Policy
+from zenkei.scheduler import cover
 from zenkei.scheduler.decisions import PreemptReason
 from zenkei.scheduler.preemption import Asker, Displacement
 
@@ -62,6 +63,19 @@ def test_a_gang_is_displaced_only_if_the_whole_of_another_then_fits(
 def test_nobody_is_displaced_who_need_not_be(world: tuple[Cluster, Asker]) -> None:
     cluster, asker = world
     found = cluster.victims(asker)
+    gone = {p.victim.key for p in found.preempts} if isinstance(found, Displacement) else set()
+    assert not [job for job in sorted(gone) if fits_without(cluster, asker, gone - {job})]
+
+
+@settings(deadline=None, max_examples=100)
+@given(world=worlds())
+def test_nobody_is_displaced_needlessly_where_the_search_is_cut_short(
+    world: tuple[Cluster, Asker],
+) -> None:
+    cluster, asker = world
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cover, "_EFFORT", 0)
+        found = cluster.victims(asker)
     gone = {p.victim.key for p in found.preempts} if isinstance(found, Displacement) else set()
     assert not [job for job in sorted(gone) if fits_without(cluster, asker, gone - {job})]
 

@@ -47,9 +47,9 @@ class Spot:
         self.request = request
         self.free = free.copy()
         blocked = set(node.blocked)
-        self.devices = [i for i in allowed_devices(node.capacity, request) if i not in blocked]
+        self.devices = allowed_devices(node.capacity, request)
         self.pieces: dict[int, _Piece] = {}
-        usable = set(range(len(self.free.gpu_milli))) - blocked
+        usable = set(range(len(self.free.gpu_milli))) - blocked  # the others have nothing free
         for part in parts:
             devices = tuple((i, milli) for i, milli in part.devices if i in usable)
             piece = _Piece(part.cpu_milli, part.memory_bytes, part.tmp_bytes, devices)
