@@ -90,22 +90,20 @@ class _Full:
     def free(self, name: str) -> Free:
         return self._none
 
-    def path(self, queue: int) -> tuple[str, ...]:
-        return str(queue), f"division {queue % 10}"
+    def path(self, queue: int) -> tuple[int, ...]:
+        """Ten divisions, -1 to -10."""
+        return queue, -1 - queue % 10
 
-    def rules(self, queue: str) -> Queue:
-        return Queue(name=queue)
+    def rules(self, queue: int) -> Queue:
+        return Queue(name=str(queue))
 
-    def quota(self, queue: str) -> Amounts:
-        if queue in ("0", "division 0"):
+    def quota(self, queue: int) -> Amounts:
+        if queue in (0, -1):
             return gpus(len(self.nodes) * GPUS)
         return Amounts(gpu_milli=(self.held(queue).gpu_milli or 0) // 2)
 
-    def held(self, queue: str) -> Amounts:
-        if queue.isdigit():
-            milli = self.held_milli[int(queue)]
-        else:
-            milli = sum(self.held_milli[int(queue.split()[1]) :: 10])
+    def held(self, queue: int) -> Amounts:
+        milli = self.held_milli[queue] if queue >= 0 else sum(self.held_milli[-1 - queue :: 10])
         return Amounts(gpu_milli=milli, cpu_milli=0, memory_bytes=0)
 
     def lost(self, job: int) -> int:

@@ -55,20 +55,20 @@ class Cluster:
         self._numbers = 0
 
     # -- quotas --------------------------------------------------------------------------------
-    def path(self, queue: int) -> Sequence[str]:
-        names, name = [], self.table[queue]
+    def path(self, queue: int) -> Sequence[int]:
+        places, name = [], self.table[queue]
         while name:
-            names.append(name)
+            places.append(self.table.index(name))
             name = self.queues[name].parent
-        return names
+        return places
 
-    def rules(self, queue: str) -> Queue:
-        return self.queues[queue]
+    def rules(self, queue: int) -> Queue:
+        return self.queues[self.table[queue]]
 
-    def quota(self, queue: str) -> Amounts:
-        return self.queues[queue].quota
+    def quota(self, queue: int) -> Amounts:
+        return self.rules(queue).quota
 
-    def held(self, queue: str) -> Amounts:
+    def held(self, queue: int) -> Amounts:
         cpu = memory = gpu = 0
         kinds: dict[str, int] = {}
         for place, parts in self._holdings():

@@ -42,24 +42,24 @@ KIND: Final = "kind:"
 
 
 class Quotas(Protocol):
-    """What preemption asks of the tree of queues."""
+    """What preemption asks of the tree of queues, in numbers: leaves are places in the table."""
 
-    def path(self, queue: int) -> Sequence[str]:
-        """Names, the leaf first, then those above it; the root is left out. queue: its place."""
+    def path(self, queue: int) -> Sequence[int]:
+        """The leaf first, then those above it; the root is left out."""
         ...
 
-    def rules(self, queue: str) -> Queue:
+    def rules(self, queue: int) -> Queue:
         """Its `within` and `reclaim` are read."""
         ...
 
-    def quota(self, queue: str) -> Amounts:
+    def quota(self, queue: int) -> Amounts:
         """What is guaranteed to it and those below it (the sum of theirs if it states none).
 
         None where there is no guarantee.
         """
         ...
 
-    def held(self, queue: str) -> Amounts:
+    def held(self, queue: int) -> Amounts:
         """By jobs below it: those that run, are stopping, were started in this very plan, or have a
 
         claim (`Hold`). Every amount is said; kinds without any may be left out.
@@ -162,13 +162,13 @@ class Rights:
         self._path = tuple(quotas.path(queue))
         self._priority = priority
         self._gpus = bool(request.gpu_count)
-        self._stopping: dict[str, dict[str, int]] = {}
-        self._lower: dict[str, dict[int, dict[str, int]]] = {}
-        self._paths: dict[int, tuple[str, ...]] = {}
-        self._marks: dict[tuple[str, bool], _Marks] = {}
+        self._stopping: dict[int, dict[str, int]] = {}
+        self._lower: dict[int, dict[int, dict[str, int]]] = {}
+        self._paths: dict[int, tuple[int, ...]] = {}
+        self._marks: dict[tuple[int, bool], _Marks] = {}
         self._branches: dict[int, list[_Marks]] = {}
         self._guards: dict[int, list[_Guard]] = {}
-        self._beyond: dict[str, int] = {}
+        self._beyond: dict[int, int] = {}
         self._amounts: dict[int, dict[str, int]] = {}
         self.may: dict[int, PreemptReason] = {}
         self.spared: list[int] = []
@@ -198,15 +198,15 @@ class Rights:
                 path = self._paths[facts.queue] = tuple(self._quotas.path(facts.queue))
             amounts = self._amounts[tenant.job] = of_tenant(tenant)
             if tenant.stopping:
-                for name in path:
-                    _add(self._stopping.setdefault(name, {}), amounts)
+                for one in path:
+                    _add(self._stopping.setdefault(one, {}), amounts)
             elif path:
                 levels = self._lower.setdefault(path[0], {})
                 _add(levels.setdefault(facts.priority, {}), amounts)
 
-    def _held(self, name: str) -> dict[str, int]:
-        held = said(self._quotas.held(name))
-        for key, amount in self._stopping.get(name, {}).items():
+    def _held(self, queue: int) -> dict[str, int]:
+        held = said(self._quotas.held(queue))
+        for key, amount in self._stopping.get(queue, {}).items():
             held[key] = held.get(key, 0) - amount
         return held
 
@@ -217,8 +217,8 @@ class Rights:
             asked[GPU] = request.gpu_count * request.gpu_milli * nodes
             if len(request.gpu_kinds) == 1:
                 asked[KIND + request.gpu_kinds[0]] = asked[GPU]
-        for depth, name in enumerate(self._path):
-            quota, held = said(self._quotas.quota(name)), self._held(name)
+        for depth, queue in enumerate(self._path):
+            quota, held = said(self._quotas.quota(queue)), self._held(queue)
             if not self._guaranteed(quota, request):
                 return depth
             if any(held.get(key, 0) + asked[key] > quota[key] for key in asked.keys() & quota):
@@ -247,7 +247,7 @@ class Rights:
             rules.reclaim is Reclaim.LOWER_PRIORITY and not below
         ):
             return None
-        part = next((d for d, name in enumerate(self._path) if name in theirs), len(self._path))
+        part = next((d for d, one in enumerate(self._path) if one in theirs), len(self._path))
         return PreemptReason.RECLAIM if part <= owed else None
 
     def _drop_the_guaranteed(self) -> None:
@@ -261,18 +261,18 @@ class Rights:
         if known is None:
             theirs = self._paths[queue]
             known = self._branches[queue] = []
-            for depth, name in enumerate(theirs if theirs[0] != self._path[0] else ()):
-                if name in self._path:
+            for depth, one in enumerate(theirs if theirs[0] != self._path[0] else ()):
+                if one in self._path:
                     break
-                known.append(self._mark(name, leaf=not depth))
+                known.append(self._mark(one, leaf=not depth))
         return known
 
-    def _mark(self, name: str, *, leaf: bool) -> _Marks:
-        if (name, leaf) not in self._marks:
-            lower = self._lower.get(name, {}) if leaf else {}
-            quota = said(self._quotas.quota(name))
-            self._marks[name, leaf] = _Marks(quota, self._held(name), lower)
-        return self._marks[name, leaf]
+    def _mark(self, queue: int, *, leaf: bool) -> _Marks:
+        if (queue, leaf) not in self._marks:
+            lower = self._lower.get(queue, {}) if leaf else {}
+            quota = said(self._quotas.quota(queue))
+            self._marks[queue, leaf] = _Marks(quota, self._held(queue), lower)
+        return self._marks[queue, leaf]
 
     def _guarded(self, job: int) -> list[_Guard]:
         known = self._guards.get(job)
@@ -322,12 +322,12 @@ class Rights:
         """How far the leaf of `job` is above its quota of GPUs, in thousandths of that quota."""
         facts = self._tenants[job].facts
         assert facts is not None, "there is no right over an unknown job"
-        name = self._paths[facts.queue][0]
-        if name not in self._beyond:
-            quota = self._quotas.quota(name).gpu_milli or 0
-            held = self._held(name).get(GPU, 0)
-            self._beyond[name] = (held - quota) * 1000 // max(quota, 1)
-        return self._beyond[name]
+        queue = self._paths[facts.queue][0]
+        if queue not in self._beyond:
+            quota = self._quotas.quota(queue).gpu_milli or 0
+            held = self._held(queue).get(GPU, 0)
+            self._beyond[queue] = (held - quota) * 1000 // max(quota, 1)
+        return self._beyond[queue]
 
 
 def unprotected_us(facts: RunningJob, policy: Policy) -> int | None:
