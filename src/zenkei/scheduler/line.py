@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
+from heapq import heapify
 from typing import Final, TypeAlias
 
 from zenkei.model.ids import JobId
@@ -26,7 +27,7 @@ _MERGE: Final = 16
 
 SegmentKey: TypeAlias = tuple[int, int, int, int, int]
 """Queue, class, user, priority, limit_us."""
-Group: TypeAlias = tuple[int, int]
+GroupKey: TypeAlias = tuple[int, int]
 """User, priority."""
 
 
@@ -88,12 +89,43 @@ class Segment:
         return bisect_left(self.keys, order, lo=self.start) - self.start
 
 
+Entry: TypeAlias = tuple[int, int, SegmentKey, Segment]
+"""The order of a job, its place in the segment, and the segment. Orders are unique."""
+
+
+class Group:
+    """The segments of one user and priority in one queue."""
+
+    __slots__ = ("_heads", "segments")
+
+    def __init__(self) -> None:
+        self.segments: dict[SegmentKey, Segment] = {}
+        self._heads: list[Entry] | None = None
+
+    def changed(self) -> None:
+        """A segment is not what it was."""
+        self._heads = None
+
+    def heads(self) -> list[Entry]:
+        """The first jobs of all segments, as a heap: not to be changed, to be copied.
+
+        Few groups change between two plans, and few are looked at beyond their first job.
+        """
+        if self._heads is None:
+            self._heads = [
+                (segment.keys[segment.start], segment.start, key, segment)
+                for key, segment in self.segments.items()
+            ]
+            heapify(self._heads)
+        return self._heads
+
+
 class WaitingLine:
     """See the module's docstring."""
 
     def __init__(self) -> None:
         self._jobs: dict[int, Waiting] = {}
-        self._queues: dict[int, dict[Group, dict[SegmentKey, Segment]]] = {}
+        self._queues: dict[int, dict[GroupKey, Group]] = {}
         self._classes: dict[int, int] = {}
         """How many segments each class has."""
         self._aside: list[tuple[int, int]] = []
@@ -131,15 +163,15 @@ class WaitingLine:
     def segments(self) -> Iterator[tuple[SegmentKey, Segment]]:
         """Those that have jobs."""
         for groups in self._queues.values():
-            for segments in groups.values():
-                yield from segments.items()
+            for group in groups.values():
+                yield from group.segments.items()
 
     @property
     def queues(self) -> Iterable[int]:
         """Those in which jobs wait."""
         return self._queues.keys()
 
-    def of_queue(self, queue: int) -> Mapping[Group, Mapping[SegmentKey, Segment]]:
+    def of_queue(self, queue: int) -> Mapping[GroupKey, Group]:
         """Its segments that have jobs, by user and priority."""
         return self._queues.get(queue, {})
 
@@ -187,7 +219,9 @@ class WaitingLine:
             return
         if not_before_us > self._now_us:
             del self._far[bisect_left(self._far, (not_before_us, job))]
-        segment = self._queues[key[0]][key[2:4]][key]
+        group = self._queues[key[0]][key[2:4]]
+        group.changed()
+        segment = group.segments[key]
         segment.remove(order)
         if not len(segment):
             self._drop(key)
@@ -195,8 +229,8 @@ class WaitingLine:
     def _drop(self, key: SegmentKey) -> None:
         queue, job_class, user, priority, _ = key
         groups = self._queues[queue]
-        del groups[user, priority][key]
-        if not groups[user, priority]:
+        del groups[user, priority].segments[key]
+        if not groups[user, priority].segments:
             del groups[user, priority]
             if not groups:
                 del self._queues[queue]
@@ -241,10 +275,11 @@ class WaitingLine:
 
     def _add(self, new: dict[SegmentKey, list[int]]) -> None:
         for key, orders in new.items():
-            segments = self._queues.setdefault(key[0], {}).setdefault(key[2:4], {})
-            segment = segments.get(key)
+            group = self._queues.setdefault(key[0], {}).setdefault(key[2:4], Group())
+            group.changed()
+            segment = group.segments.get(key)
             if segment is None:
-                segment = segments[key] = Segment()
+                segment = group.segments[key] = Segment()
                 self._classes[key[1]] = self._classes.get(key[1], 0) + 1
             segment.add(orders)
 

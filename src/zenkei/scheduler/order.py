@@ -10,6 +10,7 @@ Used by `planner`, one `Turn` per plan. The loop:
         elif ...:      turn.skip_class()             # nobody of its class can start now
         elif ...:      turn.skip_class(head.limit_us)  # nobody of its class who runs that long
         else:          turn.skip_job()               # only the head may not; the next one may
+    turn.quotas                                      # what preemption asks, at any time
     turn.why(queue, user, job_class)                 # the limit that a job waits for, if one does
 
 A head has passed all limits of its queues and its user. `head` is idempotent. Limits only tighten
@@ -27,6 +28,7 @@ from zenkei.model.queue import Order
 from zenkei.scheduler.gates import Gates
 from zenkei.scheduler.limits import closed
 from zenkei.scheduler.line import SegmentKey, WaitingLine, job_of
+from zenkei.scheduler.owed import Owed
 from zenkei.scheduler.reasons import Reason
 from zenkei.scheduler.seats import Seat, User
 from zenkei.scheduler.snapshot import JobClass
@@ -192,8 +194,7 @@ class Turn:
                 self._gone.add(job_class)
         self._walk.recheck(leaf)
         for other in list(self._heading.get(job_class, ())):
-            if other.may_rise():
-                self._walk.recheck(other)
+            self._walk.recheck(other)
 
     def charge(self, queue: int, user: int, held: Held) -> None:
         """Somebody who is not in line keeps this: a claim in force. Before the first `head`."""
@@ -212,6 +213,16 @@ class Turn:
         if reason is not None:
             return reason
         return self._gates.why(queue, user, job_class)
+
+    @property
+    def quotas(self) -> Owed:
+        """Quotas and what is held, for preemption: as they are now, and as they change."""
+
+        def held(branch: Branch) -> Sequence[int]:
+            seat = self._seats.get(branch.place)
+            return branch.held if seat is None else seat.held
+
+        return Owed(self._tree, self._queues, held)
 
     # -- what is behind it -----------------------------------------------------------------------
     def _leaf_of_head(self) -> Seat:
@@ -240,7 +251,6 @@ class Turn:
             seat = seat.up
         leaf.path = tuple(path)
         leaf.limited = self._gates.limits(leaf)
-        leaf.owed = any(seat.quota for seat in path)
         return leaf
 
     def _user(self, leaf: Seat, place: int) -> User:
@@ -272,7 +282,7 @@ class Turn:
         before = leaf.ask
         assert leaf.passed is not None
         leaf.ask = leaf.passed
-        if leaf.owed and (before is None or before.job_class != job_class):
+        if before is None or before.job_class != job_class:
             if before is not None:
                 self._heading[before.job_class].pop(leaf, None)
             self._heading.setdefault(job_class, {})[leaf] = None

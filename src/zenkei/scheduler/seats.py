@@ -8,21 +8,23 @@ Bhattacharya et al., SoCC 2013; guarantees and borrowing as in Kueue and KAI):
  1 those that borrow, by (held beyond the quota + usage weight x mean past use beyond it) as the
    largest share of what the parent could have, over their weight
  2 those of weight 0, likewise
+What is held counts with half of the next job: so whoever is rounded up is so by as much as the
+others are rounded down, and each leaf comes within one gang of the exact shares (Webster's method).
 Departures: what stays within a quota that names only some resources is decided by those of them
 that the job asks for; a job that asks for none of them borrows. The share of one resource is taken
-of the sum of what is held and was used, not of each.
+of the sum of what is held and was used, not of each. What queues hold whose jobs cannot start any
+more still counts for those above them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
-from zenkei.scheduler.line import Segment, SegmentKey
+from zenkei.scheduler.line import Entry
 from zenkei.scheduler.terms import BASE
 from zenkei.scheduler.tree import Branch, Person, QueueTree
 
-Entry: TypeAlias = tuple[int, int, SegmentKey, Segment]
-"""Order, place in the segment, and the segment. Orders are unique."""
 UserEntry: TypeAlias = tuple[int, float, int, "User"]
 """-(band), share, order of the next job."""
 ChildEntry: TypeAlias = tuple[int, float, str, int, "Seat"]
@@ -37,7 +39,7 @@ class Ask:
     queue allows less than the request.
     """
 
-    __slots__ = ("amounts", "choice", "job_class", "kinds", "least", "narrowed", "nodes")
+    __slots__ = ("amounts", "choice", "halves", "job_class", "kinds", "least", "narrowed", "nodes")
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Ask:
     ) -> None:
         self.job_class = job_class
         self.amounts = amounts
+        self.halves = tuple(amount / 2 for amount in amounts)
         self.kinds = kinds
         self.nodes = nodes
         self.least = least
@@ -60,12 +63,25 @@ class Ask:
 
 
 class User:
-    """One person in one leaf queue. heap: of the priority whose job is next; blocked: over a cap.
+    """One person in one leaf queue. blocked: classes that are over a cap.
 
-    heaps: the person's segments by priority.
+    heaps: the person's segments by priority, the line's own lists until `own`; heap: that of the
+    next job, of `priority`.
     """
 
-    __slots__ = ("blocked", "heap", "heaps", "held", "name", "past", "place", "scale", "served_us")
+    __slots__ = (
+        "_owned",
+        "blocked",
+        "heap",
+        "heaps",
+        "held",
+        "name",
+        "past",
+        "place",
+        "priority",
+        "scale",
+        "served_us",
+    )
 
     def __init__(self, place: int, name: str, person: Person | None, seat: Seat) -> None:
         tree, size = seat.tree, seat.tree.size
@@ -74,6 +90,8 @@ class User:
         self.scale = seat.plain
         self.heap: list[Entry] = []
         self.heaps: dict[int, list[Entry]] = {}
+        self.priority = 0
+        self._owned: set[int] = set()
         self.blocked: set[int] = set()
         self.served_us = 0
         if person is None:
@@ -85,6 +103,17 @@ class User:
         means = tree.mean(person.held, person.early, person.past)
         self.past = [weight * mean for mean in means]
         self.served_us = max(person.used_us, *person.jobs.values(), 0)
+
+    def own(self) -> list[Entry]:
+        """The heap of the next job, to be changed."""
+        if self.priority not in self._owned:
+            self.keep(self.heap.copy())
+        return self.heap
+
+    def keep(self, entries: list[Entry]) -> None:
+        """Another heap of the same priority."""
+        self._owned.add(self.priority)
+        self.heap = self.heaps[self.priority] = entries
 
     def share(self) -> float:
         """The largest share of a resource, of what the queue's parent could have."""
@@ -110,8 +139,8 @@ class Seat:
 
     __slots__ = (
         "ask", "asks", "below", "blocked", "branch", "built", "covered", "entry", "head", "heap",
-        "held", "leaves", "limited", "nodes", "owed", "passed", "past", "path", "people", "place",
-        "plain", "quota", "scale", "settled", "stage", "took", "top", "tree", "up", "user",
+        "held", "leaves", "limited", "nodes", "nothing", "passed", "past", "path", "people",
+        "place", "plain", "quota", "scale", "settled", "took", "top", "tree", "up", "user",
         "user_heap", "users", "version", "watch",
     )  # fmt: skip
 
@@ -134,12 +163,11 @@ class Seat:
         self.people: dict[str, list[int]] = {}
         self.built = False
         self.settled = False
+        self.nothing = (0.0,) * tree.size
         self.version = 0
-        self.stage = 0
         self.head: Seat | None = None
         self.path: tuple[Seat, ...] = ()
         self.limited = False
-        self.owed = False
         self.watch = [0] * tree.size
         self._clear_leaf()
 
@@ -169,25 +197,14 @@ class Seat:
     def key(self, ask: Ask) -> tuple[int, float]:
         """Stage and share, when `ask` is what its next job wants."""
         if self.quota and self.within(ask):
-            self.stage = 0
-            return 0, self._share_of_quota()
-        self.stage = 2 if self.branch.terms.weightless else 1
-        return self.stage, self._borrowed()
+            return 0, self._share_of_quota(ask.halves)
+        return (2 if self.branch.terms.weightless else 1), self._borrowed(ask.halves)
 
     def first_key(self) -> tuple[int, float]:
         """The least that `key` can be, whatever its next job is."""
         if self._has_room():
-            return 0, self._share_of_quota()
-        return (2 if self.branch.terms.weightless else 1), self._borrowed()
-
-    def may_rise(self) -> bool:
-        """Whether it, or one above it, would come earlier if its next job were a smaller one."""
-        seat: Seat | None = self
-        while seat is not None:
-            if seat.stage and seat.quota and seat._has_room():
-                return True
-            seat = seat.up
-        return False
+            return 0, self._share_of_quota(self.nothing)
+        return (2 if self.branch.terms.weightless else 1), self._borrowed(self.nothing)
 
     def _has_room(self) -> bool:
         held = self.held
@@ -213,20 +230,22 @@ class Seat:
                 return True
         return asked and any(r not in quota for r, _ in ask.choice)
 
-    def _share_of_quota(self) -> float:
+    def _share_of_quota(self, more: Sequence[float]) -> float:
         held = self.held
-        return max([held[r] / quota for r, quota in self.quota if quota], default=0.0)
+        return max([(held[r] + more[r]) / quota for r, quota in self.quota if quota], default=0.0)
 
-    def _borrowed(self) -> float:
+    def _borrowed(self, more: Sequence[float]) -> float:
         held, covered, past, scale = self.held, self.covered, self.past, self.scale
-        cpus, memory, gpus = held[0] - covered[0], held[1] - covered[1], held[2] - covered[2]
+        cpus = held[0] + more[0] - covered[0]
+        memory = held[1] + more[1] - covered[1]
+        gpus = held[2] + more[2] - covered[2]
         best = max(
             ((cpus if cpus > 0 else 0.0) + past[0]) * scale[0],
             ((memory if memory > 0 else 0.0) + past[1]) * scale[1],
             ((gpus if gpus > 0 else 0.0) + past[2]) * scale[2],
         )
         for r in range(BASE, len(held)):
-            best = max(best, (max(0.0, held[r] - covered[r]) + past[r]) * scale[r])
+            best = max(best, (max(0.0, held[r] + more[r] - covered[r]) + past[r]) * scale[r])
         return best
 
 

@@ -5,7 +5,8 @@ Cost of `Fair`: O(depth x (resources + log children)) per job; a queue's segment
 its turn comes first. `InLine`: O(segments) to begin, O(log segments) per job.
 Within a cycle what queues hold only grows, and the next job lies on the top of every heap, so the
 top is replaced in place. Departure: when a next job in the middle of a heap cannot start any more,
-its queue may come earlier than it stood; a new entry is pushed, the old one is known as stale.
+its queue may come earlier than it stood, with a smaller one; a new entry is pushed, the old one is
+known as stale.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from collections.abc import Callable, Container, Iterable
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Protocol, TypeAlias
 
-from zenkei.scheduler.line import Segment, SegmentKey, WaitingLine, submitted_of
-from zenkei.scheduler.seats import Entry, Seat, User, UserEntry
+from zenkei.scheduler.line import Entry, Segment, SegmentKey, WaitingLine, submitted_of
+from zenkei.scheduler.seats import Seat, User, UserEntry
 
 Test: TypeAlias = Callable[[Seat, User, SegmentKey], bool]
 """Whether jobs of a segment may be next; sets what the seat's next job asks for."""
@@ -70,7 +71,7 @@ class Fair:
 
     def advance(self, leaf: Seat) -> None:
         assert leaf.user is not None
-        _step(leaf.user.heap)
+        _step(leaf.user.own())
         self._put_user(leaf, leaf.user)
         self._renew(leaf)
 
@@ -140,16 +141,19 @@ class Fair:
         if not leaf.built:
             self._build(leaf)
         heap = leaf.user_heap
-        test = self._test
+        test, dead = self._test, self._dead
         while heap:
             user = heap[0][3]
             entries = user.heap
             if test(leaf, user, entries[0][2]):
                 leaf.user, leaf.entry, leaf.head = user, entries[0], leaf
                 return True
-            heappop(entries)
-            while entries and not test(leaf, user, entries[0][2]):
-                heappop(entries)
+            if entries[0][2][1] in dead:  # so may be many of those behind it
+                left = [entry for entry in entries if entry[2][1] not in dead]
+                heapify(left)
+                user.keep(left)
+            else:
+                heappop(user.own())
             self._put_user(leaf, user)
         leaf.head = None
         return False
@@ -158,19 +162,11 @@ class Fair:
         leaf.built = True
         groups = self._line.of_queue(leaf.place)
         leaf.top = max(priority for _, priority in groups)
-        dead = self._dead
-        for (place, priority), segments in groups.items():
-            entries = [
-                (segment.keys[segment.start], segment.start, key, segment)
-                for key, segment in segments.items()
-                if key[1] not in dead
-            ]
-            if entries:
-                heapify(entries)
-                user = leaf.users.get(place)
-                if user is None:
-                    user = leaf.users[place] = self._user(leaf, place)
-                user.heaps[priority] = entries
+        for (place, priority), group in groups.items():
+            user = leaf.users.get(place)
+            if user is None:
+                user = leaf.users[place] = self._user(leaf, place)
+            user.heaps[priority] = group.heads()
         leaf.user_heap = [
             self._user_entry(leaf, user) for user in leaf.users.values() if user.heaps
         ]
@@ -185,13 +181,13 @@ class Fair:
         """Choose the user's next job: highest priority with ageing, then order."""
         if not self._ageing_us:
             priority = max(user.heaps)
-            user.heap = user.heaps[priority]
+            user.priority, user.heap = priority, user.heaps[priority]
             return -priority, user.share(), user.heap[0][0], user
         band, order, priority = min(
             (-self._aged(priority, heap[0][0]), heap[0][0], priority)
             for priority, heap in user.heaps.items()
         )
-        user.heap = user.heaps[priority]
+        user.priority, user.heap = priority, user.heaps[priority]
         band = -band
         if band > leaf.top:
             unserved_us = self._now_us - max(submitted_of(order), user.served_us)
@@ -226,13 +222,11 @@ class InLine:
         self._test = test
         self._heap: list[tuple[int, int, SegmentKey, Segment, Seat, User]] = []
         for leaf in leaves:
-            for (place, _), segments in line.of_queue(leaf.place).items():
+            for (place, _), group in line.of_queue(leaf.place).items():
                 person = leaf.users.get(place)
                 if person is None:
                     person = leaf.users[place] = user(leaf, place)
-                for key, segment in segments.items():
-                    at = segment.start
-                    self._heap.append((segment.keys[at], at, key, segment, leaf, person))
+                self._heap += [(*entry, leaf, person) for entry in group.heads()]
         heapify(self._heap)
 
     def head(self) -> Seat | None:

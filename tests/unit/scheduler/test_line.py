@@ -125,6 +125,6 @@ def test_jobs_of_one_segment_differ_in_their_age_only() -> None:
     line.enter(first._replace(job=job, **other) for job, other in enumerate(others, 2))
     line.enter([first])
     assert sorted(map(len, said(line).values())) == [1, 1, 1, 1, 1, 2]
-    assert [list(group) for group in line.of_queue(1).values()] == [[(1, 0, 0, 0, 0)]]
+    assert [list(group.segments) for group in line.of_queue(1).values()] == [[(1, 0, 0, 0, 0)]]
     assert set(line.of_queue(0)) == {(0, 0), (1, 0), (0, 1)}
     assert line.of_queue(2) == {}
