@@ -160,11 +160,13 @@ def explain(
     nodes: tuple[NodeNow, ...],
     ahead: int,
     reason: Reason | None,
+    placed: Callable[[JobClass], JobClass],
     names: int = 0,
 ) -> Explanation:
     """The account of `job` on `nodes`; see `Explanation`. job_class: avoids what it still must.
 
-    names: so many names of a topology path say which nodes a gang may have together; 0: all may.
+    placed: a class as it would be placed (`Census.forgiving`). names: so many names of a topology
+    path say which nodes a gang may have together; 0: all may.
     """
     request, wanted = job_class.request, _wanted(job_class)
     verdicts = [(now, _misfit(now, request, wanted)) for now in nodes]
@@ -174,6 +176,7 @@ def explain(
             counts[misfit] += 1
     suitable = [now for now, m in verdicts if m is None or m in _NEEDS]
     holders = _holders([(now, m) for now, m in verdicts if m in _NEEDS])
+    offers = nearest(job_class, nodes, names)
     return Explanation(
         job=job,
         request=request,
@@ -190,7 +193,7 @@ def explain(
         free_tmp_bytes=sum(max(0, now.free.tmp_bytes) for now in suitable),
         holders=holders[:MOST_HOLDERS],
         more_holders=max(0, len(holders) - MOST_HOLDERS),
-        nearest=nearest(job_class, nodes, names),
+        nearest=_starting(offers, replace(job_class, avoid=failed_on), nodes, placed, names),
         failed_on=failed_on,
         forgives=bool(failed_on) and not job_class.avoid,
     )
@@ -286,6 +289,26 @@ def nearest(job_class: JobClass, nodes: tuple[NodeNow, ...], names: int = 0) -> 
     freely = wanted._replace(constraints={})
     if own and _enough(groups, request, freely, parts):
         found.append(Nearest(lever=Lever.CONSTRAINTS, asked=0, would=0))
+    return tuple(found)
+
+
+def _starting(
+    offers: tuple[Nearest, ...],
+    asked: JobClass,
+    nodes: tuple[NodeNow, ...],
+    placed: Callable[[JobClass], JobClass],
+    names: int,
+) -> tuple[Nearest, ...]:
+    """Those of `offers` that start although fewer wishes may be forgiven.
+
+    A smaller request suits more nodes, so that those which failed the job may be avoided again.
+    """
+    groups = _together(nodes, names)
+    found = []
+    for offer in offers:
+        job_class = placed(offer.apply(asked))
+        if _enough(groups, job_class.request, _wanted(job_class), job_class.fewest):
+            found.append(offer)
     return tuple(found)
 
 

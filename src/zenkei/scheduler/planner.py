@@ -210,6 +210,7 @@ class Planner:
         return explain(
             job=job,
             job_class=self._census.forgiving(job_class),
+            placed=self._census.forgiving,
             failed_on=job_class.avoid,
             nodes=tuple(nodes),
             ahead=self._line.ahead_of(job.key),

@@ -137,3 +137,10 @@ def test_other_constraints_are_offered_apart_from_rdma() -> None:
     world = World(node("a", labels={"rdma": "true"}))
     offers = explained(world, ask(rdma=("true",), rack=("r1",))).nearest
     assert [offer.lever for offer in offers] == [Lever.CONSTRAINTS]
+
+
+def test_no_type_of_gpu_is_offered_that_only_a_node_has_on_which_the_job_failed():
+    # with any type another node would suit, so that the one that failed it is avoided again
+    world = World(node("blocked", gpus=1, blocked=(0,)), node("failed", gpus=1))
+    account = explained(world, ask(gpus=1, gpu_type=("B200",), avoid=("failed",)))
+    assert Lever.GPU_KIND not in [offer.lever for offer in account.nearest]
