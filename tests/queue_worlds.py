@@ -111,6 +111,11 @@ class QueueWorld:
         self.pool = [left - taken for left, taken in zip(self.pool, amounts[:3], strict=True)]
         self.models[kind or next(iter(self.models))] -= amounts.gpu_milli
 
+    def give_back(self, amounts: Held) -> None:
+        """A job of the first model has ended."""
+        self.pool = [left + given for left, given in zip(self.pool, amounts[:3], strict=True)]
+        self.models[next(iter(self.models))] += amounts.gpu_milli
+
     def turn(self, now_us: int = NOW) -> Turn:
         self.line.due(now_us)
         return Turn(self.tree, self.line, self.classes, self.queues, self.users, now_us=now_us)
@@ -157,6 +162,7 @@ class Fluid:
     each: Vector = ()
     most: float = 0.0
     children: list[Fluid] = field(default_factory=list)
+    nodes: int = 1
     frozen: float | None = None
 
     def leaves(self) -> list[Fluid]:
@@ -176,7 +182,7 @@ def exact_shares(root: Fluid, total: Vector) -> dict[str, float]:
         for leaf in root.leaves():
             jobs = now[leaf.name]
             tight = any(
-                need > 0 and use >= most * (1 - 1e-6)
+                need > 0 and use >= most * (1 - 1e-4)
                 for need, use, most in zip(leaf.each, used, total, strict=True)
             )
             if leaf.frozen is None and (tight or jobs >= leaf.most or level >= HIGH / 2):
@@ -191,7 +197,7 @@ def _fits(used: Vector, total: Vector) -> bool:
 def _highest(holds: Callable[[float], bool], low: float, high: float) -> float:
     if holds(high):
         return high
-    for _ in range(36):
+    for _ in range(26):
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low
