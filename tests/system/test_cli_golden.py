@@ -260,8 +260,8 @@ def test_there_is_no_golden_without_its_case():
     assert there - wanted == set()
 
 
-CHANGING = ("hold", "edit", "release", "cancel", "rerun", "init")
-CHANGING += ("result-fetch", "result-fetch-again")
+JOB_STEPS = ("hold", "edit", "release", "cancel", "rerun", "init")
+CHANGING = (*JOB_STEPS, "result-fetch", "result-fetch-again")
 CHANGING_JSON = ("cancel", "release", "rerun", "result-fetch", "secret-set", "secret-rm", "prune")
 
 
