@@ -17,7 +17,7 @@ from tests.planner_gangs import Able, gang
 from zenkei.model.cluster import Node, NodePart, NodeState
 from zenkei.model.ids import JobId
 from zenkei.model.instants import is_ahead
-from zenkei.model.queue import ClusterConfig
+from zenkei.model.queue import ClusterConfig, Order, Policy
 from zenkei.model.resources import (
     Capacity,
     Device,
@@ -44,6 +44,8 @@ from zenkei.scheduler.free import left_of
 
 GIB = 1 << 30
 SECOND = 1_000_000
+IN_LINE = Policy(order=Order.FIFO, reserve_gangs=0, preempt=False)
+"""One line for all: priority, then submission. That is what `brute_force` tries."""
 LEVELS = ("row", "rack")
 T = TypeVar("T")
 
@@ -165,7 +167,7 @@ class World:
         place = {old: new for new, old in enumerate(order)}
         return Snapshot(
             seq=self.seq,
-            config=ClusterConfig(levels=self.levels),
+            config=ClusterConfig(levels=self.levels, policy=IN_LINE),
             classes=tuple(self.classes[old] for old in order),
             queues=("default", "other"),
             nodes=tuple(nodes),

@@ -227,7 +227,7 @@ def test_a_long_life_does_not_grow_the_index(seed: int) -> None:
         world.submit(ask(gpus=rng.randrange(1, 1000) / 1000))
         world.start(kept.plan(now_us=cycle))
         kept.apply(random_step(rng, world, cycle))
-    known = kept._index._columns.values()
+    known = kept._known.index._columns.values()
     assert sum(len(one.rows) for one in known) <= 2 * 12 + 2 * 64
     cells = sum(len(one.rows) * len(one._ratings) for one in known)
     assert cells < 5_000

@@ -5,6 +5,7 @@ Texts are compared with tests/golden/cluster.
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -111,3 +112,52 @@ def test_jobs_find_the_labels_of_the_file_and_nodes_that_come_later_have_them(pl
     }
     assert nodes["node-1"]["labels"]["disk"] == "nvme"
     assert "disk" not in nodes["node-3"]["labels"]
+
+
+def why(place: Place, job: str) -> str:
+    """The code of the reason for which a job waits, once it is told."""
+    place.until_explained(job)
+    return str(place.ok("explain", "--json", job).json()["reason"]["code"])
+
+
+def test_what_is_paused_waits_and_goes_on_when_it_is_resumed(place: Place) -> None:
+    place.ok("cluster", "apply", "cluster.yaml", "--yes")
+    place.ok("pause", "--reason", "moving racks")
+    stopped = place.ok("submit", "--json", "--", "true").json()["id"]
+    assert why(place, stopped) == "paused"
+    place.ok("queue", "pause", "speech")
+    place.ok("unpause")
+    place.until(stopped, "succeeded")
+    waits = place.ok("submit", "--json", "--queue", "speech", "--", "true").json()["id"]
+    assert why(place, waits) == "queue_paused"
+    place.ok("queue", "resume", "speech")
+    place.until(waits, "succeeded")
+
+
+def favoured(place: Place, job: str) -> list[str]:
+    """Jobs for which it was displaced."""
+    lines = place.ok("events", "--json", job).stdout.splitlines()
+    return [json.loads(line)["body"].get("favoured", "") for line in lines]
+
+
+def test_a_cap_holds_and_a_quota_is_taken_back_from_who_borrows(place: Place) -> None:
+    file = (
+        "policy: {protect: 0s}\nqueues:\n  team: {quota: {gpus: 4}}\n"
+        "  guests: {user_cap: {gpus: 4}}\n  default: {}\n  speech: {}\n"
+    )
+    place.ok("up", "--nodes", "2", "--gpus-per-node", "2", "--cpus-per-node", "4")
+    place.write("teams.yaml", file)
+    place.ok("cluster", "apply", "teams.yaml", "--yes")
+    gpus, sleep = ("--gpus", "2"), ("--", "sleep", "600")
+    guests = [
+        place.ok("submit", "--json", "--queue", "guests", *gpus, *sleep).json()["id"]
+        for _ in range(3)
+    ]
+    for job in guests[:2]:
+        place.until(job, "running")
+    assert why(place, guests[2]) == "user_cap"
+    owner = place.ok("submit", "--json", "--queue", "team", *gpus, "--", "true").json()["id"]
+    place.until(owner, "succeeded")
+    assert sum(owner in favoured(place, job) for job in guests[:2]) == 1, "one made room"
+    for job in guests:
+        place.ok("cancel", job)

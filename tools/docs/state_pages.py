@@ -59,6 +59,7 @@ REASONS = {
     ReasonCode.QUOTA_NOT_LENT: "what is free is kept for queues that lend only part of their quota",
     ReasonCode.RESERVED: "nodes that would do are reserved for others, or for maintenance",
     ReasonCode.WOULD_DELAY: "it would delay a gang whose start is promised",
+    ReasonCode.BEHIND: "back-filling is off, and a job before it does not fit",
     ReasonCode.COLLECTING: "its nodes are kept as they fall free, until there are enough",
     ReasonCode.VICTIMS_STOPPING: "the jobs that make room for it are stopping",
     ReasonCode.VICTIMS_PROTECTED: "jobs that could make room for it are protected for now",

@@ -6,7 +6,7 @@ preemption (`Preempt`, `Hold`) and to reservations with back-filling in time (`R
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias
@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 from zenkei.model.cluster import NodePart
 from zenkei.model.ids import JobId
 from zenkei.model.instants import is_ahead
+from zenkei.scheduler.line import SegmentKey
 from zenkei.scheduler.reasons import Reason, delayed, not_yet_tried
 from zenkei.scheduler.snapshot import JobClass
 
@@ -54,7 +55,10 @@ class Preempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hold:
-    """Keep these parts free for `job`, whose victims are still stopping, at most to `until_us`."""
+    """Keep these parts free for `job`, whose victims are still stopping, at most to `until_us`.
+
+    No parts: what was kept for it is given up.
+    """
 
     job: JobId
     cluster: str
@@ -109,7 +113,7 @@ class Trace:
 class Line(Protocol):
     """Who waits, as the planner knows it now (not a copy: later deltas change it)."""
 
-    def class_of(self, job: int) -> int | None: ...
+    def segment_of(self, job: int) -> SegmentKey | None: ...
 
     def not_before_us(self, job: int) -> int: ...
 
@@ -131,7 +135,7 @@ class Plan:
     more: bool = False
     trace: Trace
     started: frozenset[JobId] = field(compare=False, repr=False)
-    by_class: Mapping[int, Reason] = field(compare=False, repr=False)
+    why: Callable[[int, SegmentKey], Reason | None] = field(compare=False, repr=False)
     everyone: Reason | None = field(default=None, compare=False, repr=False)
     line: Line = field(compare=False, repr=False)
 
@@ -142,13 +146,13 @@ class Plan:
         """
         if job in self.started:
             return None
-        job_class = self.line.class_of(job.key)
-        if job_class is None:
+        segment = self.line.segment_of(job.key)
+        if segment is None:
             return None
         if self.everyone is not None:
             return self.everyone
         not_before_us = self.line.not_before_us(job.key)
         if is_ahead(not_before_us, self.now_us):
             return delayed(not_before_us, self.now_us)
-        known = self.by_class.get(job_class)
+        known = self.why(job.key, segment)
         return not_yet_tried() if known is None and self.more else known

@@ -46,6 +46,11 @@ def job_of(order: int) -> JobId:
     return JobId.from_key(order & _ID_MASK)
 
 
+def priority_of(order: int) -> int:
+    """The priority of the job that `order_of` was made of."""
+    return -(order >> _ID_BITS + _TIME_BITS)
+
+
 def submitted_of(order: int) -> int:
     """When the job was submitted that `order_of` was made of."""
     return order >> _ID_BITS & _TIME_MASK
@@ -142,6 +147,11 @@ class WaitingLine:
         """The class of a waiting job; None if it does not wait."""
         known = self._jobs.get(job)
         return None if known is None else known[1][1]
+
+    def segment_of(self, job: int) -> SegmentKey | None:
+        """Where a waiting job stands; None if it does not wait."""
+        known = self._jobs.get(job)
+        return None if known is None else known[1]
 
     def not_before_us(self, job: int) -> int:
         """When a waiting job may be tried. Raises KeyError if it does not wait."""

@@ -9,6 +9,7 @@ Used by `planner`, one `Turn` per plan. The loop:
         if rows:       turn.started(kinds)           # the head has its place, on these models
         elif ...:      turn.skip_class()             # nobody of its class can start now
         elif ...:      turn.skip_class(head.limit_us)  # nobody of its class who runs that long
+        elif ...:      turn.skip_alike()             # nobody that differs in its age only
         else:          turn.skip_job()               # only the head may not; the next one may
     turn.quotas                                      # what preemption asks, at any time
     turn.why(queue, user, job_class)                 # the limit that a job waits for, if one does
@@ -85,6 +86,7 @@ class Turn:
         """Classes of which nobody at all starts."""
         self._narrow: dict[int, list[tuple[frozenset[str], int]]] = {}
         """By class: that, for those who may take certain models only."""
+        self._passed: set[SegmentKey] = set()
         self._heading: dict[int, dict[Seat, None]] = {}
         """By class: the leaves whose next job is of it."""
         self._seats: dict[int, Seat] = {}
@@ -174,6 +176,13 @@ class Turn:
     def skip_job(self) -> None:
         """The head stays in line; the next of its like has its turn."""
         self._walk.advance(self._leaf_of_head())
+
+    def skip_alike(self) -> None:
+        """Nobody of the head's segment starts: its queue, class, user, priority and limit."""
+        leaf = self._leaf_of_head()
+        assert leaf.entry is not None
+        self._passed.add(leaf.entry[2])
+        self._walk.recheck(leaf)
 
     def skip_class(self, from_limit_us: int = 0) -> None:
         """Nobody of the head's class (on the head's kinds) who may run so long starts any more.
@@ -271,6 +280,8 @@ class Turn:
     def _may_start(self, leaf: Seat, user: User, key: SegmentKey) -> bool:
         """Whether jobs of a segment may be next: their class is not known to fail, no limit."""
         job_class = key[1]
+        if key in self._passed:
+            return False
         dead_from = self._dead.get(job_class)
         if dead_from is not None and (key[4] or ENDLESS) >= dead_from:
             return False

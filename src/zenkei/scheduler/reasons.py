@@ -40,6 +40,7 @@ class ReasonCode(StrEnum):
     RESERVED = "reserved"
     WOULD_DELAY = "would_delay"
     COLLECTING = "collecting"
+    BEHIND = "behind"
     RETRY_DELAY = "retry_delay"
     CHECKPOINT_BEING_STORED = "checkpoint_being_stored"
     VICTIMS_STOPPING = "victims_stopping"
@@ -79,6 +80,7 @@ _SEVERITY: Final = {
     ReasonCode.RESERVED: Severity.WAITING,
     ReasonCode.WOULD_DELAY: Severity.WAITING,
     ReasonCode.COLLECTING: Severity.WAITING,
+    ReasonCode.BEHIND: Severity.WAITING,
     ReasonCode.RETRY_DELAY: Severity.WAITING,
     ReasonCode.CHECKPOINT_BEING_STORED: Severity.WAITING,
     ReasonCode.VICTIMS_STOPPING: Severity.WAITING,
@@ -198,6 +200,11 @@ def collecting(free: int, kept: int, nodes: int) -> Reason:
         code=ReasonCode.COLLECTING,
         numbers={"nodes_free": free, "nodes_kept": kept, "nodes": nodes},
     )
+
+
+def behind(job: JobId) -> Reason:
+    """Back-filling is off: nobody passes `job`, which does not fit."""
+    return Reason(code=ReasonCode.BEHIND, numbers={"job": str(job)})
 
 
 def paused(why: str) -> Reason:
@@ -331,6 +338,9 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.COLLECTING: lambda n: (
         f"collects nodes as they fall free, because nobody knows when jobs there end: has "
         f"{n['nodes_free']} of {n['nodes']}"
+    ),
+    ReasonCode.BEHIND: lambda n: (
+        f"waits behind job {n['job']}: nobody passes one that does not fit"
     ),
     ReasonCode.RETRY_DELAY: lambda n: (
         (f"attempt {n['attempt']} {n['ended']}; " if "ended" in n else "")

@@ -137,6 +137,9 @@ class RunningColumns(NamedTuple):
     stopping: IntArray
     nodes: IntArray
 
+    def rows(self) -> Iterator[RunningJob]:
+        return map(RunningJob, *(column.tolist() for column in self))
+
 
 class Claim(NamedTuple):
     """Parts that are kept free for a waiting job whose victims are still stopping.

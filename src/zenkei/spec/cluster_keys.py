@@ -273,6 +273,8 @@ RESERVATION: Final = Section(
     ),
 )
 
+_LEARNED: Final = "it needs what was learned of the jobs that came, which is not kept yet"
+
 POLICY: Final = Section(
     name="policy",
     synonyms={"usage_half_life": "half_life", "aging": "ageing", "backfilling": "backfill"},
@@ -292,15 +294,17 @@ POLICY: Final = Section(
             "placement",
             Choice(
                 words={
-                    "hole_value": "Where what is left over is worth most to the jobs that come.",
-                    "fgd": "Where fragmentation grows least.",
                     "best_fit": "Where least is left over.",
                     "first_fit": "On the first node that fits, by name.",
                     "random": "Anywhere, for comparisons.",
-                }
+                },
+                later={
+                    "hole_value": _LEARNED,
+                    "fgd": _LEARNED,
+                },
             ),
             "Where a job goes among the nodes that fit.",
-            default="hole_value",
+            default="best_fit",
         ),
         Key("half_life", _seconds(60), "After which past usage counts half.", "7d", "7d"),
         Key(

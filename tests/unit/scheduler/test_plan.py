@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.planner_worlds import World, ask, node
 from zenkei.model.ids import JobId
 from zenkei.model.resources import DeviceShare
 from zenkei.scheduler import HeldPart, Planner, Reason, ReasonCode, Severity, Snapshot, plan
+from zenkei.scheduler.placer import Placer
 from zenkei.scheduler.reasons import size
 from zenkei.scheduler.snapshot import held_columns, waiting_columns
 
@@ -56,16 +58,16 @@ def test_a_failed_placement_leaves_the_planner_as_it_was(monkeypatch: pytest.Mon
         world.submit(ask())
     planner = Planner(world.snapshot())
     before = planner.plan(now_us=0)
-    place = Planner.place
+    place = Placer.place
     calls = iter(range(10))
 
-    def fail_later(self: Planner, job_class: int) -> object:
+    def fail_later(self: Placer, *wanted: Any) -> object:
         if next(calls) == 2:
             raise ZeroDivisionError
-        return place(self, job_class)
+        return place(self, *wanted)
 
     with monkeypatch.context() as broken:
-        broken.setattr(Planner, "place", fail_later)
+        broken.setattr(Placer, "place", fail_later)
         with pytest.raises(ZeroDivisionError):
             planner.plan(now_us=0)
     assert planner.plan(now_us=0) == before

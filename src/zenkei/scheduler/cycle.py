@@ -1,0 +1,348 @@
+"""One plan in the making: takes from what is known, and puts everything back.
+
+Called by `planner`. Pure. The steps:
+
+ 1. claims: a job whose place was kept for it starts as soon as its victims have left it;
+ 2. `order.Turn` says who is next, past all limits of queues and people;
+ 3. `placer` finds nodes, without those on which a reservation or a promised start would be met;
+ 4. blocked: jobs over which it has a right are displaced (`preemption`), at most MOST_ASKS times;
+ 5. else, for the first `Policy.reserve_gangs`: nodes are promised it, or kept as they fall free
+    (`calendar`), so that who comes later fills only what is left.
+
+A class that did not fit is not tried again: resources only shrink within a plan. Who may displace
+others fails alone: another queue's job of the same class may have another right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from zenkei.model.cluster import NodePart
+from zenkei.model.ids import JobId
+from zenkei.model.resources import DeviceShare, Free, Misfit, Request
+from zenkei.scheduler.busy import why_not
+from zenkei.scheduler.calendar import Calendar
+from zenkei.scheduler.decisions import ClassReason, Decision, Hold, Reserve, Start
+from zenkei.scheduler.free import check
+from zenkei.scheduler.index import NodeRow
+from zenkei.scheduler.known import Known
+from zenkei.scheduler.line import SegmentKey, priority_of, submitted_of
+from zenkei.scheduler.occupancy import Occupancy
+from zenkei.scheduler.order import Head, Turn
+from zenkei.scheduler.placer import Placed, Placer, Wanted
+from zenkei.scheduler.preemption import Asker, Displacement, Spared, victims
+from zenkei.scheduler.promises import Promise
+from zenkei.scheduler.reasons import Reason, Severity, behind, collecting, victims_stopping
+from zenkei.scheduler.snapshot import Claim
+from zenkei.scheduler.tree import Held
+
+MOST_ASKS: Final = 2
+"""Searches for victims in one plan: each looks at all nodes."""
+
+
+class Cycle:
+    """decisions, reasons, next_us: for the plan. failed: by class. started: jobs."""
+
+    def __init__(self, known: Known, placer: Placer, *, now_us: int, max_starts: int) -> None:
+        self._known = known
+        self._placer = placer
+        self._now_us = now_us
+        self._max_starts = max_starts
+        self._policy = known.config.policy
+        self._turn = Turn(
+            known.tree, known.line, known.classes, known.queues, known.users, now_us=now_us
+        )
+        self._calendar = Calendar(known.holdings, known.config, now_us, booked=known.booked)
+        self._before: dict[str, tuple[NodeRow, Free]] = {}
+        self._occupancy: Occupancy | None = None
+        self._asks = self._promises = 0
+        self._claimed: set[int] = set()
+        self._by_job: dict[int, Reason] = {}
+        self._by_segment: dict[SegmentKey, Reason] = {}
+        self._next_us: list[int] = []
+        self._stopped_at: JobId | None = None
+        """The job that nobody passes."""
+        self.decisions: list[Decision] = []
+        self.reasons: list[ClassReason] = []
+        self.failed: dict[int, Reason] = {}
+        self.tried: set[int] = set()
+        self.started: list[JobId] = []
+        self.more = False
+
+    def run(self) -> None:
+        """Decide; `undo` must follow."""
+        self._honour_claims()
+        while self._stopped_at is None and (head := self._turn.head()) is not None:
+            if head.job.key in self._claimed:
+                self._turn.skip_job()
+                continue
+            if len(self.started) >= self._max_starts:
+                self.more = True
+                return
+            self.tried.add(head.job_class)
+            self._serve(head)
+
+    def undo(self) -> None:
+        """Every touched node is as it was before the plan."""
+        for row, free in self._before.values():
+            row.free = free
+            self._known.index.move(row)
+
+    @property
+    def next_us(self) -> int | None:
+        """When planning again could differ although nothing happens."""
+        calendar = self._calendar.next_us
+        later = [us for us in self._next_us if us > self._now_us]
+        return min(later if calendar is None else [*later, calendar], default=None)
+
+    def why(self, job: int, segment: SegmentKey) -> Reason | None:
+        """Why a job that was in line waits; None if it was not tried."""
+        queue, job_class, user, _, _ = segment
+        found = (
+            self._by_job.get(job)
+            or self._turn.why(queue, user, job_class)
+            or self._by_segment.get(segment)
+            or self.failed.get(job_class)
+        )
+        return found or (behind(self._stopped_at) if self._stopped_at is not None else None)
+
+    # -- claims ----------------------------------------------------------------------------------
+    def _honour_claims(self) -> None:
+        """Start who can, keep the places of the others."""
+        for job, claim in sorted(self._known.claims.items()):
+            segment = self._known.line.segment_of(job)
+            if segment is None or claim.until_us <= self._now_us:
+                continue  # it asks anew
+            if self._is_void(segment, claim):
+                given_up = Hold(job=JobId.from_key(job), cluster="", parts=(), until_us=0)
+                self.decisions.append(given_up)
+                continue
+            self._claimed.add(job)
+            self._next_us.append(claim.until_us)
+            self._honour(JobId.from_key(job), segment, claim)
+
+    def _is_void(self, segment: SegmentKey, claim: Claim) -> bool:
+        """Whether a node of it takes no work, or has failed the job meanwhile."""
+        avoid = self._avoid(segment[1])
+        names = [part.node for part in claim.parts]
+        return any(name in avoid or name not in self._known.index.rows for name in names)
+
+    def _avoid(self, job_class: int) -> tuple[str, ...]:
+        """Nodes that a class does not take: none if it forgives them."""
+        wanted = self._known.classes[job_class]
+        return () if self._placer.forgives(wanted) else wanted.avoid
+
+    def _honour(self, job: JobId, segment: SegmentKey, claim: Claim) -> None:
+        queue, place, user, _, _ = segment
+        wanted = self._placer.wanted(place)
+        request = wanted.job_class.request
+        closed = self._turn.why(queue, user, place)
+        rows = [self._known.index.rows[part.node] for part in claim.parts]
+        fits = [
+            check(row.node, row.free, request, wanted.constraints, on=part.devices)
+            for row, part in zip(rows, claim.parts, strict=True)
+        ]
+        shares = tuple(part.devices for part in claim.parts)
+        for row, devices in zip(rows, shares, strict=True):
+            self._take(row, request, devices)
+        kinds = _kinds(rows, shares)
+        self._turn.charge(queue, user, Held.of(wanted.job_class, len(rows), kinds))
+        if closed is None and not any(isinstance(one, Misfit) for one in fits):
+            parts = _parts(rows, request, shares)
+            forgives = self._placer.forgives(wanted.job_class)
+            cluster = rows[0].node.cluster
+            self._start(Start(job=job, cluster=cluster, parts=parts, forgives=forgives))
+        else:
+            self._by_job[job.key] = closed or victims_stopping(self._leaving(rows))
+
+    def _leaving(self, rows: list[NodeRow]) -> list[JobId]:
+        """Jobs on their way out of these nodes."""
+        running = self._known.running
+        jobs = {part.job for row in rows for part in self._known.held_on(row.node.name)}
+        leaving = [job for job in sorted(jobs) if job in running and running[job].stopping]
+        return [JobId.from_key(job) for job in leaving]
+
+    # -- one job ---------------------------------------------------------------------------------
+    def _serve(self, head: Head) -> None:
+        placer = self._placer
+        wanted = placer.wanted(head.job_class, head.kinds, head.nodes)
+        request = wanted.job_class.request
+        ends_us = self._now_us + head.limit_us if head.limit_us else None
+        queue, user = self._names(head)
+        without = self._calendar.forbids(request, ends_us, queue=queue, user=user)
+        placed = placer.place(wanted, without)
+        if placed is not None and self._place(head, wanted, placed, ends_us):
+            return
+        if placed is None and without:
+            otherwise = placer.place(wanted)
+            if otherwise is not None:
+                names = [row.node.name for row in otherwise.rows]
+                why = self._calendar.why(request, ends_us, names, queue=queue, user=user)
+                if why is not None:
+                    self._pass_by(head, why)
+                    return
+        self._blocked(head, wanted, without)
+
+    def _names(self, head: Head) -> tuple[str, str]:
+        users = self._known.users
+        user = users[head.user] if head.user < len(users) else ""
+        return self._known.queues[head.queue], user
+
+    def _place(self, head: Head, wanted: Wanted, placed: Placed, ends_us: int | None) -> bool:
+        """Start the head there; False if all devices that it could share are spoken for."""
+        request, shares = wanted.job_class.request, []
+        for row in placed.rows:
+            spoilt = self._calendar.spoilt(row.node.name, request, ends_us)
+            devices = self._placer.devices(wanted, placed.cluster, row, spoilt)
+            if spoilt and isinstance(devices, Misfit):
+                return False
+            assert not isinstance(devices, Misfit), f"index and check disagree: {devices}"
+            shares.append(devices)
+        for row, devices in zip(placed.rows, shares, strict=True):
+            self._take(row, request, devices)
+            self._calendar.took(row.node.name, request, devices, ends_us)
+        job_class = self._known.classes[head.job_class]
+        forgives = self._placer.forgives(wanted.job_class)
+        parts = _parts(placed.rows, job_class.request, tuple(shares))
+        self._start(Start(job=head.job, cluster=placed.cluster, parts=parts, forgives=forgives))
+        self._turn.started(_kinds(placed.rows, tuple(shares)), len(placed.rows))
+        return True
+
+    def _start(self, start: Start) -> None:
+        self.decisions.append(start)
+        self.started.append(start.job)
+
+    def _take(self, row: NodeRow, request: Request, devices: tuple[DeviceShare, ...]) -> None:
+        if row.node.name not in self._before:
+            self._before[row.node.name] = (row, row.free.copy())
+        row.free.take(request, devices)
+        self._known.index.move(row)
+
+    # -- who does not fit ------------------------------------------------------------------------
+    def _pass_by(self, head: Head, why: Reason) -> None:
+        """There is room, but it is kept for others while the head would run."""
+        if self._known.booked:
+            segment = self._known.line.segment_of(head.job.key)
+            assert segment is not None, "the head waits"
+            self._by_segment[segment] = why
+            self._turn.skip_alike()
+        else:
+            self._fail(head, why)
+            self._turn.skip_class(head.limit_us)
+
+    def _fail(self, head: Head, why: Reason) -> None:
+        self.failed[head.job_class] = why
+        job_class = self._known.classes[head.job_class]
+        self.reasons.append(ClassReason(job_class=job_class, head=head.job, reason=why))
+
+    def _blocked(self, head: Head, wanted: Wanted, without: frozenset[str]) -> None:
+        why = why_not(self._known, self._placer, wanted)
+        can_wait = why.severity is not Severity.NEVER
+        may_ask = can_wait and self._policy.preempt and bool(self._known.running)
+        asks = may_ask and self._asks < MOST_ASKS
+        if asks and self._displace(head, wanted, without):
+            return
+        self._fail(head, why)
+        if can_wait and not self._policy.backfill:
+            self._stopped_at = head.job
+            return
+        if can_wait and self._promises < self._policy.reserve_gangs:
+            self._promise(head, wanted)
+        if asks:
+            segment = self._known.line.segment_of(head.job.key)
+            assert segment is not None, "the head waits"
+            self._by_segment[segment] = why
+            self._turn.skip_alike()
+        else:
+            self._turn.skip_class()
+
+    def _promise(self, head: Head, wanted: Wanted) -> None:
+        """Keep nodes for the head, if it can be known when it starts, or it starves."""
+        queue, user = self._names(head)
+        job_class = self._known.census.forgiving(wanted.job_class)
+        made = self._calendar.promise(
+            head.job.key,
+            job_class,
+            limit_us=head.limit_us,
+            since_us=submitted_of(head.order),
+            queue=queue,
+            user=user,
+        )
+        if made is None:
+            return
+        self._promises += 1
+        if isinstance(made, Promise):
+            request = self._known.classes[head.job_class].request
+            parts = tuple(NodePart(node=name, request=request) for name in made.nodes)
+            cluster = self._known.nodes[made.nodes[0]].cluster
+            self.decisions.append(
+                Reserve(job=head.job, cluster=cluster, parts=parts, at_us=made.due_us)
+            )
+        else:
+            self._by_job[head.job.key] = collecting(made.free, len(made.nodes), job_class.fewest)
+
+    def _displace(self, head: Head, wanted: Wanted, without: frozenset[str]) -> bool:
+        """Make room for the head by right; False if it has none, or would not fit even so."""
+        self._asks += 1
+        known = self._known
+        job_class = known.census.forgiving(wanted.job_class)
+        if without:
+            job_class = replace(job_class, avoid=tuple(sorted({*job_class.avoid, *without})))
+        if self._occupancy is None:
+            parts = {name: known.held_on(name) for name in known.held}
+            self._occupancy = Occupancy(known.nodes.values(), parts, known.running)
+        found = victims(
+            Asker(
+                job=head.job,
+                job_class=job_class,
+                queue=head.queue,
+                priority=priority_of(head.order),
+            ),
+            self._occupancy,
+            self._free,
+            self._turn.quotas,
+            self._policy,
+            now_us=self._now_us,
+            levels=known.config.levels,
+        )
+        if isinstance(found, Spared):
+            if found.again_us is not None:
+                self._next_us.append(found.again_us)
+            self._by_job[head.job.key] = found.reason
+        if not isinstance(found, Displacement):
+            return False
+        self._occupancy.stop(preempt.victim for preempt in found.preempts)
+        self.decisions.extend((*found.preempts, found.hold))
+        rows = [known.index.rows[part.node] for part in found.hold.parts]
+        shares = tuple(part.devices for part in found.hold.parts)
+        for row, devices in zip(rows, shares, strict=True):
+            self._take(row, job_class.request, devices)
+        self._by_job[head.job.key] = found.reason
+        self._turn.started(_kinds(rows, shares), len(rows))
+        return True
+
+    def _free(self, name: str) -> Free:
+        row = self._known.index.rows.get(name)
+        return row.free if row is not None else self._known.left(self._known.nodes[name])
+
+
+def _parts(
+    rows: list[NodeRow], request: Request, shares: tuple[tuple[DeviceShare, ...], ...]
+) -> tuple[NodePart, ...]:
+    return tuple(
+        NodePart(node=row.node.name, request=request, devices=devices)
+        for row, devices in zip(rows, shares, strict=True)
+    )
+
+
+def _kinds(
+    rows: list[NodeRow], shares: tuple[tuple[DeviceShare, ...], ...]
+) -> tuple[tuple[str, int], ...]:
+    """GPU-milli of each model."""
+    found: dict[str, int] = {}
+    for row, devices in zip(rows, shares, strict=True):
+        for index, milli in devices:
+            kind = row.node.capacity.devices[index].kind
+            found[kind] = found.get(kind, 0) + milli
+    return tuple(sorted(found.items()))

@@ -1,0 +1,207 @@
+"""All that plans are made of, kept current by deltas: nodes, what is held, who waits, queues.
+
+Owned by `planner`, read by `cycle`, which changes free amounts in the index while it decides and
+puts them back. Pure. Two histories that lead to the same world lead to equal plans.
+Cost: `apply` O(changed jobs · log) + O(parts on the nodes touched).
+"""
+
+from __future__ import annotations
+
+from zenkei.model.cluster import Node, NodeState
+from zenkei.model.queue import ClusterConfig
+from zenkei.model.resources import Free
+from zenkei.scheduler.calendar import bookings
+from zenkei.scheduler.census import Census
+from zenkei.scheduler.free import HeldPart, left_of
+from zenkei.scheduler.holdings import Holdings
+from zenkei.scheduler.index import NodeIndex, NodeRow
+from zenkei.scheduler.line import WaitingLine
+from zenkei.scheduler.placement import scorer
+from zenkei.scheduler.placement.port import Scorer
+from zenkei.scheduler.promises import Booking
+from zenkei.scheduler.snapshot import Claim, Delta, JobClass, RunningJob, Snapshot
+from zenkei.scheduler.tree import Held, QueueTree
+
+
+class Known:
+    """See the module's docstring. chosen: a placement policy that no configuration replaces."""
+
+    def __init__(self, snapshot: Snapshot, chosen: Scorer | None = None) -> None:
+        self.config = snapshot.config
+        self.classes: list[JobClass] = []
+        self.queues: list[str] = []
+        self.users: list[str] = []
+        self.nodes: dict[str, Node] = {}
+        self.unready: dict[str, Node] = {}
+        self.clusters: dict[str, int] = {}
+        """How many nodes each has."""
+        self.held: dict[str, dict[int, list[HeldPart]]] = {}
+        """By node and job."""
+        self.running: dict[int, RunningJob] = {}
+        self.claims: dict[int, Claim] = {}
+        self.index = NodeIndex(chosen or scorer(snapshot.config.policy.placement))
+        self.census = Census()
+        self.line = WaitingLine()
+        self.tree = QueueTree(snapshot.config)
+        self.holdings = Holdings()
+        self.paused = ""
+        self.seq = 0
+        self._chosen = chosen
+        self._on: dict[int, list[str]] = {}
+        """Nodes on which a job holds parts."""
+        self._booked: tuple[Booking, ...] | None = None
+        self.index.use_levels(snapshot.config.levels)
+        self.line.load(snapshot.waiting)
+        self.apply(
+            Delta(
+                seq=snapshot.seq,
+                classes=snapshot.classes,
+                queues=snapshot.queues,
+                users=snapshot.users,
+                held=tuple(snapshot.held.rows()),
+                running=tuple(snapshot.running.rows()),
+                usage=snapshot.usage,
+                claims=snapshot.claims,
+                nodes=snapshot.nodes,
+                paused=snapshot.paused,
+            )
+        )
+
+    def apply(self, delta: Delta) -> None:
+        """Take in what was committed."""
+        self._add_classes(delta.classes)
+        self.queues.extend(delta.queues)
+        self.users.extend(delta.users)
+        if delta.config is not None:
+            self._configure(delta.config)
+        touched: dict[str, None] = {}
+        for job in delta.changed:
+            self._forget(job, touched)
+        for part in delta.held:
+            self._hold(part)
+            touched[part.node] = None
+        self.line.enter(delta.waiting)
+        for name in delta.removed_nodes:
+            self._remove_node(name)
+            self.holdings.drop_node(name)
+            self.tree.drop_node(name)
+            touched.pop(name, None)
+        for node in delta.nodes:
+            self._put_node(node)
+            touched.pop(node.name, None)
+        for name in touched:
+            self._refill(name)
+        for row in delta.running:
+            self._run(row)
+        self.claims.update((claim.job, claim) for claim in delta.claims)
+        for usage in delta.usage:
+            self.tree.use(usage)
+        if delta.paused is not None:
+            self.paused = delta.paused
+        self.seq = delta.seq
+
+    @property
+    def booked(self) -> tuple[Booking, ...]:
+        """Reservations with the nodes that they take now."""
+        if self._booked is None:
+            self._booked = bookings(self.config, sorted(self.nodes))
+        return self._booked
+
+    def left(self, node: Node) -> Free:
+        """What the parts held there leave of a node, committed ones only."""
+        held = self.held.get(node.name, {})
+        return left_of(node, (part for parts in held.values() for part in parts))
+
+    def held_on(self, name: str) -> tuple[HeldPart, ...]:
+        return tuple(part for parts in self.held.get(name, {}).values() for part in parts)
+
+    # -- jobs ------------------------------------------------------------------------------------
+    def _add_classes(self, classes: tuple[JobClass, ...]) -> None:
+        if classes:
+            self.classes.extend(classes)
+            self.index.use_labels(key for c in classes for key, _ in c.constraints)
+
+    def _forget(self, job: int, touched: dict[str, None]) -> None:
+        self.line.leave(job)
+        for name in self._on.pop(job, ()):
+            del self.held[name][job]
+            touched[name] = None
+        self.holdings.release(job)
+        self.tree.let_go(job)
+        self.running.pop(job, None)
+        self.claims.pop(job, None)
+
+    def _hold(self, part: HeldPart) -> None:
+        parts = self.held.setdefault(part.node, {}).setdefault(part.job, [])
+        if not parts:
+            self._on.setdefault(part.job, []).append(part.node)
+        parts.append(part)
+        self.holdings.hold(part)
+
+    def _run(self, row: RunningJob) -> None:
+        """What a job holds counts for its queue and its owner, and may have an end."""
+        self.running[row.job] = row
+        parts = [part for name in self._on.get(row.job, ()) for part in self.held[name][row.job]]
+        kinds: dict[str, int] = {}
+        for part in parts:
+            node = self.nodes.get(part.node)
+            devices = node.capacity.devices if node is not None else ()
+            for index, milli in part.devices:
+                if index < len(devices):
+                    kind = devices[index].kind
+                    kinds[kind] = kinds.get(kind, 0) + milli
+        held = Held(
+            cpu_milli=sum(part.cpu_milli for part in parts),
+            memory_bytes=sum(part.memory_bytes for part in parts),
+            gpu_milli=sum(share.milli for part in parts for share in part.devices),
+            kinds=tuple(sorted(kinds.items())),
+        )
+        self.tree.hold(row.job, self.queues[row.queue], self.users[row.user], held, row.since_us)
+        self.holdings.ends(row.job, row.since_us + row.limit_us if row.limit_us else None)
+
+    # -- nodes -----------------------------------------------------------------------------------
+    def _configure(self, config: ClusterConfig) -> None:
+        if self._chosen is None and config.policy.placement is not self.config.policy.placement:
+            self.index.use_scorer(scorer(config.policy.placement))
+        self.config = config
+        self.tree.configure(config)
+        self.index.use_levels(config.levels)
+        self._booked = None
+
+    def _refill(self, name: str) -> None:
+        """What is held on the node has changed."""
+        if not self.held[name]:
+            del self.held[name]
+        row = self.index.rows.get(name)
+        if row is not None:
+            row.free = self.left(row.node)
+            self.index.move(row)
+
+    def _put_node(self, node: Node) -> None:
+        if node.name in self.nodes:
+            self._remove_node(node.name)
+        self.nodes[node.name] = node
+        self._booked = None
+        self.clusters[node.cluster] = self.clusters.get(node.cluster, 0) + 1
+        self.census.put(node)
+        self.tree.put_node(node)
+        self.holdings.put_node(node)
+        if node.state is NodeState.READY:
+            self.index.put(NodeRow(node, self.left(node)))
+        else:
+            self.unready[node.name] = node
+
+    def _remove_node(self, name: str) -> None:
+        """What is held there stays known: the node may come back with it."""
+        node = self.nodes.pop(name, None)
+        if node is None:
+            return
+        self._booked = None
+        self.unready.pop(name, None)
+        self.census.drop(name)
+        self.clusters[node.cluster] -= 1
+        if not self.clusters[node.cluster]:
+            del self.clusters[node.cluster]
+        row = self.index.rows.get(name)
+        if row is not None:
+            self.index.drop(row)
