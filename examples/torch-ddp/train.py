@@ -11,6 +11,7 @@ import os
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # before there is a group, which it would keep: see the end
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -38,15 +39,10 @@ def accuracy(model: nn.Module, teacher: nn.Module) -> float:
         return float((model(points).argmax(1) == classes).float().mean())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=120)
-    steps = parser.parse_args().steps
-    torch.set_num_threads(1)
-    with_gpu = torch.cuda.is_available()
-    dist.init_process_group("nccl" if with_gpu else "gloo")
+def train(steps: int) -> float:
+    """The model is gone when this returns, as `main` needs it. Returns its accuracy (on rank 0)."""
     rank, world, local = dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"])
-    device = torch.device("cuda", local) if with_gpu else torch.device("cpu")
+    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     print(f"rank {rank} of {world} on {context().node}", flush=True)
 
     teacher = network(context().seed, 16)
@@ -63,14 +59,23 @@ def main() -> None:
             report(step=step, loss=loss.item())
         if checkpoint.all_agree(checkpoint.due()):
             checkpoint_torch.save(step, **parts)
+    return accuracy(model.module.cpu(), teacher) if rank == 0 else 0.0
 
-    if rank == 0:
-        reached = accuracy(model.module.cpu(), teacher)
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=120)
+    steps = parser.parse_args().steps
+    torch.set_num_threads(1)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    reached = train(steps)
+    if dist.get_rank() == 0:
+        world = dist.get_world_size()
         with open(f"{output_dir()}/summary.json", "w") as file:
             json.dump({"ranks": world, "steps": steps, "accuracy": reached}, file)
         print(f"accuracy {reached:.3f} with {world} ranks after {steps} steps", flush=True)
-    # together: a rank that leaves early takes what the others still talk to
-    dist.barrier()
+    # Ends gloo's threads, which would abort a Python that ends before them. Only if nothing holds
+    # the group any more: no model, and no module that was imported when there was one already.
     dist.destroy_process_group()
 
 

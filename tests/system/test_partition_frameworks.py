@@ -121,7 +121,7 @@ def test_torch_ddp_goes_on_elsewhere_and_what_the_cut_off_host_writes_on_counts_
     cluster.hosts.heal(0)
     until(lambda: node(client, FIRST)["state"] == "ready", "the node's return", PATIENCE_S)
     assert cluster.hosts.inhabitants(0) == []
-    assert set(held(number)) == {f"{number}/2"}, "it went on meanwhile"
+    assert set(held(number)) == {f"{number}/2"}, cluster.show(number)["attempts"]
 
     (short_tmp / "go").touch()
     check_the_end(cluster, number, whole)

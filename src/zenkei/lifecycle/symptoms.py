@@ -330,6 +330,13 @@ MEANINGS: Final[dict[str, Meaning]] = {
         "install a build for this processor, or choose nodes with `constraints`",
     ),
     "aborted": _m(USER, AGAIN, "it aborted", "look at the last lines"),
+    "thread_outlives": _m(
+        USER,
+        AGAIN,
+        "it aborted on its way out: a thread still ran when the program had ended",
+        "join all threads first; of PyTorch with gloo: let the model go, then call "
+        "`destroy_process_group`",
+    ),
     "killed": _m(
         USER,
         AGAIN,

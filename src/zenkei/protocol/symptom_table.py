@@ -442,6 +442,7 @@ TABLE = (
         (b"SignalException: Process", b"(SIGTERM) received by PID"),
         (b"KeyboardInterrupt",),
     ),
+    Symptom("thread_outlives", LAST, (b"terminate called without an active exception",)),
     Symptom("assertion", LAST, starts=(b"AssertionError",)),
     Symptom("python_error", LAST),
     # told by how a rank ended, never by words
