@@ -14,6 +14,7 @@ from zenkei.control.commands import Commands
 from zenkei.control.controller import Controller
 from zenkei.control.dispatcher import Dispatcher
 from zenkei.control.feed import Feed
+from zenkei.control.learning import Learning
 from zenkei.control.machines import Machines
 from zenkei.control.nodecommands import NodeCommands
 from zenkei.control.planner import PlanKeeper
@@ -74,7 +75,7 @@ def assemble(
     """
     store, engines = ports.store, ports.engines
     cache = SpecCache(store)
-    keeper = PlanKeeper(store, cache)
+    keeper = PlanKeeper(store, cache, Learning(store, cache, ports.workers))
     dispatcher = Dispatcher(
         store=store,
         cache=cache,

@@ -13,6 +13,7 @@ import logging
 from threading import Lock
 from typing import Final
 
+from zenkei.control.learning import Learning
 from zenkei.control.planrows import Displaced, PlanRows, Tables, plan_rows, recount
 from zenkei.control.specs import SpecCache
 from zenkei.model.cluster import Node
@@ -26,6 +27,7 @@ from zenkei.scheduler import (
     MOST_STARTS,
     Delta,
     Explanation,
+    Learned,
     Plan,
     Planner,
     Reason,
@@ -44,9 +46,10 @@ SPARE_SPECS: Final = 16_384
 class PlanKeeper:
     """See the module's docstring."""
 
-    def __init__(self, store: Store, cache: SpecCache) -> None:
+    def __init__(self, store: Store, cache: SpecCache, learning: Learning | None = None) -> None:
         self._store = store
         self._specs = cache
+        self._learning = learning
         self._lock = Lock()
         self._tables = Tables()
         self._displaced: dict[int, Displaced] = {}
@@ -63,10 +66,13 @@ class PlanKeeper:
             if planner is None or news.since != planner.seq or self._crowded():
                 self._start_cold(news, paused)
                 return
+            if self._learning is not None:
+                self._learning.saw(news)
+            learned = self._learning.take() if self._learning is not None else None
             late = [d for d in self._displaced.values() if d.until_us <= news.now_us]
             idle = news.seq == planner.seq and paused == self._paused and not late
-            if not idle:
-                self._follow(planner, news, paused, late)
+            if not idle or learned is not None:
+                self._follow(planner, news, paused, late, learned)
 
     def plan(self, *, now_us: int, seed: int = 0, max_starts: int = MOST_STARTS) -> Plan:
         """Plan on what was refreshed last. Raises InternalError if nothing ever was."""
@@ -102,6 +108,8 @@ class PlanKeeper:
     def _start_cold(self, news: PlanningDelta, paused: str) -> None:
         if news.since:
             news = self._store.planning(0)
+        if self._learning is not None:
+            self._learning.saw(news)
         self._planner = self._plan = None
         self._tables = Tables()
         self._displaced = {}
@@ -120,6 +128,7 @@ class PlanKeeper:
                 running=running_columns(rows.running),
                 usage=news.usage,
                 claims=rows.claims,
+                learned=self._learning.last() if self._learning is not None else None,
                 paused=paused,
             )
         )
@@ -127,7 +136,12 @@ class PlanKeeper:
         self._most_specs = 2 * len(self._tables) + SPARE_SPECS
 
     def _follow(
-        self, planner: Planner, news: PlanningDelta, paused: str, late: list[Displaced]
+        self,
+        planner: Planner,
+        news: PlanningDelta,
+        paused: str,
+        late: list[Displaced],
+        learned: Learned | None,
     ) -> None:
         rows = self._read(news)
         known = {row.id.key for row in news.jobs}
@@ -149,6 +163,7 @@ class PlanKeeper:
                 config=news.config,
                 nodes=news.nodes,
                 removed_nodes=news.removed_nodes,
+                learned=learned,
                 paused=paused,
             )
         )

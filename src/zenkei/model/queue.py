@@ -127,7 +127,7 @@ class Policy:
     """
 
     order: Order = Order.FAIR
-    placement: Placement = Placement.BEST_FIT
+    placement: Placement = Placement.HOLE_VALUE
     half_life_s: float = 7 * 86_400.0
     usage_milli: int = 1000
     ageing_s: float = 6 * 3_600.0

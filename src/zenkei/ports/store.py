@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from zenkei.model.cluster import Allocation, Node, NodeEvent
 from zenkei.model.clusterlog import ClusterRecord
@@ -229,6 +229,14 @@ class Usage:
     price_class: str = ""
 
 
+class Submitted(NamedTuple):
+    """Jobs of one spec: how many there are, and how many of these are over."""
+
+    spec: Digest
+    jobs: int
+    ended: int
+
+
 class Store(Protocol):
     """See the module's promises. All methods may be called from any thread."""
 
@@ -329,6 +337,9 @@ class Store(Protocol):
 
     def counts_of(self, numbers: Iterable[int]) -> Mapping[int, Mapping[JobState, int]]:
         """Jobs by state, of those submitted under each of `numbers`; one query."""
+
+    def submitted(self, most: int) -> tuple[Submitted, ...]:
+        """The newest `most` jobs, counted by spec, in the order of digests; one query."""
 
     def close(self) -> None:
         """Commit what waits, end the writer."""

@@ -15,6 +15,7 @@ from zenkei.scheduler.decisions import (
 )
 from zenkei.scheduler.explain import Explanation, Holder, Lever, Nearest
 from zenkei.scheduler.free import HeldPart, check, free_of, held_parts
+from zenkei.scheduler.placement import Ask, Learned, learn
 from zenkei.scheduler.planner import MOST_STARTS, Planner, plan
 from zenkei.scheduler.reasons import Reason, ReasonCode, Severity, being_stored
 from zenkei.scheduler.snapshot import (
@@ -34,6 +35,7 @@ from zenkei.scheduler.snapshot import (
 
 __all__ = [
     "MOST_STARTS",
+    "Ask",
     "Claim",
     "ClassReason",
     "Decision",
@@ -45,6 +47,7 @@ __all__ = [
     "Hold",
     "Holder",
     "JobClass",
+    "Learned",
     "Lever",
     "Nearest",
     "PastUsage",
@@ -68,6 +71,7 @@ __all__ = [
     "free_of",
     "held_columns",
     "held_parts",
+    "learn",
     "plan",
     "running_columns",
     "waiting_columns",

@@ -16,7 +16,7 @@ from zenkei.scheduler.free import HeldPart, left_of
 from zenkei.scheduler.holdings import Holdings
 from zenkei.scheduler.index import NodeIndex, NodeRow
 from zenkei.scheduler.line import WaitingLine
-from zenkei.scheduler.placement import scorer
+from zenkei.scheduler.placement import Learned, scorer
 from zenkei.scheduler.placement.port import Scorer
 from zenkei.scheduler.promises import Booking
 from zenkei.scheduler.snapshot import Claim, Delta, JobClass, RunningJob, Snapshot
@@ -39,7 +39,8 @@ class Known:
         """By node and job."""
         self.running: dict[int, RunningJob] = {}
         self.claims: dict[int, Claim] = {}
-        self.index = NodeIndex(chosen or scorer(snapshot.config.policy.placement))
+        self._learned: Learned | None = snapshot.learned
+        self.index = NodeIndex(chosen or self._scorer())
         self.census = Census()
         self.line = WaitingLine()
         self.tree = QueueTree(snapshot.config)
@@ -72,8 +73,8 @@ class Known:
         self._add_classes(delta.classes)
         self.queues.extend(delta.queues)
         self.users.extend(delta.users)
-        if delta.config is not None:
-            self._configure(delta.config)
+        if delta.config is not None or delta.learned is not None:
+            self._configure(delta.config or self.config, delta.learned)
         touched: dict[str, None] = {}
         for job in delta.changed:
             self._forget(job, touched)
@@ -160,10 +161,20 @@ class Known:
         self.holdings.ends(row.job, row.since_us + row.limit_us if row.limit_us else None)
 
     # -- nodes -----------------------------------------------------------------------------------
-    def _configure(self, config: ClusterConfig) -> None:
-        if self._chosen is None and config.policy.placement is not self.config.policy.placement:
-            self.index.use_scorer(scorer(config.policy.placement))
+    def _scorer(self) -> Scorer:
+        placement, learned = self.config.policy.placement, self._learned
+        if learned is None:
+            return scorer(placement)
+        return scorer(
+            placement, tables=learned.tables, typical=learned.typical, version=learned.version
+        )
+
+    def _configure(self, config: ClusterConfig, learned: Learned | None) -> None:
+        is_another = config.policy.placement is not self.config.policy.placement
         self.config = config
+        self._learned = learned or self._learned
+        if self._chosen is None and (is_another or learned is not None):
+            self.index.use_scorer(self._scorer())
         self.tree.configure(config)
         self.index.use_levels(config.levels)
         self._booked = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from zenkei.model.cluster import Node
 from zenkei.model.queue import ClusterConfig, PastUsage
 from zenkei.model.resources import DeviceShare, Request
 from zenkei.scheduler.free import HeldPart
+
+if TYPE_CHECKING:
+    from zenkei.scheduler.placement import Learned
 
 IntArray: TypeAlias = NDArray[np.int64]
 
@@ -228,7 +231,8 @@ class Snapshot:
     """Everything that a plan depends on but the time.
 
     queues, users: names by place. config: what the operator wants. paused: why nothing may start,
-    or empty. running: of each job that holds parts. usage: of the past, by queue and user.
+    or empty. running: of each job that holds parts. usage: of the past, by queue and user. learned:
+    for placement, from the requests that came.
     """
 
     seq: int = 0
@@ -242,6 +246,7 @@ class Snapshot:
     running: RunningColumns = _NO_RUNNING
     usage: tuple[PastUsage, ...] = ()
     claims: tuple[Claim, ...] = ()
+    learned: Learned | None = None
     paused: str = ""
 
 
@@ -251,7 +256,7 @@ class Delta:
 
     changed: keys of jobs of which all that was known is forgotten before `waiting` and `held` are
     entered, `running` and `claims` too. classes, queues, users: appended to the tables. usage:
-    replaces that of its (queue, user). config, paused: None leaves it as it is.
+    replaces that of its (queue, user). config, learned, paused: None leaves it as it is.
     """
 
     seq: int
@@ -267,4 +272,5 @@ class Delta:
     config: ClusterConfig | None = None
     nodes: tuple[Node, ...] = ()
     removed_nodes: tuple[str, ...] = ()
+    learned: Learned | None = None
     paused: str | None = field(default=None)

@@ -273,8 +273,6 @@ RESERVATION: Final = Section(
     ),
 )
 
-_LEARNED: Final = "it needs what was learned of the jobs that came, which is not kept yet"
-
 POLICY: Final = Section(
     name="policy",
     synonyms={"usage_half_life": "half_life", "aging": "ageing", "backfilling": "backfill"},
@@ -294,17 +292,15 @@ POLICY: Final = Section(
             "placement",
             Choice(
                 words={
+                    "hole_value": "Where what is left over is worth most to the jobs that come.",
+                    "fgd": "Where fragmentation grows least.",
                     "best_fit": "Where least is left over.",
                     "first_fit": "On the first node that fits, by name.",
                     "random": "Anywhere, for comparisons.",
-                },
-                later={
-                    "hole_value": _LEARNED,
-                    "fgd": _LEARNED,
-                },
+                }
             ),
             "Where a job goes among the nodes that fit.",
-            default="best_fit",
+            default="hole_value",
         ),
         Key("half_life", _seconds(60), "After which past usage counts half.", "7d", "7d"),
         Key(

@@ -23,9 +23,18 @@ from zenkei.model.errors import NotAvailable, Unavailable
 from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.instants import is_ahead
-from zenkei.model.job import Dependency, Job, JobState
+from zenkei.model.job import TERMINAL, Dependency, Job, JobState
 from zenkei.model.queue import ClusterConfig, PastUsage
-from zenkei.ports.store import Committed, JobFilter, Line, Page, PlanningDelta, Unit, Usage
+from zenkei.ports.store import (
+    Committed,
+    JobFilter,
+    Line,
+    Page,
+    PlanningDelta,
+    Submitted,
+    Unit,
+    Usage,
+)
 from zenkei.store.checking import (
     effects_of_nobody,
     replay_differs,
@@ -281,6 +290,14 @@ class MemoryStore:
     def counts(self) -> Mapping[JobState, int]:
         with self.tables.lock:
             return Counter(job.state for job in self.tables.jobs.values())
+
+    def submitted(self, most: int) -> tuple[Submitted, ...]:
+        with self.tables.lock:
+            newest = sorted(self.tables.jobs, reverse=True)[:most]
+            found = [self.tables.jobs[job] for job in newest]
+        jobs = Counter(job.spec for job in found)
+        ended = Counter(job.spec for job in found if job.state in TERMINAL)
+        return tuple(Submitted(spec, jobs[spec], ended[spec]) for spec in sorted(jobs))
 
     def counts_of(self, numbers: Iterable[int]) -> Mapping[int, Mapping[JobState, int]]:
         found: dict[int, Counter[JobState]] = {}

@@ -436,3 +436,11 @@ def test_a_node_keeps_what_an_operator_and_its_checks_say_of_it(store):
     )
     put(store, Changes(nodes=[said]))
     assert store.nodes() == (said,)
+
+
+def test_what_was_submitted_is_counted_by_spec_over_the_newest(store):
+    ended, *_waiting = submit(store, members=3)
+    do(store, ended, c.Cancel())
+    assert store.submitted(100) == ((SPEC, 3, 1),)
+    assert store.submitted(2) == ((SPEC, 2, 0),), "the oldest is left out"
+    assert store.submitted(0) == ()

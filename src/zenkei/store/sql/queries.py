@@ -6,6 +6,7 @@ cache does not have.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -20,7 +21,7 @@ from zenkei.model.event import Event
 from zenkei.model.ids import MEMBER_BITS, WHOLE, AttemptId, JobId
 from zenkei.model.job import TERMINAL, After, Dependency, Job, JobState
 from zenkei.model.queue import PastUsage
-from zenkei.ports.store import JobFilter, Line, Page, PlanningDelta, Usage
+from zenkei.ports.store import JobFilter, Line, Page, PlanningDelta, Submitted, Usage
 from zenkei.store.codec import (
     column,
     decode_allocations,
@@ -149,6 +150,13 @@ _USAGE = Statement(
 )
 _CURSOR = Statement(select(t.cursors.c.body).where(t.cursors.c.cluster == _word("cluster")))
 _COUNTS = Statement(select(t.jobs.c.state, func.count()).group_by(t.jobs.c.state))
+_newest = select(t.jobs.c.spec, t.jobs.c.state).order_by(t.jobs.c.key.desc())
+_newest_jobs = _newest.limit(_number("most")).subquery()
+_SUBMITTED = Statement(
+    select(_newest_jobs.c.spec, _newest_jobs.c.state, func.count()).group_by(
+        _newest_jobs.c.spec, _newest_jobs.c.state
+    )
+)
 _ranges = rows(number=NUMBER, first=NUMBER, last=NUMBER)
 _COUNTS_OF = Statement(
     select(_ranges.c.number, t.jobs.c.state, func.count())
@@ -366,6 +374,14 @@ class SqlQueries:
         for number, state, count in self._rows(_COUNTS_OF, j=ranges):
             found.setdefault(number, {})[JobState(state)] = count
         return found
+
+    def submitted(self, most: int) -> tuple[Submitted, ...]:
+        jobs: Counter[str] = Counter()
+        ended: Counter[str] = Counter()
+        for spec, state, count in self._rows(_SUBMITTED, most=most):
+            jobs[spec] += count
+            ended[spec] += count * (JobState(state) in TERMINAL)
+        return tuple(Submitted(Digest(spec), jobs[spec], ended[spec]) for spec in sorted(jobs))
 
     def planning(self, since: int) -> PlanningDelta:
         with self._database.reading() as connection:
