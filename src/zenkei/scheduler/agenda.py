@@ -178,6 +178,21 @@ class Agenda:
         self._marked[kept.columns] -= 1
         self._changed(kept.columns)
 
+    def lift(self, job: int) -> _Kept | None:
+        """`release` for a moment; the answer is for `restore`. None: nothing is kept for it."""
+        kept = self._kept.get(job)
+        if kept is not None:
+            self.release(job)
+        return kept
+
+    def restore(self, job: int, kept: _Kept) -> None:
+        """Keep again what `lift` has released."""
+        for change in kept.changes:
+            self._table.change(*change)
+        self._kept[job] = kept
+        self._marked[kept.columns] += 1
+        self._changed(kept.columns)
+
     def _changed(self, columns: IntArray) -> None:
         self.soonest_us = min(
             (kept.changes[0].from_us for kept in self._kept.values()), default=NEVER_US

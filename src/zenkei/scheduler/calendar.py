@@ -28,7 +28,8 @@ candidates, `forbids` one pass over the promised nodes for a new `ends_us`, then
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -209,6 +210,20 @@ class Calendar:
             self._agenda.took(rank, took)
         else:
             self._took.append((rank, took))
+
+    @contextmanager
+    def without(self, job: int) -> Iterator[None]:
+        """As if nothing were kept for a job: what `forbids` and `spoilt` then say."""
+        kept = self._known.lift(job) if self._known is not None else None
+        try:
+            yield
+        finally:
+            if kept is not None and self._known is not None:
+                self._known.restore(job, kept)
+
+    def keeps_on(self) -> IntArray:
+        """Ranks of nodes on which something is kept for somebody."""
+        return self._known.marked() if self._known is not None else np.zeros(0, np.int64)
 
     # -- promises --------------------------------------------------------------------------------
     def promise(

@@ -69,6 +69,8 @@ class Cycle:
         self.tried: set[int] = set()
         self.started: list[JobId] = []
         self.more = False
+        self.left: dict[str, Free] = {}
+        """What the plan leaves of the nodes that it touched."""
 
     def run(self) -> None:
         """Decide; `undo` must follow."""
@@ -86,8 +88,14 @@ class Cycle:
     def undo(self) -> None:
         """Every touched node is as it was before the plan."""
         for row, free in self._before.values():
+            self.left[row.node.name] = row.free
             row.free = free
             self._known.index.move(row)
+
+    @property
+    def settled(self) -> tuple[Turn, Calendar, JobId | None]:
+        """For `explain`: who holds what, what is kept for whom, and the job that nobody passes."""
+        return self._turn, self._calendar, self._stopped_at
 
     @property
     def next_us(self) -> int | None:

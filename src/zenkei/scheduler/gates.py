@@ -9,6 +9,7 @@ there is not room any more for the largest that one of them asks for next.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from zenkei.scheduler.limits import Lending, beyond, wrong_kind
 from zenkei.scheduler.reasons import Reason
@@ -16,6 +17,25 @@ from zenkei.scheduler.seats import Ask, Seat, User
 from zenkei.scheduler.snapshot import JobClass
 from zenkei.scheduler.terms import BASE, GPU, Bound
 from zenkei.scheduler.tree import Held, QueueTree
+
+
+class Leave(NamedTuple):
+    """What limits leave to a job: models it may take (none: any, or no GPU), and nodes at most."""
+
+    kinds: tuple[str, ...]
+    nodes: int
+
+
+class Shortage(NamedTuple):
+    """A limit that a job would break by `short` of a resource. queue: whose; user: empty: anybody.
+
+    queue is empty where it is what others do not lend.
+    """
+
+    queue: str
+    user: str
+    resource: int
+    short: int
 
 
 class Gates:
@@ -51,11 +71,13 @@ class Gates:
         """None: the queue allows none of the models."""
         models = leaf.branch.terms.models
         if (models, job_class) not in self._asks:
-            self._asks[models, job_class] = self._make_ask(models, job_class)
+            wanted = self._classes[job_class]
+            self._asks[models, job_class] = self._make_ask(models, job_class, wanted)
         return self._asks[models, job_class]
 
-    def _make_ask(self, models: frozenset[str] | None, job_class: int) -> Ask | None:
-        wanted = self._classes[job_class]
+    def _make_ask(
+        self, models: frozenset[str] | None, job_class: int, wanted: JobClass
+    ) -> Ask | None:
         request = wanted.request
         kinds = request.gpu_kinds
         narrowed = False
@@ -106,19 +128,68 @@ class Gates:
         return self._pass(leaf, user, ask)
 
     def _pass(self, leaf: Seat, user: User, ask: Ask) -> bool:
-        amounts = ask.amounts
-        found = self._obstacle(leaf, user, amounts)
-        if found is not None and ask.least:
-            found = self._fewer(leaf, user, ask, found)
-        if found is None and ask.choice:
-            found = self._choose(leaf, user, ask)
+        found = self._against(leaf, user, ask)
         if found is None:
-            self._watch(leaf, amounts)
+            self._watch(leaf, ask.amounts)
             return True
         seat, bound, person = found
         reason = self._reason(leaf, seat, bound, person, ask)
         self._block(leaf, person, ask.job_class, reason)
         return False
+
+    def _against(
+        self, leaf: Seat, user: User, ask: Ask
+    ) -> tuple[Seat, Bound | int, User | None] | None:
+        """What stands against it; if nothing does, `leaf.took` and `leaf.nodes` say what it has."""
+        found = self._obstacle(leaf, user, ask.amounts)
+        if found is not None and ask.least:
+            found = self._fewer(leaf, user, ask, found)
+        if found is None and ask.choice:
+            found = self._choose(leaf, user, ask)
+        return found
+
+    def trial(self, leaf: Seat, user: User, wanted: JobClass) -> Leave | None:
+        """What limits would leave to a job of any class, as things are; None if they stop it.
+
+        Changes nothing.
+        """
+        ask = self._make_ask(leaf.branch.terms.models, -1, wanted)
+        if ask is None:
+            return None
+        before = leaf.took, leaf.nodes
+        leaf.took, leaf.nodes = ask.kinds, ask.nodes
+        try:
+            if leaf.limited and self._against(leaf, user, ask) is not None:
+                return None
+            return Leave(leaf.took, leaf.nodes)
+        finally:
+            leaf.took, leaf.nodes = before
+
+    def shortages(self, leaf: Seat, user: User, wanted: JobClass) -> list[Shortage]:
+        """All limits that such a job would break at its least size, on its first model."""
+        ask = self._make_ask(leaf.branch.terms.models, -1, wanted)
+        if ask is None:
+            return []
+        amounts = [amount * wanted.fewest // wanted.nodes for amount in ask.amounts]
+        if ask.choice and ask.choice[0][0] >= 0:
+            amounts[ask.choice[0][0]] = amounts[GPU]
+        found = []
+        for seat in leaf.path:
+            terms, name = seat.branch.terms, seat.branch.name
+            own = user.held if seat is leaf else seat.person_held(user.name)
+            for bounds, held, who in (
+                (terms.bounds, seat.held, ""),
+                (terms.user_bounds, own, user.name),
+            ):
+                for bound in bounds:
+                    short = held[bound.resource] + amounts[bound.resource] - bound.limit
+                    if amounts[bound.resource] and short > 0:
+                        found.append(Shortage(name, who, bound.resource, short))
+        path = [seat.branch for seat in leaf.path]
+        for r, more in enumerate(amounts if self._lending is not None else ()):
+            if more and self._lending is not None and not self._lending.room(path, r, more):
+                found.append(Shortage("", "", r, more))
+        return found
 
     def _obstacle(
         self, leaf: Seat, user: User, amounts: Sequence[int]
@@ -147,7 +218,6 @@ class Gates:
         self, leaf: Seat, user: User, ask: Ask, found: tuple[Seat, Bound | int, User | None]
     ) -> tuple[Seat, Bound | int, User | None] | None:
         """The most nodes with which a gang may pass that may be smaller. O(log nodes)."""
-        wanted = self._classes[ask.job_class]
         if ask.choice:
             return found
 
@@ -155,11 +225,11 @@ class Gates:
             amounts = [amount * nodes // ask.nodes for amount in ask.amounts]
             return self._obstacle(leaf, user, amounts) is None
 
-        low, high = wanted.least - 1, wanted.nodes
+        low, high = ask.least - 1, ask.nodes
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if passes(middle) else (low, middle)
-        if low < wanted.least:
+        if low < ask.least:
             return found
         leaf.nodes = low
         return None

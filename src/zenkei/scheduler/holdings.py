@@ -36,13 +36,14 @@ _LEAST: Final = 64
 class Parts:
     """Growing columns of held parts. number: rows in use, some of them free (slot -1).
 
-    sizes `[3, P]`: CPU, memory, disk. milli `[D, P]`: of each device.
+    job: whose. sizes `[3, P]`: CPU, memory, disk. milli `[D, P]`: of each device.
     """
 
     def __init__(self) -> None:
         self.number = 0
         self.devices = 0
         self.slot = np.full(_LEAST, -1, np.int64)
+        self.job = np.zeros(_LEAST, np.int64)
         self.ends_us = np.full(_LEAST, NEVER_US, np.int64)
         self.sizes = np.zeros((3, _LEAST), np.int64)
         self.milli = np.zeros((0, _LEAST), np.int32)
@@ -64,6 +65,7 @@ class Parts:
                 self._grow()
             self.number += 1
         self.slot[row] = slot
+        self.job[row] = part.job
         self.ends_us[row] = ends_us
         self.sizes[:, row] = part.cpu_milli, part.memory_bytes, part.tmp_bytes
         if part.devices:
@@ -85,6 +87,7 @@ class Parts:
     def _grow(self) -> None:
         more = len(self.slot)
         self.slot = np.concatenate((self.slot, np.full(more, -1, np.int64)))
+        self.job = np.concatenate((self.job, np.zeros(more, np.int64)))
         self.ends_us = np.concatenate((self.ends_us, np.full(more, NEVER_US, np.int64)))
         self.sizes = np.concatenate((self.sizes, np.zeros((3, more), np.int64)), axis=1)
         fresh = np.zeros((self.devices, more), np.int32)
@@ -301,6 +304,12 @@ class Holdings:
                         ends_us[row] = guess_us
         there = np.flatnonzero(rank >= 0)
         return rank[there], ends_us[there], parts.sizes[:, there], parts.milli[:, there]
+
+    def jobs(self) -> IntArray:
+        """Whose the parts of `columns` are, in the same order."""
+        slot = self.parts.slot[: self.parts.number]
+        there = (slot >= 0) & (self.layout.rank[slot] >= 0)
+        return self.parts.job[: self.parts.number][there]
 
 
 def holdings(nodes: Iterable[Node], parts: Iterable[HeldPart], ends: Mapping[int, int]) -> Holdings:

@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 
 from zenkei.model.ids import JobId
 from zenkei.model.queue import Order
-from zenkei.scheduler.gates import Gates
+from zenkei.scheduler.gates import Gates, Leave, Shortage
 from zenkei.scheduler.limits import closed
 from zenkei.scheduler.line import SegmentKey, WaitingLine, job_of
 from zenkei.scheduler.owed import Owed
@@ -222,6 +222,43 @@ class Turn:
         if reason is not None:
             return reason
         return self._gates.why(queue, user, job_class)
+
+    # -- what would be, for `explain` ------------------------------------------------------------
+    def trial(self, queue: str, user: int, wanted: JobClass) -> Leave | None:
+        """What limits would leave to one more job in this queue; None: it may not start."""
+        branch = self._tree.branch(queue)
+        if closed(branch) is not None:
+            return None
+        leaf, person = self._visit(branch, user)
+        return self._gates.trial(leaf, person, wanted)
+
+    def shortages(self, queue: str, user: int, wanted: JobClass) -> list[Shortage]:
+        """The limits that such a job would break, the leaf's first."""
+        leaf, person = self._visit(self._tree.branch(queue), user)
+        return self._gates.shortages(leaf, person, wanted)
+
+    def give(self, queue: str, user: str, held: Held, times: int = 1) -> None:
+        """As if a job there had ended; -1: it has not. For `trial`; what is not lent stays so."""
+        amounts = [amount * times for amount in self._tree.vector(held)]
+        branch: Branch | None = self._tree.branch(queue)
+        while branch is not None:
+            seat = self._seats.get(branch.place)
+            people = [] if seat is None else [u.held for u in seat.users.values() if u.name == user]
+            for sums in [] if seat is None else [seat.held, seat.person_held(user), *people]:
+                for r, amount in enumerate(amounts):
+                    sums[r] -= amount
+            branch = branch.above
+
+    def _visit(self, branch: Branch, user: int) -> tuple[Seat, User]:
+        """A leaf and a person there, whether or not jobs wait in it."""
+        leaf = self._seat(branch)
+        if not leaf.path:
+            leaf.path = tuple(self._seat(one) for one in branch.path())
+            leaf.limited = self._gates.limits(leaf)
+        person = leaf.users.get(user)
+        if person is None:
+            person = leaf.users[user] = self._user(leaf, user)
+        return leaf, person
 
     @property
     def quotas(self) -> Owed:

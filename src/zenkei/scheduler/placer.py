@@ -57,14 +57,9 @@ class Placer:
         return found
 
     def _narrowed(self, place: int, kinds: tuple[str, ...], nodes: int) -> Wanted:
-        job_class = self._known.classes[place]
-        request = job_class.request
-        narrow: tuple[str, ...] = ()
-        if request.gpu_count and kinds and {*kinds} != {*request.gpu_kinds}:
-            narrow = kinds
-            job_class = replace(job_class, request=replace(request, gpu_kinds=kinds))
-        if nodes and nodes < job_class.nodes:
-            job_class = replace(job_class, nodes=nodes)
+        whole = self._known.classes[place]
+        job_class = narrowed(whole, kinds, nodes)
+        narrow = () if job_class.request is whole.request else kinds
         return Wanted(place, narrow, job_class, dict(job_class.constraints))
 
     def shape(self, wanted: Wanted, cluster: str) -> Shape:
@@ -191,6 +186,16 @@ class Placer:
             return check(row.node, free, request, wanted.constraints)
         on = self._known.index.devices(self.shape(wanted, cluster), row)
         return check(row.node, free, request, wanted.constraints, on=on)
+
+
+def narrowed(job_class: JobClass, kinds: tuple[str, ...], nodes: int) -> JobClass:
+    """`job_class` on these models only (none: any it asks for), on so many nodes (0: its own)."""
+    request = job_class.request
+    if request.gpu_count and kinds and {*kinds} != {*request.gpu_kinds}:
+        job_class = replace(job_class, request=replace(request, gpu_kinds=kinds))
+    if nodes and nodes < job_class.nodes:
+        job_class = replace(job_class, nodes=nodes)
+    return job_class
 
 
 def wishes_of(job_class: JobClass, without: frozenset[str] = NOBODY) -> Wishes:
