@@ -44,6 +44,8 @@ from zenkei.scheduler.free import left_of
 
 LEAVES: Final = 500
 USERS: Final = 300
+TEAM: Final = 12
+"""People who use one leaf."""
 HOUR: Final = 3600 * SECOND
 NOW: Final = 48 * HOUR
 GPUS: Final = 8
@@ -112,15 +114,16 @@ class Cluster:
     def submit(self) -> int:
         self._number += 1
         rng, key = self.rng, JobId(self._number).key
+        leaf = rng.randrange(LEAVES)
         (job_class,) = rng.choices(range(len(self.classes)), self._weights)
         self.waiting[key] = WaitingJob(
             key,
             job_class,
-            rng.randrange(LEAVES),
+            leaf,
             rng.choice((0, 0, 0, 1)),
             NOW - HOUR + self._number,
             0,
-            rng.randrange(USERS),
+            (leaf * 7 + rng.randrange(TEAM)) % USERS,
             rng.choice((0, 1, 4, 24)) * HOUR,
         )
         return key

@@ -120,7 +120,7 @@ def victims(
     stopping = {job for job, tenant in occupancy.tenants.items() if tenant.stopping}
     if not rights.may and not rights.spared and not stopping:
         return None
-    spots = _spots(asker, occupancy, free, stopping)
+    spots = _spots(asker, occupancy, free, stopping, {*rights.may, *rights.spared})
     weight = _weights(rights, occupancy, policy, now_us)
     found: _Found | None = None
     for group in _places(asker, spots, levels):
@@ -134,19 +134,30 @@ def victims(
 
 # -- where it could go ---------------------------------------------------------------------------
 def _spots(
-    asker: Asker, occupancy: Occupancy, free: Callable[[str], Free], stopping: set[int]
+    asker: Asker,
+    occupancy: Occupancy,
+    free: Callable[[str], Free],
+    stopping: set[int],
+    movable: set[int],
 ) -> list[Spot]:
-    """Nodes that would take a part if they were empty, by name."""
+    """Nodes that would take a part if they were empty, and have room or jobs that may go; by name.
+
+    movable: jobs that could be displaced. Most nodes of a full cluster have none of them.
+    """
     wanted = asker.job_class
     request, avoid, constraints = wanted.request, set(wanted.avoid), dict(wanted.constraints)
-    return [
-        Spot(node, free(name), request, occupancy.parts.get(name, ()), stopping)
-        for name, node in sorted(occupancy.nodes.items())
-        if node.state is NodeState.READY
-        and name not in avoid
-        and matches(node.labels, constraints)
-        and could_fit(node.capacity, request) is None
-    ]
+    gone = stopping | movable
+    found = []
+    for name, node in sorted(occupancy.nodes.items()):
+        if node.state is not NodeState.READY or name in avoid:
+            continue
+        parts, left = occupancy.parts.get(name, ()), free(name)
+        is_full = left.cpu_milli < request.cpu_milli or sum(left.gpu_milli) < request.gpu_milli
+        if is_full and not any(part.job in gone for part in parts):
+            continue
+        if matches(node.labels, constraints) and could_fit(node.capacity, request) is None:
+            found.append(Spot(node, left, request, parts, stopping))
+    return found
 
 
 def _places(asker: Asker, spots: Sequence[Spot], levels: Sequence[str]) -> Iterator[Sequence[Spot]]:

@@ -26,19 +26,14 @@ Cost: O(jobs + priorities) to make; O(depth x priorities of the leaf) per questi
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 from zenkei.model.queue import Amounts, Policy, Queue, Reclaim, Within
 from zenkei.model.resources import Request
 from zenkei.scheduler.decisions import PreemptReason
-from zenkei.scheduler.occupancy import Occupancy, Tenant
+from zenkei.scheduler.occupancy import CPU, GPU, KIND, MEMORY, Occupancy, add
 from zenkei.scheduler.snapshot import RunningJob
-
-GPU: Final = "gpu"
-CPU: Final = "cpu"
-MEMORY: Final = "memory"
-KIND: Final = "kind:"
 
 
 class Quotas(Protocol):
@@ -78,12 +73,6 @@ def said(amounts: Amounts) -> dict[str, int]:
     return found | {key: amount for key, amount in pairs if amount is not None}
 
 
-def of_tenant(tenant: Tenant) -> dict[str, int]:
-    found = {KIND + kind: milli for kind, milli in tenant.kinds.items()}
-    found |= {GPU: tenant.gpu_milli, CPU: tenant.cpu_milli, MEMORY: tenant.memory_bytes}
-    return found
-
-
 class _Marks:
     """How far a queue's jobs of each priority and above are beyond its quota, by resource.
 
@@ -105,6 +94,10 @@ class _Marks:
             for level in self.levels:
                 column.append(left)
                 left -= lower.get(level, {}).get(key, 0)
+
+    def at(self, priority: int) -> int:
+        """The place of a priority's marks."""
+        return 0 if len(self.levels) == 1 else bisect_left(self.levels, priority)
 
 
 class _Guard(NamedTuple):
@@ -139,6 +132,22 @@ class _Guard(NamedTuple):
                 column[i] -= sign * amount
 
 
+class _Room(NamedTuple):
+    """How much of what may be taken from a queue's jobs of one priority, as in `_Guard`."""
+
+    strict: list[tuple[str, int]]
+    either: list[list[tuple[str, int]]]
+
+    def suffices(self, amounts: dict[str, int], *, scalars: bool) -> bool:
+        for key, most in self.strict:
+            amount = amounts.get(key, 0)
+            if amount and amount > most:
+                return False
+        if not scalars:
+            return True
+        return all(any(amounts.get(key, 0) <= most for key, most in one) for one in self.either)
+
+
 class Rights:
     """See the module's docstring. may: the right over each job that could be displaced at all.
 
@@ -169,40 +178,62 @@ class Rights:
         self._branches: dict[int, list[_Marks]] = {}
         self._guards: dict[int, list[_Guard]] = {}
         self._beyond: dict[int, int] = {}
-        self._amounts: dict[int, dict[str, int]] = {}
+        self._rooms: dict[tuple[int, int], _Room] = {}
+        self._taken = 0
         self.may: dict[int, PreemptReason] = {}
         self.spared: list[int] = []
-        self._read(occupancy.tenants.values())
+        self._read(occupancy)
         owed = self._owed(request, nodes)
+        reasons: dict[tuple[int, int], PreemptReason | None] = {}
         for job, tenant in occupancy.tenants.items():
             facts = tenant.facts
             if facts is None or tenant.stopping:
                 continue
-            reason = self._right(facts, owed)
-            if reason is None:
-                continue
+            alike = facts.queue, facts.priority
+            if alike not in reasons:
+                reasons[alike] = self._right(facts, owed)
+            reason = reasons[alike]
+            if reason is None or not self.allows(job):
+                continue  # who cannot even be taken alone is no candidate, protected or not
             if _protected(facts, policy, now_us):
                 self.spared.append(job)
             else:
                 self.may[job] = reason
-        self._drop_the_guaranteed()
 
-    def _read(self, tenants: Iterable[Tenant]) -> None:
+    def _read(self, occupancy: Occupancy) -> None:
         """What is coming free by queue, and what a leaf's jobs hold by priority."""
-        for tenant in tenants:
-            facts = tenant.facts
-            if facts is None:
-                continue
-            path = self._paths.get(facts.queue)
-            if path is None:
-                path = self._paths[facts.queue] = tuple(self._quotas.path(facts.queue))
-            amounts = self._amounts[tenant.job] = of_tenant(tenant)
-            if tenant.stopping:
-                for one in path:
-                    _add(self._stopping.setdefault(one, {}), amounts)
-            elif path:
-                levels = self._lower.setdefault(path[0], {})
-                _add(levels.setdefault(facts.priority, {}), amounts)
+        for queue, levels in occupancy.held.items():
+            path = self._path_of(queue)
+            for priority, amounts in levels.items() if path else ():
+                leaf = self._lower.setdefault(path[0], {})
+                add(leaf.setdefault(priority, {}), amounts)
+        for queue, amounts in occupancy.leaving.items():
+            for one in self._path_of(queue):
+                add(self._stopping.setdefault(one, {}), amounts)
+
+    def _path_of(self, queue: int) -> tuple[int, ...]:
+        path = self._paths.get(queue)
+        if path is None:
+            path = self._paths[queue] = tuple(self._quotas.path(queue))
+        return path
+
+    def _room(self, queue: int, priority: int) -> _Room:
+        """What is borrowed beyond the quotas of a victim's queues while nobody is taken yet."""
+        alike = queue, priority
+        room = self._rooms.get(alike)
+        if room is None:
+            strict: dict[str, int] = {}
+            either: list[list[tuple[str, int]]] = []
+            for marks in self._branch(queue):
+                at = marks.at(priority)
+                beyond = {key: column[at] for key, column in marks.beyond.items()}
+                scalars = [(str(key), beyond.pop(key)) for key in (CPU, MEMORY) if key in beyond]
+                for key, most in beyond.items():
+                    strict[key] = min(strict.get(key, most), most)
+                if scalars:
+                    either.append(scalars)
+            room = self._rooms[alike] = _Room([*strict.items()], either)
+        return room
 
     def _held(self, queue: int) -> dict[str, int]:
         held = said(self._quotas.held(queue))
@@ -235,7 +266,7 @@ class Rights:
         )
 
     def _right(self, facts: RunningJob, owed: int) -> PreemptReason | None:
-        theirs = self._paths[facts.queue]
+        theirs = self._path_of(facts.queue)
         if not theirs or not self._path:
             return None
         rules = self._quotas.rules(self._path[0])
@@ -249,11 +280,6 @@ class Rights:
             return None
         part = next((d for d, one in enumerate(self._path) if one in theirs), len(self._path))
         return PreemptReason.RECLAIM if part <= owed else None
-
-    def _drop_the_guaranteed(self) -> None:
-        """Those who cannot even be taken alone are no candidates, protected or not."""
-        self.may = {job: reason for job, reason in self.may.items() if self.allows(job)}
-        self.spared = [job for job in self.spared if self.allows(job)]
 
     def _branch(self, queue: int) -> list[_Marks]:
         """Marks of a victim's queues up to where the paths part; of none for its own queue."""
@@ -280,14 +306,14 @@ class Rights:
             known = self._guards[job] = []
             facts = self._tenants[job].facts
             assert facts is not None, "there is no right over an unknown job"
-            amounts = self._amounts[job]
+            amounts = self._tenants[job].amounts
             scalars = not self._gpus or not amounts[GPU]
             for marks in self._branch(facts.queue):
                 found = [
                     (key, (column, amounts.get(key, 0))) for key, column in marks.beyond.items()
                 ]
                 if found:
-                    at = 0 if len(marks.levels) == 1 else bisect_left(marks.levels, facts.priority)
+                    at = marks.at(facts.priority)
                     cells = [one for _, one in found if one[1]]
                     strict = [one for key, one in found if key not in (CPU, MEMORY) and one[1]]
                     either = [one for key, one in found if scalars and key in (CPU, MEMORY)]
@@ -297,10 +323,18 @@ class Rights:
 
     def allows(self, job: int) -> bool:
         """Whether `job` may be taken beside those that are taken already."""
+        if not self._taken:
+            # most questions are asked of every job, before any is taken: these need no guards
+            tenant = self._tenants[job]
+            assert tenant.facts is not None, "there is no right over an unknown job"
+            scalars = not self._gpus or not tenant.gpu_milli
+            room = self._room(tenant.facts.queue, tenant.facts.priority)
+            return room.suffices(tenant.amounts, scalars=scalars)
         return all(guard.allows for guard in self._guarded(job))
 
     def take(self, job: int, sign: int = 1) -> None:
         """Enter `job` as taken, or with -1 as not taken after all."""
+        self._taken += sign
         for guard in self._guarded(job):
             guard.take(sign)
 
@@ -340,8 +374,3 @@ def unprotected_us(facts: RunningJob, policy: Policy) -> int | None:
 def _protected(facts: RunningJob, policy: Policy, now_us: int) -> bool:
     at_us = unprotected_us(facts, policy)
     return at_us is None or now_us < at_us
-
-
-def _add(sums: dict[str, int], amounts: dict[str, int]) -> None:
-    for key, amount in amounts.items():
-        sums[key] = sums.get(key, 0) + amount
