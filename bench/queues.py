@@ -41,6 +41,7 @@ from zenkei.scheduler import (
     waiting_columns,
 )
 from zenkei.scheduler.free import left_of
+from zenkei.server.system import collect_rarely
 
 LEAVES: Final = 500
 USERS: Final = 300
@@ -210,6 +211,7 @@ def filled(size: Size) -> Cluster:
 
 def _measured(size: Size) -> list[Row]:
     cluster = filled(size)
+    collect_rarely()  # as the daemon does
     name = f"{size.nodes:,} nodes, {len(cluster.waiting):,} waiting, {LEAVES} leaves"
     cold_s = _median(lambda: Planner(cluster.snapshot()).plan(now_us=NOW), 5)
     kept = Planner(cluster.snapshot())

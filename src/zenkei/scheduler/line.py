@@ -61,8 +61,9 @@ class Segment:
 
     __slots__ = ("keys", "start")
 
-    def __init__(self) -> None:
-        self.keys: list[int] = []
+    def __init__(self, keys: list[int]) -> None:
+        """keys: sorted, and from now on its own."""
+        self.keys = keys
         self.start = 0
 
     def __len__(self) -> int:
@@ -88,10 +89,6 @@ class Segment:
         if self.start > _MERGE and self.start * 2 > len(self.keys):
             del self.keys[: self.start]
             self.start = 0
-
-    def ahead_of(self, order: int) -> int:
-        """Jobs that stand before `order`."""
-        return bisect_left(self.keys, order, lo=self.start) - self.start
 
 
 Entry: TypeAlias = tuple[int, int, SegmentKey, Segment]
@@ -272,8 +269,12 @@ class WaitingLine:
         self._classes.clear()
         new: dict[SegmentKey, list[int]] = {}
         for order, segment, not_before_us in self._jobs.values():
-            if not is_ahead(not_before_us, now_us):
-                new.setdefault(segment, []).append(order)
+            if not_before_us <= now_us or not is_ahead(not_before_us, now_us):
+                known = new.get(segment)
+                if known is None:
+                    new[segment] = [order]
+                else:
+                    known.append(order)
         later = sorted(
             (not_before_us, job)
             for job, (_, _, not_before_us) in self._jobs.items()
@@ -284,16 +285,31 @@ class WaitingLine:
         self._add(new)
 
     def _add(self, new: dict[SegmentKey, list[int]]) -> None:
+        queues, classes = self._queues, self._classes
         for key, orders in new.items():
-            group = self._queues.setdefault(key[0], {}).setdefault(key[2:4], Group())
+            queue, job_class, user, priority, _ = key
+            groups = queues.get(queue)
+            if groups is None:
+                groups = queues[queue] = {}
+            group = groups.get((user, priority))
+            if group is None:
+                group = groups[user, priority] = Group()
             group.changed()
             segment = group.segments.get(key)
-            if segment is None:
-                segment = group.segments[key] = Segment()
-                self._classes[key[1]] = self._classes.get(key[1], 0) + 1
-            segment.add(orders)
+            if segment is not None:
+                segment.add(orders)
+                continue
+            orders.sort()
+            group.segments[key] = Segment(orders)
+            classes[job_class] = classes.get(job_class, 0) + 1
 
     def ahead_of(self, job: int) -> int:
         """Jobs of all classes that stand before a waiting job. O(segments · log jobs)."""
         order = self._jobs[job][0]
-        return sum(segment.ahead_of(order) for _, segment in self.segments())
+        return sum(
+            bisect_left(segment.keys, order, lo=segment.start) - segment.start
+            for groups in self._queues.values()
+            for group in groups.values()
+            for segment in group.segments.values()
+            if segment.keys[segment.start] < order
+        )

@@ -111,6 +111,8 @@ class QueueTree:
         """GPUs of each model, in thousandths."""
         self._fresh = False
         self._era = _Era(0, 0, 0.0)
+        self._counts = False
+        """Whether sums follow what is told; the first `refresh` sums all up at once."""
         self.configure(config if config is not None else ClusterConfig())
 
     # -- what the operator wants -----------------------------------------------------------------
@@ -134,7 +136,8 @@ class QueueTree:
         for wish in ordered:
             self._grow(wish, self._by_name.get(wish.parent, self.root))
         self._fresh = False
-        self._recount()
+        if self._counts:
+            self._recount()
 
     def _grow(self, wish: Queue, above: Branch) -> Branch:
         branch = Branch(wish, len(self.branches), self.size, above)
@@ -211,12 +214,34 @@ class QueueTree:
         self.let_go(job)
         self._jobs[job] = _Job(queue, user, held, since_us)
         self._era.newest_us = max(self._era.newest_us, since_us)
-        self._count(job, self._jobs[job], 1)
+        if self._counts:
+            self._count(job, self._jobs[job], 1)
+
+    def holding(self, queue: str, user: str = "") -> dict[int, tuple[str, str, Held]]:
+        """By job: queue, user and amount of those below a queue that hold something. O(running).
+
+        user: of that person only.
+        """
+        below, places = [self.branch(queue)], set()
+        while below:
+            branch = below.pop()
+            places.add(branch.name)
+            below += branch.children
+        return {
+            job: (row.queue, row.user, row.held)
+            for job, row in self._jobs.items()
+            if row.queue in places and (not user or row.user == user)
+        }
+
+    def held_by(self, job: int) -> tuple[str, str, Held] | None:
+        """Queue, user and amount of a job that holds something."""
+        row = self._jobs.get(job)
+        return None if row is None else (row.queue, row.user, row.held)
 
     def let_go(self, job: int) -> None:
         """The job holds nothing any more, if it did."""
         known = self._jobs.pop(job, None)
-        if known is not None:
+        if known is not None and self._counts:
             self._count(job, known, -1)
 
     def use(self, row: PastUsage) -> None:
@@ -224,11 +249,12 @@ class QueueTree:
         if not all(math.isfinite(amount) and amount >= 0 for amount in row[2:5]):
             raise ValueError(f"usage of {row.user} in {row.queue} is no amount: {row[2:5]}")
         known = self._usage.get((row.queue, row.user))
-        if known is not None:
+        if known is not None and self._counts:
             self._add_usage(known, -1)
         self._usage[row.queue, row.user] = row
         self._era.newest_us = max(self._era.newest_us, row.at_us)
-        self._add_usage(row, 1)
+        if self._counts:
+            self._add_usage(row, 1)
 
     def vector(self, held: Held) -> tuple[int, ...]:
         """Amounts by resource."""
@@ -288,11 +314,12 @@ class QueueTree:
         half_life_us = max(0, int(self.config.policy.half_life_s * 1e6))
         if not self.config.policy.usage_milli:
             half_life_us = 0
-        if not self._era.serves(half_life_us, now_us):
+        if not self._counts or not self._era.serves(half_life_us, now_us):
             newest_us = max((row.since_us for row in self._jobs.values()), default=0)
             newest_us = max(newest_us, *(row.at_us for row in self._usage.values()), 0)
             start_us = now_us - now_us % (_ERA * half_life_us) if half_life_us else 0
             self._era = _Era(half_life_us, start_us, 0.0, now_us, newest_us)
+            self._counts = True
             self._recount()
         self._era.go_to(now_us)
 

@@ -82,6 +82,9 @@ def test_a_queue_without_quota_has_the_sum_of_its_childrens() -> None:
 def test_what_a_job_holds_counts_in_all_queues_above_it() -> None:
     made = tree(Queue(name="top"), Queue(name="a", parent="top"))
     made.hold(1, "a", "ann", Held.of(shape(2), 1), NOW)
+    made.refresh(NOW)
+    made.hold(2, "top", "bob", Held.of(shape(1), 1), NOW)
+    made.let_go(2)
     assert [made.branch(name).held[2] for name in ("a", "top")] == [2000, 2000]
     made.let_go(1)
     made.let_go(1)
