@@ -22,10 +22,11 @@ from tests.planner_worlds import (
     random_step,
     random_world,
 )
+from zenkei.model.cluster import Node
 from zenkei.model.ids import JobId
 from zenkei.model.instants import MAX_BACKOFF_S, is_ahead
 from zenkei.model.resources import WHOLE_GPU_MILLI, Misfit
-from zenkei.scheduler import Plan, Planner, Severity, Start, check, plan
+from zenkei.scheduler import JobClass, Plan, Planner, Severity, Start, check, plan
 
 NOW_US = 1_000_000
 
@@ -134,6 +135,14 @@ def test_everybody_starts_or_has_a_reason_with_a_sentence(world: World, most: in
         )
 
 
+def domain_of(world: World, one: Node, wanted: JobClass) -> tuple[str, ...]:
+    """What all nodes of a gang must have in common with this one; empty: it is in no domain."""
+    if not wanted.required or wanted.nodes == 1:
+        return (one.cluster,)
+    names = world.levels.index(wanted.level) + 1 if wanted.level in world.levels else 99
+    return (one.cluster, *one.topology[:names]) if len(one.topology) >= names else ()
+
+
 @settings(deadline=None)
 @given(world=worlds())
 def test_what_is_called_impossible_does_not_fit_the_empty_cluster(world: World) -> None:
@@ -144,9 +153,10 @@ def test_what_is_called_impossible_does_not_fit_the_empty_cluster(world: World) 
         request, wanted = failed.job_class.request, dict(failed.job_class.constraints)
         avoid = avoided(world, failed.job_class)
         able = Counter(
-            one.cluster
+            together
             for name, one in world.nodes.items()
             if not isinstance(check(one, free[name], request, wanted, avoid), Misfit)
+            and (together := domain_of(world, one, failed.job_class))
         )
         possible = any(number >= failed.job_class.fewest for number in able.values())
         assert possible == (failed.reason.severity is Severity.WAITING)

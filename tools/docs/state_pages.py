@@ -45,6 +45,8 @@ REASONS = {
     ReasonCode.NODES_NOT_READY: "enough nodes would suit, but too few of them are ready",
     ReasonCode.DEVICES_IN_FOREIGN_USE: "processes that zenkei did not start use the GPUs",
     ReasonCode.NODES_AVOIDED: "what is free are nodes that failed it; others could do and are busy",
+    ReasonCode.TOPOLOGY_BUSY: "enough nodes are free, but too few in one rack, or what it requires",
+    ReasonCode.NO_SUCH_DOMAIN: "no rack, or what it requires, has so many such nodes",
     ReasonCode.TOO_FEW_NODES: "the cluster has fewer such nodes than it asks for",
     ReasonCode.NO_SUCH_LABELS: "no node matches its constraints",
     ReasonCode.NO_RDMA: "too few nodes have a working InfiniBand or RoCE device",

@@ -324,11 +324,17 @@ def explanation_view(found: Explanation | None) -> View | None:
     if found is None:
         return None
     return {
+        "cause": found.cause,
+        "queue": found.queue,
         "nodes": found.nodes,
+        "needed": found.needed,
+        "level": found.level,
         "request": found.request,
         "constraints": {key: list(values) for key, values in found.constraints},
         "ahead": found.ahead,
         "fitting": found.fitting,
+        "together": {"nodes": found.together.nodes, "where": found.together.where},
+        "kept": found.kept,
         "suitable": found.suitable,
         "excluded": {str(misfit): count for misfit, count in found.excluded},
         "failed_on": list(found.failed_on),
@@ -338,11 +344,20 @@ def explanation_view(found: Explanation | None) -> View | None:
             "cpu_milli": found.free_cpu_milli,
             "memory_bytes": found.free_memory_bytes,
             "tmp_bytes": found.free_tmp_bytes,
+            "most_gpu_milli": found.most_gpu_milli,
         },
         "holders": found.holders,
         "more_holders": found.more_holders,
+        "ends": found.ends,
         "nearest": [
-            {"lever": near.lever, "asked": near.asked, "would": near.would, "text": near.text}
+            {
+                "lever": near.lever,
+                "asked": near.asked,
+                "would": near.would,
+                "was": near.was,
+                "now": near.now,
+                "text": near.text,
+            }
             for near in found.nearest
         ],
     }

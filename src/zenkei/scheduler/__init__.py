@@ -13,7 +13,7 @@ from zenkei.scheduler.decisions import (
     Start,
     Trace,
 )
-from zenkei.scheduler.explain import Explanation, Holder, Lever, Nearest
+from zenkei.scheduler.explain import Cause, End, Explanation, Holder, Lever, Nearest
 from zenkei.scheduler.free import HeldPart, check, free_of, held_parts
 from zenkei.scheduler.placement import Ask, Learned, learn
 from zenkei.scheduler.planner import MOST_STARTS, Planner, plan
@@ -36,10 +36,12 @@ from zenkei.scheduler.snapshot import (
 __all__ = [
     "MOST_STARTS",
     "Ask",
+    "Cause",
     "Claim",
     "ClassReason",
     "Decision",
     "Delta",
+    "End",
     "Explanation",
     "Grow",
     "HeldColumns",

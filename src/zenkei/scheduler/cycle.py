@@ -93,9 +93,18 @@ class Cycle:
             self._known.index.move(row)
 
     @property
+    def now_us(self) -> int:
+        return self._now_us
+
+    @property
     def settled(self) -> tuple[Turn, Calendar, JobId | None]:
         """For `explain`: who holds what, what is kept for whom, and the job that nobody passes."""
         return self._turn, self._calendar, self._stopped_at
+
+    def keeps(self, job: JobId) -> bool:
+        """Whether it started, or a place is kept for it: nothing else is to be asked for."""
+        held = any(isinstance(d, Hold) and d.parts and d.job == job for d in self.decisions)
+        return held or job.key in self._claimed or job in self.started
 
     @property
     def next_us(self) -> int | None:

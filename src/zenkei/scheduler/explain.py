@@ -1,35 +1,108 @@
-"""The full account of one waiting job: what it asks, what is free, who holds it, what would start.
+"""The full account of one waiting job: what binds it, what is free, who holds it, what would help.
 
-Called by `Planner.explain` when a person asks. Pure; asks the same predicate as planner and applier
-of every node. Cost: O(nodes · devices + parts held).
+Called by `Planner.explain` when a person asks. Pure. Everything is said of the world as the last
+plan leaves it: what that plan started is taken, what it promised is kept. What would start now is
+tested by what the plan goes by (`prospect`); what would have to end is in `wayout`.
+Cost: some NumPy passes over nodes and parts, some 60 questions, a bounded search for jobs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
-from zenkei.model.cluster import Node
 from zenkei.model.ids import JobId
-from zenkei.model.resources import WHOLE_GPU_MILLI, Free, Misfit, Request, allowed_devices
-from zenkei.model.wording import count
-from zenkei.scheduler.census import without_rdma
-from zenkei.scheduler.free import HeldPart, check
-from zenkei.scheduler.reasons import Reason, cores, cpus, size
-from zenkei.scheduler.snapshot import JobClass
+from zenkei.model.resources import Misfit, Request
+from zenkei.scheduler.nearest import nearest
+from zenkei.scheduler.offers import Lever, Nearest
+from zenkei.scheduler.prospect import Prospect
+from zenkei.scheduler.reasons import Reason, ReasonCode
+from zenkei.scheduler.snapshot import IntArray, JobClass
+from zenkei.scheduler.survey import CODE, CODES, FITS, LACKS, Lacking, Together
+from zenkei.scheduler.tree import Held
+from zenkei.scheduler.wayout import way_out
 
 MOST_HOLDERS: Final = 16
 """Jobs named as holding what is needed; the rest is counted."""
 
 
-class NodeNow(NamedTuple):
-    """A node, what is free on it, and the parts held on it."""
+class Cause(StrEnum):
+    """What binds, in one word. Each reason has one; GPUs that lie in pieces are told from few."""
 
-    node: Node
-    free: Free
-    held: tuple[HeldPart, ...]
+    CAP = "cap"
+    QUOTA = "quota"
+    PRIORITY = "priority"
+    MODEL = "model"
+    BUSY = "busy"
+    FRAGMENTATION = "fragmentation"
+    TOPOLOGY = "topology"
+    RESERVATION = "reservation"
+    CONSTRAINT = "constraint"
+    FAILURES = "failures"
+    SIZE = "size"
+    NODES = "nodes"
+    PAUSE = "pause"
+    QUEUE = "queue"
+    PREEMPTION = "preemption"
+    TURN = "turn"
+
+
+_BUSY: Final = {
+    ReasonCode.GPUS_BUSY,
+    ReasonCode.CPUS_BUSY,
+    ReasonCode.MEMORY_BUSY,
+    ReasonCode.TMP_BUSY,
+}
+_CAUSES: Final = {
+    Cause.CAP: (
+        ReasonCode.QUEUE_CAP,
+        ReasonCode.USER_CAP,
+        ReasonCode.ABOVE_QUEUE_CAP,
+        ReasonCode.ABOVE_USER_CAP,
+    ),
+    Cause.QUOTA: (
+        ReasonCode.BORROW_LIMIT,
+        ReasonCode.QUOTA_NOT_LENT,
+        ReasonCode.ABOVE_BORROW_LIMIT,
+    ),
+    Cause.PRIORITY: (ReasonCode.WOULD_DELAY, ReasonCode.BEHIND),
+    Cause.MODEL: (ReasonCode.NO_SUCH_GPU, ReasonCode.GPU_KIND_NOT_ALLOWED),
+    Cause.BUSY: (*_BUSY, ReasonCode.COLLECTING),
+    Cause.TOPOLOGY: (ReasonCode.TOPOLOGY_BUSY, ReasonCode.NO_SUCH_DOMAIN),
+    Cause.RESERVATION: (ReasonCode.RESERVED,),
+    Cause.CONSTRAINT: (ReasonCode.NO_SUCH_LABELS, ReasonCode.NO_RDMA),
+    Cause.FAILURES: (ReasonCode.NODES_AVOIDED,),
+    Cause.SIZE: (
+        ReasonCode.TOO_FEW_NODES,
+        ReasonCode.TOO_MANY_GPUS,
+        ReasonCode.TOO_MANY_CPUS,
+        ReasonCode.TOO_MUCH_MEMORY,
+        ReasonCode.TOO_MUCH_TMP,
+    ),
+    Cause.NODES: (
+        ReasonCode.NO_NODES,
+        ReasonCode.NODES_NOT_READY,
+        ReasonCode.DEVICES_IN_FOREIGN_USE,
+    ),
+    Cause.PAUSE: (ReasonCode.PAUSED, ReasonCode.QUEUE_PAUSED),
+    Cause.QUEUE: (ReasonCode.UNKNOWN_QUEUE, ReasonCode.QUEUE_NOT_LEAF),
+    Cause.PREEMPTION: (ReasonCode.VICTIMS_STOPPING, ReasonCode.VICTIMS_PROTECTED),
+    Cause.TURN: (
+        ReasonCode.RETRY_DELAY,
+        ReasonCode.CHECKPOINT_BEING_STORED,
+        ReasonCode.NOT_YET_TRIED,
+    ),
+}
+CAUSE_OF: Final = {code: cause for cause, codes in _CAUSES.items() for code in codes}
+_OWN_TIME: Final = {
+    ReasonCode.RETRY_DELAY,
+    ReasonCode.CHECKPOINT_BEING_STORED,
+    ReasonCode.NOT_YET_TRIED,
+    ReasonCode.VICTIMS_STOPPING,
+    ReasonCode.PAUSED,
+}
+"""Reasons for which no other request would start now either."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +110,7 @@ class Holder:
     """What a job holds on nodes that would suit, of what the waiting job lacks there."""
 
     job: JobId
+    queue: str
     nodes: int
     gpu_milli: int
     cpu_milli: int
@@ -44,331 +118,201 @@ class Holder:
     tmp_bytes: int
 
 
-class Lever(StrEnum):
-    """What could be asked differently."""
-
-    NODES = "nodes"
-    GPUS = "gpus"
-    CPUS = "cpus"
-    MEMORY = "memory"
-    TMP = "tmp"
-    GPU_KIND = "gpu_kind"
-    RDMA = "rdma"
-    CONSTRAINTS = "constraints"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Nearest:
-    """A request that differs in one thing and would start now if it were next in line.
+class End:
+    """A job that would have to end, with what it holds in all."""
 
-    asked, would: in the unit of the request (GPUs in thousandths); 0, 0 where a wish is dropped.
-    """
-
-    lever: Lever
-    asked: int
-    would: int
-
-    def apply(self, job_class: JobClass) -> JobClass:
-        """The class that would start."""
-        request, nodes, constraints = job_class.request, job_class.nodes, job_class.constraints
-        match self.lever:
-            case Lever.NODES:
-                nodes = self.would
-            case Lever.GPUS if request.gpu_milli == WHOLE_GPU_MILLI:
-                request = replace(request, gpu_count=self.would // WHOLE_GPU_MILLI)
-            case Lever.GPUS:
-                request = replace(request, gpu_milli=self.would)
-            case Lever.CPUS:
-                request = replace(request, cpu_milli=self.would)
-            case Lever.MEMORY:
-                request = replace(request, memory_bytes=self.would)
-            case Lever.TMP:
-                request = replace(request, tmp_bytes=self.would)
-            case Lever.GPU_KIND:
-                request = replace(request, gpu_kinds=())
-            case Lever.RDMA:
-                constraints = without_rdma(job_class).constraints
-            case Lever.CONSTRAINTS:
-                constraints = ()
-        least = job_class.least if job_class.least < nodes else 0
-        return replace(
-            job_class, request=request, nodes=nodes, least=least, constraints=constraints
-        )
-
-    @property
-    def text(self) -> str:
-        """One English clause, such as `with 4 GPUs per node instead of 8`."""
-        if self.lever is Lever.GPU_KIND:
-            return "with any type of GPU"
-        if self.lever is Lever.RDMA:
-            return "without RDMA"
-        if self.lever is Lever.CONSTRAINTS:
-            return "without the constraints"
-        asked, would = (_SAY[self.lever](v) for v in (self.asked, self.would))
-        return (
-            f"on {would} instead of {asked}"
-            if self.lever is Lever.NODES
-            else (f"with {would} per node instead of {asked}")
-        )
-
-
-_SAY: Final[dict[Lever, Callable[[int], str]]] = {
-    Lever.NODES: lambda n: count(n, "node"),
-    Lever.GPUS: lambda n: f"{cores(n)} {'GPU' if n == 1000 else 'GPUs'}",
-    Lever.CPUS: cpus,
-    Lever.MEMORY: lambda n: f"{size(n)} of memory",
-    Lever.TMP: lambda n: f"{size(n)} of scratch space",
-}
+    job: JobId
+    queue: str
+    gpu_milli: int
+    cpu_milli: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explanation:
     """See the module's docstring.
 
-    reason: of the last plan; None if the job came after it. ahead: jobs before it in line.
-    fitting: nodes that could take a part now. excluded: the others by why, in the order tested.
-    free_gpu_milli, free_cpu_milli, ...: in all on nodes that would suit (READY, matching, large
-    enough). holders: largest first; more_holders: how many are not listed. nearest: by lever.
+    reason: of the last plan; None if the job came after it. cause: of that reason. ahead: jobs
+    before it in line. needed: nodes without which it does not start. fitting: nodes that could take
+    a part now. together: the most of them in one cluster, or domain of the level that it requires.
+    kept: of the fitting ones, those reserved or kept for others. excluded: the others by why, in
+    the order tested. free_gpu_milli, ...: in all on nodes that would suit (READY, matching, large
+    enough); most_gpu_milli: on one of them. holders: largest first, in the order of what is
+    lacking; for a limit, of those who hold it; more_holders: how many are not listed. ends: jobs
+    after whose end it would start, if it were next; empty: none are known. nearest: by lever.
     failed_on: nodes that failed it. forgives: it takes them all the same, having too few others.
     """
 
     job: JobId
+    queue: str
     request: Request
     nodes: int
+    needed: int
+    level: str
     constraints: tuple[tuple[str, tuple[str, ...]], ...]
     reason: Reason | None
+    cause: Cause | None
     ahead: int
     fitting: int
+    together: Together
+    kept: int
     excluded: tuple[tuple[Misfit, int], ...]
     suitable: int
     free_gpu_milli: int
     free_cpu_milli: int
     free_memory_bytes: int
     free_tmp_bytes: int
+    most_gpu_milli: int
     holders: tuple[Holder, ...]
     more_holders: int
+    ends: tuple[End, ...]
     nearest: tuple[Nearest, ...]
     failed_on: tuple[str, ...] = ()
     forgives: bool = False
 
 
-def explain(
-    *,
-    job: JobId,
-    job_class: JobClass,
-    failed_on: tuple[str, ...],
-    nodes: tuple[NodeNow, ...],
-    ahead: int,
-    reason: Reason | None,
-    placed: Callable[[JobClass], JobClass],
-    names: int = 0,
-) -> Explanation:
-    """The account of `job` on `nodes`; see `Explanation`. job_class: avoids what it still must.
+def explain(prospect: Prospect, reason: Reason | None, *, answerable: bool) -> Explanation:
+    """The account of a waiting job. answerable: the plan went on to its end, and left it waiting.
 
-    placed: a class as it would be placed (`Census.forgiving`). names: so many names of a topology
-    path say which nodes a gang may have together; 0: all may.
+    If it did not, or the job waits for its own time, nothing is offered.
     """
-    request, wanted = job_class.request, _wanted(job_class)
-    verdicts = [(now, _misfit(now, request, wanted)) for now in nodes]
-    counts = dict.fromkeys(Misfit, 0)
-    for _, misfit in verdicts:
-        if misfit is not None:
-            counts[misfit] += 1
-    suitable = [now for now, m in verdicts if m is None or m in _NEEDS]
-    holders = _holders([(now, m) for now, m in verdicts if m in _NEEDS])
-    offers = nearest(job_class, nodes, names)
+    with prospect.asking():
+        return _explain(prospect, reason, answerable=answerable)
+
+
+def _explain(prospect: Prospect, reason: Reason | None, *, answerable: bool) -> Explanation:
+    survey, asked = prospect.survey, prospect.job_class
+    job_class = prospect.known.census.forgiving(asked)
+    verdicts = survey.verdicts(job_class)
+    counts = {m: int((verdicts == CODE[m]).sum()) for m in CODES}
+    fits = verdicts == FITS
+    suitable = fits.copy()
+    for misfit in LACKS:
+        suitable |= verdicts == CODE[misfit]
+    gpu, cpu, memory, tmp, most_gpu = survey.free_of(asked.request, suitable)
+    code = reason.code if reason is not None else None
+    helps = answerable and code not in _OWN_TIME
+    holders, more = _holders(prospect, verdicts, reason)
+    open_to = prospect.open(job_class.request)
+    together = survey.most(fits, job_class)
     return Explanation(
-        job=job,
-        request=request,
-        nodes=job_class.nodes,
-        constraints=job_class.constraints,
+        job=JobId.from_key(prospect.job),
+        queue=prospect.queue,
+        request=asked.request,
+        nodes=asked.nodes,
+        needed=asked.fewest,
+        level=asked.level if asked.required and asked.nodes > 1 else "",
+        constraints=asked.constraints,
         reason=reason,
-        ahead=ahead,
-        fitting=sum(misfit is None for _, misfit in verdicts),
+        cause=_cause(reason, asked, gpu, cpu),
+        ahead=prospect.known.line.ahead_of(prospect.job),
+        fitting=int(fits.sum()),
+        together=together,
+        kept=int((fits & ~open_to).sum()),
         excluded=tuple((misfit, number) for misfit, number in counts.items() if number),
-        suitable=len(suitable),
-        free_gpu_milli=sum(_free_gpu(now, request) for now in suitable),
-        free_cpu_milli=sum(max(0, now.free.cpu_milli) for now in suitable),
-        free_memory_bytes=sum(max(0, now.free.memory_bytes) for now in suitable),
-        free_tmp_bytes=sum(max(0, now.free.tmp_bytes) for now in suitable),
-        holders=holders[:MOST_HOLDERS],
-        more_holders=max(0, len(holders) - MOST_HOLDERS),
-        nearest=_starting(offers, replace(job_class, avoid=failed_on), nodes, placed, names),
-        failed_on=failed_on,
-        forgives=bool(failed_on) and not job_class.avoid,
+        suitable=int(suitable.sum()),
+        free_gpu_milli=gpu,
+        free_cpu_milli=cpu,
+        free_memory_bytes=memory,
+        free_tmp_bytes=tmp,
+        most_gpu_milli=most_gpu,
+        holders=holders,
+        more_holders=more,
+        ends=_ends(prospect) if helps else (),
+        nearest=nearest(prospect) if helps and _may_pass(prospect) else (),
+        failed_on=asked.avoid,
+        forgives=bool(asked.avoid) and not job_class.avoid,
     )
 
 
-class _Wanted(NamedTuple):
-    """What a node must be, beside what it must have."""
-
-    constraints: dict[str, tuple[str, ...]]
-    avoid: tuple[str, ...]
+def _may_pass(prospect: Prospect) -> bool:
+    """Whether another job that does not fit stands in its way, and nobody may pass that."""
+    return prospect.stopped_at is None or prospect.stopped_at.key == prospect.job
 
 
-def _wanted(job_class: JobClass) -> _Wanted:
-    return _Wanted(dict(job_class.constraints), job_class.avoid)
+def _cause(reason: Reason | None, asked: JobClass, gpu_milli: int, cpu_milli: int) -> Cause | None:
+    """BUSY, unless what is free would do if only it lay together."""
+    if reason is None:
+        return None
+    request, nodes = asked.request, asked.fewest
+    gpus = nodes * request.gpu_count * request.gpu_milli
+    if reason.code is ReasonCode.GPUS_BUSY and gpu_milli >= gpus:
+        return Cause.FRAGMENTATION
+    if reason.code is ReasonCode.CPUS_BUSY and cpu_milli >= nodes * request.cpu_milli:
+        return Cause.FRAGMENTATION
+    return CAUSE_OF[reason.code]
 
 
-def _misfit(now: NodeNow, request: Request, wanted: _Wanted) -> Misfit | None:
-    found = check(now.node, now.free, request, wanted.constraints, wanted.avoid)
-    return found if isinstance(found, Misfit) else None
+def _holders(
+    prospect: Prospect, verdicts: IntArray, reason: Reason | None
+) -> tuple[tuple[Holder, ...], int]:
+    """Who holds what is lacking on nodes; of a limit, who holds what it allows."""
+    tree = prospect.known.tree
+    if reason is not None and CAUSE_OF[reason.code] in (Cause.CAP, Cause.QUOTA):
+        return _holders_of_limit(prospect, reason)
+    found, every = prospect.survey.holders(verdicts, MOST_HOLDERS)
+    holders = []
+    for held in found:
+        row = tree.held_by(held.job)
+        job = JobId.from_key(held.job)
+        queue = row[0] if row is not None else ""
+        holders.append(Holder(job=job, queue=queue, **_amounts(held)))
+    return tuple(holders), every - len(found)
 
 
-def _free_gpu(now: NodeNow, request: Request) -> int:
-    allowed = allowed_devices(now.node.capacity, request)
-    return sum(max(0, now.free.gpu_milli[i]) for i in allowed)
+def _amounts(held: Lacking) -> dict[str, int]:
+    return {name: value for name, value in held._asdict().items() if name != "job"}
 
 
-_NEEDS: Final[dict[Misfit | None, Callable[[HeldPart], int]]] = {
-    Misfit.GPU: lambda part: sum(share.milli for share in part.devices),
-    Misfit.CPU: lambda part: part.cpu_milli,
-    Misfit.MEMORY: lambda part: part.memory_bytes,
-    Misfit.TMP: lambda part: part.tmp_bytes,
-}
-"""How much a part holds of what a node lacks."""
-
-
-def _holders(lacking: list[tuple[NodeNow, Misfit | None]]) -> tuple[Holder, ...]:
-    """Jobs that hold what nodes lack, those with most GPU, CPU, memory first, then by id."""
-    sums: dict[int, list[int]] = {}
-    for now, misfit in lacking:
-        for part in now.held:
-            if not _NEEDS[misfit](part):
-                continue
-            held = sums.setdefault(part.job, [0, 0, 0, 0, 0])
-            held[0] += 1
-            held[1] += sum(share.milli for share in part.devices)
-            held[2] += part.cpu_milli
-            held[3] += part.memory_bytes
-            held[4] += part.tmp_bytes
-    order = sorted(sums.items(), key=lambda item: (*(-x for x in item[1][1:]), item[0]))
-    return tuple(
+def _holders_of_limit(prospect: Prospect, reason: Reason) -> tuple[tuple[Holder, ...], int]:
+    """reason: names a queue, and a person where it is that person's limit."""
+    known = prospect.known
+    if reason.code is ReasonCode.QUOTA_NOT_LENT:
+        return (), 0
+    queue, user = str(reason.numbers["queue"]), str(reason.numbers.get("user", ""))
+    rows = known.tree.holding(queue, user)
+    resource = str(reason.numbers["resource"])
+    holds = {job: int(getattr(held, resource)) for job, (_, _, held) in rows.items()}
+    order = sorted((job for job in rows if holds[job]), key=lambda job: (-holds[job], job))
+    holders = tuple(
         Holder(
             job=JobId.from_key(job),
-            nodes=held[0],
-            gpu_milli=held[1],
-            cpu_milli=held[2],
-            memory_bytes=held[3],
-            tmp_bytes=held[4],
+            queue=rows[job][0],
+            nodes=known.running[job].nodes if job in known.running else 0,
+            gpu_milli=rows[job][2].gpu_milli,
+            cpu_milli=rows[job][2].cpu_milli,
+            memory_bytes=rows[job][2].memory_bytes,
+            tmp_bytes=0,
         )
-        for job, held in order
+        for job in order[:MOST_HOLDERS]
     )
+    return holders, max(0, len(order) - MOST_HOLDERS)
 
 
-# -- the nearest request that would start now ----------------------------------------------------
-def nearest(job_class: JobClass, nodes: tuple[NodeNow, ...], names: int = 0) -> tuple[Nearest, ...]:
-    """Requests that differ in one thing and would start now, for each lever the largest one.
-
-    Empty if the job itself would start. Each is found by asking `check` with that one thing taken
-    out of the request, then looking how much of it the nodes could give.
-    """
-    request, parts = job_class.request, job_class.fewest
-    wanted = _wanted(job_class)
-    groups = _together(nodes, names)
-    counts = _able(groups, lambda now: _misfit(now, request, wanted) is None)
-    best = max(map(len, counts), default=0)
-    if best >= parts:
-        return ()
+def _ends(prospect: Prospect) -> tuple[End, ...]:
     found = []
-    if best:
-        found.append(Nearest(lever=Lever.NODES, asked=parts, would=best))
-    for lever, have, without, give in _levers(request):
-        able = _able(groups, lambda now, r=without: _misfit(now, r, wanted) is None)  # type: ignore[misc]
-        would = max((_nth(group, parts, give) for group in able), default=0)
-        if 0 < would < have:
-            found.append(Nearest(lever=lever, asked=have, would=would))
-    if request.gpu_kinds:
-        other = replace(request, gpu_kinds=())
-        if _enough(groups, other, wanted, parts):
-            found.append(Nearest(lever=Lever.GPU_KIND, asked=0, would=0))
-    over_tcp = without_rdma(job_class)
-    own = dict(over_tcp.constraints)
-    if over_tcp is not job_class and _enough(groups, request, _wanted(over_tcp), parts):
-        found.append(Nearest(lever=Lever.RDMA, asked=0, would=0))
-    freely = wanted._replace(constraints={})
-    if own and _enough(groups, request, freely, parts):
-        found.append(Nearest(lever=Lever.CONSTRAINTS, asked=0, would=0))
+    for job in way_out(prospect):
+        row = prospect.known.tree.held_by(job)
+        queue, held = (row[0], row[2]) if row is not None else ("", Held())
+        found.append(
+            End(
+                job=JobId.from_key(job),
+                queue=queue,
+                gpu_milli=held.gpu_milli,
+                cpu_milli=held.cpu_milli,
+            )
+        )
     return tuple(found)
 
 
-def _starting(
-    offers: tuple[Nearest, ...],
-    asked: JobClass,
-    nodes: tuple[NodeNow, ...],
-    placed: Callable[[JobClass], JobClass],
-    names: int,
-) -> tuple[Nearest, ...]:
-    """Those of `offers` that start although fewer wishes may be forgiven.
-
-    A smaller request suits more nodes, so that those which failed the job may be avoided again.
-    """
-    groups = _together(nodes, names)
-    found = []
-    for offer in offers:
-        job_class = placed(offer.apply(asked))
-        if _enough(groups, job_class.request, _wanted(job_class), job_class.fewest):
-            found.append(offer)
-    return tuple(found)
-
-
-def _levers(
-    request: Request,
-) -> list[tuple[Lever, int, Request, Callable[[NodeNow], int]]]:
-    """Lever, what was asked, the request without it, and how much of it a node could give now."""
-
-    def gpus(now: NodeNow) -> int:
-        allowed = allowed_devices(now.node.capacity, request)
-        free = [now.free.gpu_milli[i] for i in allowed]
-        if request.gpu_milli < WHOLE_GPU_MILLI:
-            return max(free, default=0)
-        return WHOLE_GPU_MILLI * sum(milli >= WHOLE_GPU_MILLI for milli in free)
-
-    none = replace(request, gpu_count=0, gpu_milli=0)
-    return [
-        (Lever.GPUS, request.gpu_count * request.gpu_milli, none, gpus),
-        (
-            Lever.CPUS,
-            request.cpu_milli,
-            replace(request, cpu_milli=0),
-            lambda now: now.free.cpu_milli // 1000 * 1000 or now.free.cpu_milli,
-        ),
-        (
-            Lever.MEMORY,
-            request.memory_bytes,
-            replace(request, memory_bytes=0),
-            lambda now: now.free.memory_bytes,
-        ),
-        (
-            Lever.TMP,
-            request.tmp_bytes,
-            replace(request, tmp_bytes=0),
-            lambda now: now.free.tmp_bytes,
-        ),
-    ]
-
-
-def _together(nodes: tuple[NodeNow, ...], names: int) -> list[list[NodeNow]]:
-    """Nodes by what a gang may have together: a cluster, or a domain of the required level."""
-    groups: dict[tuple[str, ...], list[NodeNow]] = {}
-    for now in nodes:
-        path = now.node.topology[:names]
-        if len(path) == names:
-            groups.setdefault((now.node.cluster, *path), []).append(now)
-    return list(groups.values())
-
-
-def _able(groups: list[list[NodeNow]], able: Callable[[NodeNow], bool]) -> list[list[NodeNow]]:
-    return [[now for now in group if able(now)] for group in groups]
-
-
-def _nth(group: list[NodeNow], parts: int, give: Callable[[NodeNow], int]) -> int:
-    """The most that each of `parts` nodes of the group can give; 0 if there are not so many."""
-    if len(group) < parts:
-        return 0
-    return sorted(map(give, group), reverse=True)[parts - 1]
-
-
-def _enough(groups: list[list[NodeNow]], request: Request, wanted: _Wanted, parts: int) -> bool:
-    able = _able(groups, lambda now: _misfit(now, request, wanted) is None)
-    return any(len(group) >= parts for group in able)
+__all__ = [
+    "CAUSE_OF",
+    "MOST_HOLDERS",
+    "Cause",
+    "End",
+    "Explanation",
+    "Holder",
+    "Lever",
+    "Nearest",
+    "explain",
+]

@@ -20,13 +20,15 @@ from typing import Final
 from zenkei.model.cluster import Node
 from zenkei.model.ids import JobId
 from zenkei.scheduler.cycle import Cycle
-from zenkei.scheduler.decisions import Plan, Trace
-from zenkei.scheduler.explain import Explanation, NodeNow, explain
+from zenkei.scheduler.decisions import Plan, Start, Trace
+from zenkei.scheduler.explain import Explanation, explain
 from zenkei.scheduler.known import Known
 from zenkei.scheduler.placement.port import Scorer
-from zenkei.scheduler.placer import Placer, wishes_of
+from zenkei.scheduler.placer import Placer
+from zenkei.scheduler.prospect import Prospect
 from zenkei.scheduler.reasons import paused
 from zenkei.scheduler.snapshot import Delta, Snapshot
+from zenkei.scheduler.survey import Survey
 
 MOST_STARTS: Final = 256
 """Starts of one plan: they share a transaction."""
@@ -43,6 +45,9 @@ class Planner:
     def __init__(self, snapshot: Snapshot, scorer: Scorer | None = None) -> None:
         self._known = Known(snapshot, scorer)
         self._placer = Placer(self._known)
+        self._cycle: Cycle | None = None
+        """That of the last plan, as long as nothing has changed since."""
+        self._survey: Survey | None = None
 
     @property
     def seq(self) -> int:
@@ -51,6 +56,7 @@ class Planner:
 
     def apply(self, delta: Delta) -> None:
         """Take in what was committed."""
+        self._cycle = self._survey = None
         self._known.apply(delta)
 
     def plan(self, *, now_us: int, seed: int = 0, max_starts: int = MOST_STARTS) -> Plan:
@@ -58,7 +64,8 @@ class Planner:
         known = self._known
         known.line.due(now_us)
         known.index.sweep()
-        cycle = Cycle(known, self._placer, now_us=now_us, max_starts=max_starts)
+        cycle = self._cycle = Cycle(known, self._placer, now_us=now_us, max_starts=max_starts)
+        self._survey = None
         stopped = known.paused or known.config.paused
         if not stopped:
             try:
@@ -92,27 +99,23 @@ class Planner:
         return tuple((n, bool(known.held.get(name))) for name, n in sorted(known.unready.items()))
 
     def explain(self, job: JobId, last: Plan | None) -> Explanation | None:
-        """The full account of a waiting job as things are now; None if it does not wait.
+        """The full account of a waiting job; None if it does not wait.
 
-        last: the plan that tried it, for its reason. O(nodes + parts held + segments).
+        last: the plan that tried it, for its reason and the time. It is of the world as that plan
+        leaves it; where something has changed since then, of a plan made now. Without any plan it
+        is of the world as it is.
         """
         known = self._known
-        place = known.line.class_of(job.key)
-        if place is None:
+        if known.line.class_of(job.key) is None:
             return None
-        job_class = known.classes[place]
-        nodes = (
-            NodeNow(node, known.left(node), known.held_on(name))
-            for name, node in sorted(known.nodes.items())
-        )
-        required = wishes_of(job_class).required
+        if self._cycle is None and last is not None:
+            self.plan(now_us=last.now_us)
+        cycle = self._cycle or Cycle(known, self._placer, now_us=0, max_starts=0)
+        if self._survey is None or self._cycle is None:
+            starts = (d for d in cycle.decisions if isinstance(d, Start))
+            self._survey = Survey(known.holdings, cycle.left, starts, known.config.levels)
         return explain(
-            job=job,
-            job_class=known.census.forgiving(job_class),
-            placed=known.census.forgiving,
-            failed_on=job_class.avoid,
-            nodes=tuple(nodes),
-            ahead=known.line.ahead_of(job.key),
-            reason=last.reason(job) if last is not None else None,
-            names=known.index.names_of(job_class.level) if required else 0,
+            Prospect(known, cycle, self._survey, job.key),
+            last.reason(job) if last is not None else None,
+            answerable=not cycle.more and not cycle.keeps(job),
         )

@@ -36,6 +36,7 @@ class ReasonCode(StrEnum):
     CPUS_BUSY = "cpus_busy"
     MEMORY_BUSY = "memory_busy"
     TMP_BUSY = "tmp_busy"
+    TOPOLOGY_BUSY = "topology_busy"
     NODES_AVOIDED = "nodes_avoided"
     RESERVED = "reserved"
     WOULD_DELAY = "would_delay"
@@ -58,6 +59,7 @@ class ReasonCode(StrEnum):
     NODES_NOT_READY = "nodes_not_ready"
     DEVICES_IN_FOREIGN_USE = "devices_in_foreign_use"
     TOO_FEW_NODES = "too_few_nodes"
+    NO_SUCH_DOMAIN = "no_such_domain"
     NO_SUCH_LABELS = "no_such_labels"
     NO_RDMA = "no_rdma"
     NO_SUCH_GPU = "no_such_gpu"
@@ -76,6 +78,7 @@ _SEVERITY: Final = {
     ReasonCode.CPUS_BUSY: Severity.WAITING,
     ReasonCode.MEMORY_BUSY: Severity.WAITING,
     ReasonCode.TMP_BUSY: Severity.WAITING,
+    ReasonCode.TOPOLOGY_BUSY: Severity.WAITING,
     ReasonCode.NODES_AVOIDED: Severity.WAITING,
     ReasonCode.RESERVED: Severity.WAITING,
     ReasonCode.WOULD_DELAY: Severity.WAITING,
@@ -98,6 +101,7 @@ _SEVERITY: Final = {
     ReasonCode.NODES_NOT_READY: Severity.BLOCKED,
     ReasonCode.DEVICES_IN_FOREIGN_USE: Severity.BLOCKED,
     ReasonCode.TOO_FEW_NODES: Severity.NEVER,
+    ReasonCode.NO_SUCH_DOMAIN: Severity.NEVER,
     ReasonCode.NO_SUCH_LABELS: Severity.NEVER,
     ReasonCode.NO_RDMA: Severity.NEVER,
     ReasonCode.NO_SUCH_GPU: Severity.NEVER,
@@ -261,9 +265,16 @@ def _gpus_busy(n: Numbers) -> str:
 
 
 def _not_ready(n: Numbers) -> str:
-    need = count(n["nodes"], "node")
+    need = count(n["nodes"], "node") + (f" in one {n['level']}" if "level" in n else "")
     said = f"{need} needed, but {n['ready_nodes']} of {n['suitable_nodes']} suitable ones are ready"
     return f"{said}; it failed on {n['avoided']}" if "avoided" in n else said
+
+
+def _apart(n: Numbers) -> str:
+    return (
+        f"waits for {n['nodes']} free nodes in one {n['level']}: now {n['nodes_fitting']} would "
+        f"do, at most {n['most_together']} of them in one"
+    )
 
 
 def _avoided(n: Numbers) -> str:
@@ -332,6 +343,7 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.TMP_BUSY: lambda n: _busy(
         n, f"{size(n['tmp_bytes'])} of scratch space", "nodes_fitting"
     ),
+    ReasonCode.TOPOLOGY_BUSY: _apart,
     ReasonCode.NODES_AVOIDED: _avoided,
     ReasonCode.RESERVED: _reserved,
     ReasonCode.WOULD_DELAY: _would_delay,
@@ -376,6 +388,14 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ),
     ReasonCode.TOO_FEW_NODES: lambda n: (
         f"asked for {count(n['nodes'], 'node')}, the cluster has {n['suitable_nodes']} such"
+    ),
+    ReasonCode.NO_SUCH_DOMAIN: lambda n: (
+        f"asked for {count(n['nodes'], 'node')} in one {n['level']}, "
+        + (
+            f"the largest has {n['most_together']} that suit"
+            if n["most_together"]
+            else f"and of no node that suits is it known in which {n['level']} it is"
+        )
     ),
     ReasonCode.NO_SUCH_LABELS: lambda n: f"no node matches the constraints {n['constraints']}",
     ReasonCode.NO_RDMA: lambda n: (
@@ -440,6 +460,10 @@ _HINTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.DEVICES_IN_FOREIGN_USE: lambda n: "`zenkei nodes` names the devices",
     ReasonCode.TOO_FEW_NODES: lambda n: (
         f"ask for at most {count(n['suitable_nodes'], 'node')} (`resources.nodes`)"
+    ),
+    ReasonCode.NO_SUCH_DOMAIN: lambda n: (
+        "ask for fewer nodes (`resources.nodes`), for a wider level, or for the level as "
+        f"`preferred` only (`topology: {{preferred: {n['level']}}}`)"
     ),
     ReasonCode.NO_SUCH_LABELS: lambda n: "`zenkei nodes` shows the labels of each node",
     ReasonCode.NO_RDMA: lambda n: (

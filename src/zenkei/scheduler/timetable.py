@@ -102,8 +102,8 @@ class Flat:
         number = len(layout.names)
         there = layout.milli > 0
         self.now_us = now_us
-        self.milli_now = (layout.milli - _by_node(milli, rank, number)) * there
-        sizes_now = layout.sizes - _by_node(sizes, rank, number)
+        self.milli_now = (layout.milli - by_node(milli, rank, number)) * there
+        sizes_now = layout.sizes - by_node(sizes, rank, number)
         ahead_us = np.maximum(ends_us - now_us, 1)
         finite = np.flatnonzero(ahead_us < 1 << _REACH_BITS)
         key = rank[finite] << _REACH_BITS | ahead_us[finite]
@@ -389,7 +389,7 @@ def _cut(some: IntArray, *instants_us: int) -> IntArray:
     return made[:, :used]
 
 
-def _by_node(amounts: IntArray | Millis, rank: IntArray, nodes: int) -> IntArray:
+def by_node(amounts: IntArray | Millis, rank: IntArray, nodes: int) -> IntArray:
     """`[X, N]`: sums of `[X, P]`. Exact below 2^53."""
     return (
         np.array([np.bincount(rank, weights=row, minlength=nodes) for row in amounts], np.float64)

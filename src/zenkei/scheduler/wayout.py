@@ -1,0 +1,224 @@
+"""What would have to end so that a waiting job starts: a small set of jobs, found greedily.
+
+Used by `explain`. Pure. First what its limits lack: of the jobs that hold it, the smallest one that
+will do, else the largest until enough is free. Then what its nodes lack, likewise on each node: the
+nodes that cost least, in one cluster or domain, as the gang needs. Jobs that turn out not to be
+needed are left out again, and the whole is tested as the planner would. Small, not surely the
+smallest: at most MOST_NODES nodes of MOST_GROUPS groups are looked at, and MOST_ENDS jobs named.
+Cost: O(running) for a limit + O(nodes looked at x jobs there) calls of `check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+
+from zenkei.model.resources import Free, Misfit
+from zenkei.scheduler.free import HeldPart, check
+from zenkei.scheduler.prospect import Prospect
+from zenkei.scheduler.snapshot import IntArray, JobClass
+from zenkei.scheduler.survey import Survey
+from zenkei.scheduler.tree import Held
+
+MOST_ENDS: Final = 64
+"""Jobs in an answer; if more would have to end, there is none."""
+MOST_NODES: Final = 16
+"""Nodes looked at beside those that the gang needs."""
+MOST_GROUPS: Final = 4
+
+
+def way_out(prospect: Prospect) -> tuple[int, ...]:
+    """Jobs, by their size; empty if nobody's end is known to help. Within `Prospect.asking`."""
+    known, turn = prospect.known, prospect.turn
+    wanted = prospect.job_class
+    if known.paused or known.config.paused:
+        return ()
+    ended = _for_limits(prospect)
+    if ended is None:
+        return ()
+    gone = {job: known.tree.held_by(job) for job in ended}
+    for row in gone.values():
+        assert row is not None, "jobs that hold something were chosen"
+        turn.give(*row)
+    try:
+        placed = prospect.passes(wanted)
+        if placed is None:
+            return ()
+        return _for_nodes(prospect, placed, ended)
+    finally:
+        for row in gone.values():
+            assert row is not None, "jobs that hold something were chosen"
+            turn.give(*row, times=-1)
+
+
+# -- limits --------------------------------------------------------------------------------------
+def _for_limits(prospect: Prospect) -> set[int] | None:
+    """Who would have to end so that no limit is broken; None if that is not known."""
+    tree, chosen = prospect.known.tree, set[int]()
+    if not tree.branch(prospect.queue).missing and tree.branch(prospect.queue).children:
+        return None
+    for limit in prospect.turn.shortages(prospect.queue, prospect.user, prospect.job_class):
+        if not limit.queue:
+            return None  # not lent: who of the others must end is theirs to say
+        amounts = {
+            job: tree.vector(held)[limit.resource]
+            for job, (_, _, held) in tree.holding(limit.queue, limit.user).items()
+        }
+        short = limit.short - sum(amounts.pop(job, 0) for job in sorted(chosen))
+        more = _cover(amounts, short)
+        if more is None:
+            return None
+        chosen.update(more)
+    return chosen if len(chosen) <= MOST_ENDS else None
+
+
+def _cover(amounts: dict[int, int], short: int) -> list[int] | None:
+    """The smallest job that holds enough, else the largest ones until they do."""
+    if short <= 0:
+        return []
+    enough = [(amount, job) for job, amount in amounts.items() if amount >= short]
+    if enough:
+        return [min(enough)[1]]
+    found = []
+    for amount, job in sorted(((a, j) for j, a in amounts.items() if a), key=lambda r: (-r[0], r)):
+        found.append(job)
+        short -= amount
+        if short <= 0:
+            # the last one may make an earlier one needless
+            return [j for j in found if amounts[j] > -short] if short < 0 else found
+    return None
+
+
+# -- nodes ---------------------------------------------------------------------------------------
+class _Spot:
+    """A node with what would be free on it as jobs end."""
+
+    def __init__(self, prospect: Prospect, rank: int, wanted: JobClass) -> None:
+        node = prospect.survey.layout.nodes[rank]
+        self.node = node
+        self.free = prospect.free(node.name)
+        self.parts = prospect.known.held_on(node.name)
+        self._request = wanted.request
+        self._constraints = dict(wanted.constraints)
+
+    def misfit(self, gone: Iterable[int]) -> Misfit | None:
+        found = check(self.node, self._left({*gone}), self._request, self._constraints)
+        return found if isinstance(found, Misfit) else None
+
+    def _left(self, gone: set[int]) -> Free:
+        free = self.free.copy()
+        blocked, devices = set(self.node.blocked), len(free.gpu_milli)
+        for part in self.parts:
+            if part.job in gone:
+                free.cpu_milli += part.cpu_milli
+                free.memory_bytes += part.memory_bytes
+                free.tmp_bytes += part.tmp_bytes
+                for index, milli in part.devices:
+                    if index < devices and index not in blocked:
+                        free.gpu_milli[index] += milli
+        return free
+
+    def ends(self, gone: set[int], price: Price) -> list[int] | None:
+        """Jobs beside those gone that would have to end here; None: that does not help."""
+        chosen: list[int] = []
+        while (misfit := self.misfit({*gone, *chosen})) is not None:
+            parts = [p for p in self.parts if p.job not in gone and p.job not in chosen]
+            helping = [p for p in parts if _held(p, misfit)]
+            if not helping:
+                return None
+            helping.sort(key=lambda p: (price(p.job), p.job))
+            enough = (p for p in helping if self.misfit({*gone, *chosen, p.job}) is None)
+            last = next(enough, None) or max(helping, key=lambda p: (_held(p, misfit), -p.job))
+            chosen.append(last.job)
+        for job in sorted(chosen, key=price, reverse=True):
+            rest = [one for one in chosen if one != job]
+            if self.misfit({*gone, *rest}) is None:
+                chosen = rest
+        return chosen
+
+
+def _held(part: HeldPart, misfit: Misfit) -> int:
+    """How much a part holds of what a node lacks."""
+    if misfit is Misfit.GPU:
+        return sum(share.milli for share in part.devices)
+    sizes = {
+        Misfit.CPU: part.cpu_milli,
+        Misfit.MEMORY: part.memory_bytes,
+        Misfit.TMP: part.tmp_bytes,
+    }
+    return sizes.get(misfit, 0)
+
+
+class Price:
+    """What it costs that a job ends: its GPUs, or a thousandth of them for each CPU."""
+
+    def __init__(self, prospect: Prospect) -> None:
+        self._tree = prospect.known.tree
+        self._running = prospect.known.running
+
+    def __call__(self, job: int) -> int:
+        facts = self._running.get(job)
+        if facts is not None and facts.stopping:
+            return 0
+        row = self._tree.held_by(job)
+        held = row[2] if row is not None else Held()
+        return 1 + (held.gpu_milli or held.cpu_milli // 1000)
+
+
+def _for_nodes(prospect: Prospect, placed: JobClass, ended: set[int]) -> tuple[int, ...]:
+    survey = prospect.survey
+    usable = survey.suits(placed) & prospect.open(placed.request)
+    price, best = Price(prospect), None
+    for ranks in _candidates(survey, placed, np.flatnonzero(usable)):
+        spots = [_Spot(prospect, rank, placed) for rank in ranks]
+        jobs = _cheapest(spots, placed.fewest, set(ended), price)
+        if jobs is not None:
+            key = sum(map(price, jobs)), len(jobs), sorted(jobs)
+            best = key if best is None or key < best else best
+    if best is None or len(best[2]) > MOST_ENDS:
+        return ()
+    return tuple(sorted(best[2], key=lambda job: (-price(job), job)))
+
+
+def _candidates(survey: Survey, placed: JobClass, usable: IntArray) -> list[list[int]]:
+    """Nodes that lack least, of the groups in which most would do now."""
+    groups = survey.groups(placed)[usable]
+    request = placed.request
+    fits = survey.fits(placed)[usable]
+    gpus = np.maximum(request.gpu_count - survey.devices(request)[usable], 0)
+    cpus = np.maximum(request.cpu_milli - survey.free[0, usable], 0)
+    memory = np.maximum(request.memory_bytes - survey.free[1, usable], 0)
+    order = np.lexsort((usable, memory, cpus, gpus, ~fits))
+    found = []
+    for group in np.unique(groups[groups >= 0]).tolist():
+        own = order[groups[order] == group]
+        if len(own) >= placed.fewest:
+            ranks = usable[own[: placed.fewest + MOST_NODES]].tolist()
+            found.append((-int(fits[own].sum()), int(gpus[own[: placed.fewest]].sum()), ranks))
+    return [ranks for _, _, ranks in sorted(found)[:MOST_GROUPS]]
+
+
+def _cheapest(spots: list[_Spot], number: int, gone: set[int], price: Price) -> set[int] | None:
+    """One node after the other, whichever costs least beside those already taken."""
+    left, taken = list(spots), 0
+    costs = {id(spot): _cost(spot, gone, price) for spot in left}
+    while taken < number:
+        able = [spot for spot in left if costs[id(spot)] is not None]
+        if not able:
+            return None
+        spot = min(able, key=lambda one: costs[id(one)] or (0, []))
+        _, jobs = costs[id(spot)] or (0, [])
+        taken += 1
+        left.remove(spot)
+        gone.update(jobs)
+        for other in left if jobs else ():
+            if any(part.job in jobs for part in other.parts):
+                costs[id(other)] = _cost(other, gone, price)
+    return gone
+
+
+def _cost(spot: _Spot, gone: set[int], price: Price) -> tuple[int, list[int]] | None:
+    jobs = spot.ends(gone, price)
+    return None if jobs is None else (sum(map(price, jobs)), jobs)
