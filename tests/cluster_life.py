@@ -17,6 +17,7 @@ from zenkei.model.queue import Amounts, ClusterConfig, Policy, Queue, Reclaim, R
 from zenkei.scheduler import (
     Claim,
     Delta,
+    Grow,
     Hold,
     JobClass,
     Plan,
@@ -133,6 +134,8 @@ class Life:
                 self._start(decision)
             elif isinstance(decision, Preempt):
                 self._stop(decision)
+            elif isinstance(decision, Grow):
+                self._grow(decision)
             elif isinstance(decision, Hold):
                 parts = tuple(held(decision.job, part) for part in decision.parts)
                 assert decision.job.key in self.waiting
@@ -164,6 +167,20 @@ class Life:
         assert preempt.favoured.key in self.waiting
         self.running[row.job] = row._replace(stopping=1, preemptions=row.preemptions + 1)
         self._changed[row.job] = None
+
+    def _grow(self, grow: Grow) -> None:
+        row = self.running[grow.job.key]
+        assert not row.stopping, "nobody is stopped twice"
+        assert row.saved_us > row.since_us, "it might lose all that it did"
+        assert row.nodes < grow.nodes <= self.classes[row.job_class].nodes
+        self.running[row.job] = row._replace(stopping=1)
+        self._changed[row.job] = None
+
+    def saves(self, job: JobId) -> None:
+        """What it has done is safe."""
+        row = self.running[job.key]
+        self.running[job.key] = row._replace(saved_us=self.now_us)
+        self._changed[job.key] = None
 
     def check_node(self, name: str) -> None:
         """Nothing is given away twice, and nothing that is kept for somebody else."""

@@ -9,14 +9,15 @@ import pytest
 from tests.cluster_life import LEAVES, USERS, Life, gpu_nodes, random_config
 from tests.planner_worlds import ask
 from zenkei.model.ids import JobId
-from zenkei.scheduler import Hold, Planner, Preempt, ReasonCode, Start, plan
+from zenkei.scheduler import Grow, Hold, Planner, Preempt, ReasonCode, Start, plan
 
 
 def arrive(rng: Random, life: Life) -> None:
     for _ in range(rng.randrange(4)):
         size = rng.choice((0, 0.5, 1, 1, 2, 4))
+        nodes = rng.choice((1, 1, 2, 3)) if size == 4 else 1
         life.submit(
-            ask(gpus=size, nodes=rng.choice((1, 1, 2, 3)) if size == 4 else 1),
+            ask(gpus=size, nodes=nodes, least=1 if nodes == 3 else 0),
             rng.choice(LEAVES),
             rng.choice(USERS),
             priority=rng.choice((0, 0, 0, 5)),
@@ -68,6 +69,8 @@ def test_a_kept_planner_plans_like_a_cold_one_and_keeps_every_promise_of_the_pol
         for job, row in list(life.running.items()):
             if not row.limit_us and rng.random() < 0.05:
                 life.end(job)
+            elif rng.random() < 0.1:
+                life.saves(JobId.from_key(job))
         life.passes(rng.choice((1, 30, 90, 300)))
 
 
@@ -84,6 +87,8 @@ def test_lives_have_all_of_it() -> None:
             seen.update(type(decision) for decision in planned.decisions)
             seen.update(reason.reason.code for reason in planned.reasons)
             life.obey(planned)
+            for job in life.running:
+                life.saves(JobId.from_key(job))
             life.passes(rng.choice((1, 30, 90, 300)))
-    assert {Start, Preempt, Hold} <= seen
+    assert {Start, Preempt, Hold, Grow} <= seen
     assert {ReasonCode.GPUS_BUSY, ReasonCode.WOULD_DELAY} <= seen

@@ -7,7 +7,8 @@ Called by `planner`. Pure. The steps:
  3. `placer` finds nodes, without those on which a reservation or a promised start would be met;
  4. blocked: jobs over which it has a right are displaced (`preemption`), at most MOST_ASKS times;
  5. else, for the first `Policy.reserve_gangs`: nodes are promised it, or kept as they fall free
-    (`calendar`), so that who comes later fills only what is left.
+    (`calendar`), so that who comes later fills only what is left;
+ 6. nobody waits in vain: a gang that runs on fewer nodes than it would take may grow (`growth`).
 
 A class that did not fit is not tried again: resources only shrink within a plan. Who may displace
 others fails alone: another queue's job of the same class may have another right.
@@ -25,6 +26,7 @@ from zenkei.scheduler.busy import why_not
 from zenkei.scheduler.calendar import Calendar
 from zenkei.scheduler.decisions import ClassReason, Decision, Hold, Reserve, Start
 from zenkei.scheduler.free import check
+from zenkei.scheduler.growth import Growth
 from zenkei.scheduler.index import NodeRow
 from zenkei.scheduler.known import Known
 from zenkei.scheduler.line import SegmentKey, priority_of, submitted_of
@@ -84,6 +86,23 @@ class Cycle:
                 return
             self.tried.add(head.job_class)
             self._serve(head)
+        if self._known.elastic and not self._waits_in_vain:
+            self._grow()
+
+    @property
+    def _waits_in_vain(self) -> bool:
+        """Whether somebody would take more nodes, if there were any."""
+        reasons = (*self.failed.values(), *self._by_job.values(), *self._by_segment.values())
+        blocked = any(reason.severity is not Severity.NEVER for reason in reasons)
+        return blocked or bool(self._claimed) or self._stopped_at is not None
+
+    def _grow(self) -> None:
+        growth = Growth(self._known, self._placer, self._turn, self._calendar, self._now_us)
+        more = growth.first()
+        if more is not None:
+            self.decisions.append(more)
+        if growth.next_us is not None:
+            self._next_us.append(growth.next_us)
 
     def undo(self) -> None:
         """Every touched node is as it was before the plan."""

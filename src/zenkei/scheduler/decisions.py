@@ -1,7 +1,6 @@
 """What a plan says: decisions, a reason for everyone left waiting, and when to plan again.
 
-Made by `planner`, read by `control`. Only `Start` is produced now; the other decisions belong to
-preemption (`Preempt`, `Hold`) and to reservations with back-filling in time (`Reserve`).
+Made by `planner`, obeyed by `control`: all but `Reserve`, which says what was counted on.
 """
 
 from __future__ import annotations

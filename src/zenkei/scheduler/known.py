@@ -38,6 +38,8 @@ class Known:
         self.held: dict[str, dict[int, list[HeldPart]]] = {}
         """By node and job."""
         self.running: dict[int, RunningJob] = {}
+        self.elastic: dict[int, None] = {}
+        """Gangs that run on fewer nodes than they would take."""
         self.claims: dict[int, Claim] = {}
         self._learned: Learned | None = snapshot.learned
         self.index = NodeIndex(chosen or self._scorer())
@@ -116,6 +118,13 @@ class Known:
     def held_on(self, name: str) -> tuple[HeldPart, ...]:
         return tuple(part for parts in self.held.get(name, {}).values() for part in parts)
 
+    def nodes_of(self, job: int) -> tuple[str, ...]:
+        """Where a job holds parts, those on nodes that are gone too."""
+        return tuple(self._on.get(job, ()))
+
+    def parts_of(self, job: int, name: str) -> tuple[HeldPart, ...]:
+        return tuple(self.held.get(name, {}).get(job, ()))
+
     # -- jobs ------------------------------------------------------------------------------------
     def _add_classes(self, classes: tuple[JobClass, ...]) -> None:
         if classes:
@@ -130,6 +139,7 @@ class Known:
         self.holdings.release(job)
         self.tree.let_go(job)
         self.running.pop(job, None)
+        self.elastic.pop(job, None)
         self.claims.pop(job, None)
 
     def _hold(self, part: HeldPart) -> None:
@@ -142,6 +152,9 @@ class Known:
     def _run(self, row: RunningJob) -> None:
         """What a job holds counts for its queue and its owner, and may have an end."""
         self.running[row.job] = row
+        wanted = self.classes[row.job_class]
+        if wanted.least and row.nodes < wanted.nodes:
+            self.elastic[row.job] = None
         parts = [part for name in self._on.get(row.job, ()) for part in self.held[name][row.job]]
         kinds: dict[str, int] = {}
         for part in parts:

@@ -6,8 +6,8 @@ on them (`cycle`) and leaves them as they were, so a planner kept by deltas plan
 cold one (tested).
 
 Ideal: nobody who could start waits, and nobody waits for ever.
-Departures: promises are not remembered from plan to plan; only that of the first blocked gang is
-sure to hold when jobs end early. A running gang is never asked to grow.
+Departure: promises are not remembered from plan to plan; only that of the first blocked gang is
+sure to hold when jobs end early.
 
 Cost: `apply` O(changed jobs · log) + O(parts on the nodes touched); `plan` O(queues with jobs) for
 the heads + O(log) per start + O(nodes) in NumPy per class that fails; never O(waiting).
