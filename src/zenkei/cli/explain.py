@@ -32,7 +32,7 @@ HELD_BY = {
 
 
 def explain(argv: list[str]) -> int:
-    """The reason in one sentence, then the account behind it."""
+    """The reason in one sentence, then a line each: numbers, holders, ends, offers."""
     parser = Parser("explain", "Why a job waits, and what would help.")
     parser.jobs(many=False)
     args = parser.parse_args(argv)
@@ -66,31 +66,90 @@ def said(answer: Json) -> list[str]:
 
 
 def _account(account: Json) -> list[str]:
-    lines = [f"  jobs before it in line: {account['ahead']}"]
-    need = render.count(account["nodes"], "node")
-    lines.append(f"  needs {need}; {account['fitting']} could take a part now")
-    lines += [
-        f"  {render.count(number, 'node has', 'nodes have')} {MISFITS.get(misfit, misfit)}"
+    """Numbers; who holds it; what would have to end; what would start now: a line for each."""
+    lines = [_numbers(account), _held(account), *_ends(account)]
+    near = [offer["text"] for offer in account["nearest"]]
+    if near:
+        lines.append(f"  would start now {_either(near)}")
+    return lines
+
+
+def _numbers(account: Json) -> str:
+    """How many nodes it needs, how many could take a part, and what is wrong with the others."""
+    nodes, needed = account["nodes"], account["needed"]
+    need = render.count(needed, "node") + (f" (up to {nodes})" if nodes > needed else "")
+    level, together = account["level"], account["together"]
+    where = f" in one {level}" if level else ""
+    parts = [f"needs {need}{where}: {account['fitting']} could take a part now"]
+    if account["fitting"] and (level or account["kept"]):
+        best = f", at most {together['nodes']} of them in one ({together['where']})"
+        kept = f", {account['kept']} of them kept for others"
+        parts[0] += (best if level else "") + (kept if account["kept"] else "")
+    parts += [
+        f"{_have(number)} {MISFITS.get(misfit, misfit)}"
         for misfit, number in account["excluded"].items()
     ]
     if account["forgives"]:
         names = ", ".join(account["failed_on"])
-        lines.append(f"  it failed on {names}, and may go there again: too few others could do")
+        parts.append(f"it failed on {names}, and may go there again: too few others could do")
+    ahead = account["ahead"]
+    parts.append(f"{render.count(ahead, 'job')} before it in line" if ahead else "first in line")
+    return "  " + "; ".join(parts)
+
+
+def _free(account: Json) -> str:
     free = account["free"]
-    things = [_units(free["cpu_milli"], "CPU"), _units(free["gpu_milli"], "GPU")]
+    gpus = _units(free["gpu_milli"], "GPU")
+    if free["gpu_milli"]:
+        gpus += f" (at most {free['most_gpu_milli'] / 1000:g} on one)"
+    things = [_units(free["cpu_milli"], "CPU"), gpus]
     things.append(f"{render.size(free['memory_bytes'])} of memory")
-    lines.append(f"  free on {account['suitable']} suitable: {', '.join(things)}")
+    nodes = render.count(account["suitable"], "suitable node")
+    return f"  free on {nodes}: {', '.join(things)}"
+
+
+def _held(account: Json) -> str:
+    """What is free, and who has the rest of what is lacking: on nodes, or of a limit."""
     holders = account["holders"]
-    if holders:
-        shown = [str(holder["job"]) for holder in holders[:MOST_HOLDERS]]
-        more = len(holders) - len(shown) + account["more_holders"]
-        jobs = "job" if len(shown) + more == 1 else "jobs"
-        others = f" and {more} more" if more else ""
-        lines.append(f"  held by {jobs} {', '.join(shown)}{others}")
-    lines += [f"  would start now {near['text']}" for near in account["nearest"]]
-    return lines
+    if not holders:
+        return _free(account)
+    shown = holders[:MOST_HOLDERS]
+    more = len(holders) - len(shown) + account["more_holders"]
+    others = f" and {more} more" if more else ""
+    jobs = "job" if len(shown) + more == 1 else "jobs"
+    what = "its limit is held" if account["cause"] in ("cap", "quota") else "held"
+    return f"{_free(account)}; {what} by {jobs} {_by_queue(shown)}{others}"
+
+
+def _ends(account: Json) -> list[str]:
+    ends = account["ends"]
+    if not ends:
+        return []
+    shown = ends[:MOST_HOLDERS]
+    more = len(ends) - len(shown)
+    others = f" and {more} more" if more else ""
+    jobs = "job" if len(ends) == 1 else "jobs"
+    return [f"  would start if {jobs} {_by_queue(shown)}{others} ended"]
+
+
+def _by_queue(rows: list[Json]) -> str:
+    """`4, 7 (queue vision), 9 (queue speech)`: neighbours of one queue share its name."""
+    parts: list[str] = []
+    for at, row in enumerate(rows):
+        last = at + 1 == len(rows) or rows[at + 1]["queue"] != row["queue"]
+        queue = f" (queue {row['queue']})" if last and row["queue"] else ""
+        parts.append(f"{row['job']}{queue}")
+    return ", ".join(parts)
+
+
+def _either(texts: list[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])}, or {texts[-1]}"
 
 
 def _units(milli: int, thing: str) -> str:
     """`1 CPU`, `0.5 GPUs`."""
     return render.count(f"{milli / 1000:g}", thing)
+
+
+def _have(number: int) -> str:
+    return "1 has" if number == 1 else f"{number} have"
