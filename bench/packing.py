@@ -100,7 +100,8 @@ def _node(row: dict[str, str]) -> Node:
 def _request(row: dict[str, str]) -> Request:
     count = int(row["num_gpu"])
     milli = 0 if not count else 1000 if count > 1 else int(row["gpu_milli"])
-    kinds = sorted({kind for kind in row["gpu_type"].split("|") if kind}) if count else []
+    # as it is written: the artifact takes A|B and A|B|B for two combinations
+    kinds = [kind for kind in row["gpu_type"].split("|") if kind] if count else []
     return Request(
         cpu_milli=round(1000 * number(row["cpus"], "cpus")),
         memory_bytes=round(number(row["mem_gib"], "mem_gib") * (1 << 30)),

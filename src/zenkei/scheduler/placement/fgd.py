@@ -35,15 +35,16 @@ class Typical:
 
 
 def typical(mix: Mapping[Ask, float], covered: float = COVERED) -> Typical:
-    """The most frequent requests that cover a share of all. Ties: the larger request first.
+    """The most frequent requests that cover a share of all.
 
+    Of equally frequent ones the artifact takes that with more CPU, then with more of each GPU, then
+    with more GPUs first: which of the rarest are left out moves its results.
     Raises ValueError for a count that is negative, infinite or not a number.
     """
     for count in mix.values():
         if not (math.isfinite(count) and count >= 0):
             raise ValueError(f"a count of arrivals is {count}")
-    ranked = sorted(mix.items(), reverse=True)
-    ranked.sort(key=lambda item: -item[1])
+    ranked = sorted(mix.items(), key=lambda item: _rank(*item), reverse=True)
     needed = covered * sum(mix.values())
     found: list[tuple[Ask, float]] = []
     seen = 0.0
@@ -55,6 +56,10 @@ def typical(mix: Mapping[Ask, float], covered: float = COVERED) -> Typical:
     return Typical(
         asks=tuple(ask for ask, _ in found), shares=tuple(count / seen for _, count in found)
     )
+
+
+def _rank(ask: Ask, count: float) -> tuple[float, int, int, int, str]:
+    return count, ask.cpu_milli, ask.gpu_milli, ask.gpu_count, "|".join(ask.gpu_kinds)
 
 
 class Fgd:

@@ -158,6 +158,8 @@ def test_fgd_puts_a_share_where_least_is_lost():
 def test_typical_requests_are_the_most_frequent_that_cover_the_share():
     known = {Ask(1, 1000, (), i): float(n) for i, n in enumerate((1, 60, 4, 35))}
     assert [ask.cpu_milli for ask in typical(known).asks] == [1, 3]
+    equal = [Ask(2, 1000, (), 5), Ask(1, 500, (), 5), Ask(1, 500, (), 9)]
+    assert typical(dict.fromkeys(equal, 1.0), 0.6).asks == (equal[2], equal[0])
     with pytest.raises(ValueError, match="nan"):
         typical({Ask(1, 1000, (), 1): math.nan})
 
