@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 MOST: Final = 4096
 """The newest jobs are the mix; a cluster whose work changes unlearns what was."""
 EVERY_US: Final = 60_000_000
+SETTLE_US: Final = 10_000_000
+"""A controller that starts has more urgent things to do."""
 LANE: Final = "learn"
 
 
@@ -50,6 +52,8 @@ class Learning:
     def saw(self, news: PlanningDelta) -> None:
         """Count what came, and begin to learn if it is time."""
         with self._lock:
+            if not self._not_before_us:
+                self._not_before_us = news.now_us + SETTLE_US
             self._count(news.jobs)
             self._meet(news.nodes)
             before = min(self._known, MOST)

@@ -11,7 +11,7 @@ from tests.builders import do, put
 from tests.planner_worlds import node
 from zenkei.control.apply import apply_plan
 from zenkei.control.commands import Commands
-from zenkei.control.learning import EVERY_US, Learning
+from zenkei.control.learning import EVERY_US, SETTLE_US, Learning
 from zenkei.control.planner import PlanKeeper
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
@@ -58,7 +58,10 @@ class Cluster:
 
     def another(self) -> PlanKeeper:
         """A controller that starts now."""
-        return PlanKeeper(self.store, self.cache, Learning(self.store, self.cache, self.workers))
+        keeper = PlanKeeper(self.store, self.cache, Learning(self.store, self.cache, self.workers))
+        keeper.refresh()
+        self.now_us += SETTLE_US
+        return keeper
 
     def submit(self, gpu_milli: int, **constraints: tuple[str, ...]) -> JobId:
         spec = JobSpec(
