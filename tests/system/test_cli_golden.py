@@ -94,6 +94,7 @@ TEXTS = {
     "result": ("result", TRAINED),
     "result-none": ("result", "ls", HELLO),
     "nodes": ("nodes",),
+    "nodes-map": ("nodes", "--map"),
     "node-ls": ("node", "ls"),
     "queue-tree": ("queue", "tree"),
     "cluster-show": ("cluster", "show"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from zenkei.cli import render, session
@@ -13,20 +14,32 @@ Json = dict[str, Any]
 
 def nodes(argv: list[str]) -> int:
     """Free and total of everything; virtual nodes are called so."""
-    args = Parser(
-        "nodes", "Nodes: free and total CPUs, memory and GPUs; who runs there."
-    ).parse_args(argv)
-    answer = session.open().get("/v1/nodes")
+    parser = Parser("nodes", "Nodes: free and total CPUs, memory and GPUs; who runs there.")
+    parser.add_argument("--map", action="store_true", help="draw the cluster: a cell for each GPU")
+    args = parser.parse_args(argv)
+    client = session.open()
+    answer = client.get("/v1/nodes")
     if args.json:
         session.print_json(answer)
-        return 0
-    print(nodes_text(answer["nodes"]))
+    elif args.map:
+        from zenkei.cli.nodemap import Pen, map_text
+
+        reservations = client.get("/v1/cluster")["config"].get("reservations", ())
+        print(_printable(map_text(answer["nodes"], reservations, Pen.of_terminal())))
+    else:
+        print(nodes_text(answer["nodes"]))
     return 0
+
+
+def _printable(text: str) -> str:
+    """Names that the output has no characters for are no reason to fail."""
+    encoding = sys.stdout.encoding or "ascii"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def nodes_text(nodes: list[Json]) -> str:
     """The table, and what must be said about single nodes. Also shown by `zenkei up`."""
-    found = sorted(nodes, key=lambda node: _natural(node["name"]))
+    found = sorted(nodes, key=lambda node: natural(node["name"]))
     lines = [render.table(HEAD, [_row(node) for node in found], right={2, 3, 4})]
     lines += [render.clean(f"{n['name']}: {n['reason']}") for n in found if n["reason"]]
     if any(node["virtual"] for node in found):
@@ -39,7 +52,7 @@ def _row(node: Json) -> list[str]:
     name = node["name"] + (" (virtual)" if node["virtual"] else "")
     cpu = node["cpu_milli"] - sum(part["cpu_milli"] for part in held)
     memory = node["memory_bytes"] - sum(part["memory_bytes"] for part in held)
-    jobs = sorted({part["job"] for part in held}, key=_natural)
+    jobs = sorted({part["job"] for part in held}, key=natural)
     return [
         name,
         node["state"],
@@ -64,7 +77,7 @@ def _gpus(node: Json) -> str:
     return f"{free:g}/{len(node['devices'])}{others}"
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def natural(text: str) -> list[tuple[int, str]]:
     """`node-10` after `node-9`."""
     import re
 
