@@ -75,9 +75,9 @@ def test_a_gpu_that_others_use_is_neither_free_nor_a_job():
 
 def test_nodes_stand_below_their_place_in_the_order_in_which_people_count():
     lines = drawn(
+        node("n1", topology=["row1", "rack10"]),
         node("n10", topology=["row1", "rack2"]),
         node("n9", topology=["row1", "rack2"]),
-        node("n1", topology=["row1", "rack10"]),
     )
     assert [line.split()[0] for line in lines[:5]] == [
         "row1/rack2",
