@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from zenkei.scheduler.limits import Lending, beyond, wrong_kind
-from zenkei.scheduler.reasons import Reason
+from zenkei.scheduler.reasons import Reason, ReasonCode
 from zenkei.scheduler.seats import Ask, Seat, User
 from zenkei.scheduler.snapshot import JobClass
 from zenkei.scheduler.terms import BASE, GPU, Bound
@@ -59,6 +59,14 @@ class Gates:
     def why(self, queue: int, user: int, job_class: int) -> Reason | None:
         found = self._why.get((queue, -1, job_class))
         return found if found is not None else self._why.get((queue, user, job_class))
+
+    def capped(self) -> dict[int, set[tuple[int, int]]]:
+        """By leaf, the (user, class) that a cap refused; user -1: anybody's."""
+        found: dict[int, set[tuple[int, int]]] = {}
+        for (queue, user, job_class), reason in self._why.items():
+            if reason.code in (ReasonCode.QUEUE_CAP, ReasonCode.USER_CAP):
+                found.setdefault(queue, set()).add((user, job_class))
+        return found
 
     # -- what is asked ---------------------------------------------------------------------------
     def amounts(self, ask: Ask, nodes: int, kinds: tuple[tuple[str, int], ...]) -> tuple[int, ...]:

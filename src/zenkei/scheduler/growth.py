@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Final
 
 from zenkei.model.ids import JobId
+from zenkei.scheduler.absence import absent
 from zenkei.scheduler.calendar import Calendar
 from zenkei.scheduler.decisions import Grow
-from zenkei.scheduler.index import NodeRow
 from zenkei.scheduler.known import Known
 from zenkei.scheduler.order import Turn
 from zenkei.scheduler.placer import Placer
@@ -81,17 +81,9 @@ class Growth:
         without = self._calendar.forbids(
             wanted.request, ends_us, queue=self._known.queues[row.queue], user=user
         )
-        own = self._own(row)
-        before = [(node, node.free.copy()) for node in own]
-        try:
-            for node in own:
-                self._give_back(node, row.job)
-            place = self._placer.wanted(row.job_class, (), most)
-            found = self._placer.place(place, without - {node.node.name for node in own})
-        finally:
-            for node, free in before:
-                node.free = free
-                self._known.index.move(node)
+        with absent(self._known, (row.job,)) as own:
+            wanted_now = self._placer.wanted(row.job_class, (), most)
+            found = self._placer.place(wanted_now, without - {*own})
         return len(found.rows) if found is not None else 0
 
     def _within_limits(self, row: RunningJob, wanted: JobClass) -> int:
@@ -100,18 +92,3 @@ class Growth:
         users = self._known.users
         leave = self._turn.trial(self._known.queues[row.queue], row.user, more) if users else None
         return row.nodes + leave.nodes if leave is not None else row.nodes
-
-    def _own(self, row: RunningJob) -> list[NodeRow]:
-        rows = self._known.index.rows
-        return [rows[name] for name in self._known.nodes_of(row.job) if name in rows]
-
-    def _give_back(self, node: NodeRow, job: int) -> None:
-        free, blocked = node.free, node.node.blocked
-        for part in self._known.parts_of(job, node.node.name):
-            free.cpu_milli += part.cpu_milli
-            free.memory_bytes += part.memory_bytes
-            free.tmp_bytes += part.tmp_bytes
-            for index, milli in part.devices:
-                if index < len(free.gpu_milli) and index not in blocked:
-                    free.gpu_milli[index] += milli
-        self._known.index.move(node)

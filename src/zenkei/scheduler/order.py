@@ -22,6 +22,7 @@ said in `seats` (queues) and `walks` (users and jobs). Pure. Cost: see `walks`; 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from zenkei.model.ids import JobId
@@ -222,6 +223,11 @@ class Turn:
         if reason is not None:
             return reason
         return self._gates.why(queue, user, job_class)
+
+    @cached_property
+    def capped(self) -> dict[int, set[tuple[int, int]]]:
+        """See `Gates.capped`; asked when everybody has had a turn."""
+        return self._gates.capped()
 
     # -- what would be, for `explain` ------------------------------------------------------------
     def trial(self, queue: str, user: int, wanted: JobClass) -> Leave | None:
