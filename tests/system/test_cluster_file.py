@@ -161,3 +161,18 @@ def test_a_cap_holds_and_a_quota_is_taken_back_from_who_borrows(place: Place) ->
     assert sum(owner in favoured(place, job) for job in guests[:2]) == 1, "one made room"
     for job in guests:
         place.ok("cancel", job)
+
+
+def test_a_cap_full_of_less_important_jobs_gives_way_to_an_urgent_one(place: Place) -> None:
+    place.ok("up", "--nodes", "2", "--gpus-per-node", "2", "--cpus-per-node", "4")
+    place.write("cap.yaml", "policy: {protect: 0s}\nqueues: {team: {cap: {gpus: 2}}, default: {}}\n")
+    place.ok("cluster", "apply", "cap.yaml", "--yes")
+    team = ("submit", "--json", "--queue", "team", "--gpus", "2")
+    usual = place.ok(*team, "--", "sleep", "600").json()["id"]
+    place.until(usual, "running")
+    waits = place.ok(*team, "--", "true").json()["id"]
+    assert why(place, waits) == "queue_cap"
+    urgent = place.ok(*team, "--priority", "10", "--", "true").json()["id"]
+    place.until(urgent, "succeeded")
+    assert favoured(place, usual).count(urgent) == 1
+    place.ok("cancel", usual)
