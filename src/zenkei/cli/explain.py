@@ -99,13 +99,16 @@ def _numbers(account: Json) -> str:
 
 def _free(account: Json) -> str:
     free = account["free"]
+    if not account["suitable"]:
+        return "  no node would suit that is ready"
     gpus = _units(free["gpu_milli"], "GPU")
     if free["gpu_milli"]:
         gpus += f" (at most {free['most_gpu_milli'] / 1000:g} on one)"
     things = [_units(free["cpu_milli"], "CPU"), gpus]
     things.append(f"{render.size(free['memory_bytes'])} of memory")
     nodes = render.count(account["suitable"], "suitable node")
-    return f"  free on {nodes}: {', '.join(things)}"
+    pieces = ", enough in all, but in pieces" if account["cause"] == "fragmentation" else ""
+    return f"  free on {nodes}: {', '.join(things)}{pieces}"
 
 
 def _held(account: Json) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.cluster_life import HOUR, Life, gpu_nodes, teams
 from tests.planner_worlds import SECOND, ask, node
+from zenkei.model.cluster import NodeState
 from zenkei.model.ids import JobId
 from zenkei.model.queue import ClusterConfig, Policy, Queue, Reservation
 from zenkei.scheduler import (
@@ -267,6 +268,14 @@ def test_a_level_that_cannot_be_met_is_the_cause_and_wider_ones_are_offered(leve
     assert account.ends
 
 
+def test_of_wider_levels_the_narrowest_one_that_would_do_is_offered():
+    nodes = [node(f"n{i}", gpus=4, topology=("site", "row", f"rack{i}")) for i in range(2)]
+    life = Life(replace(teams(CALM), queues=(), levels=("site", "row", "rack")), nodes)
+    job = life.submit(ask(gpus=4, nodes=2, level="rack", required=True), "vision")
+    [offer] = [one for one in account_of(life, job).nearest if one.lever is Lever.TOPOLOGY]
+    assert offer == Nearest(lever=Lever.TOPOLOGY, was="rack", now="row")
+
+
 def test_a_level_without_so_many_nodes_is_never_met():
     nodes = [node(f"n{i}", gpus=4, topology=("row", f"rack{i // 2}")) for i in range(4)]
     life = Life(replace(teams(CALM), queues=(), levels=("row", "rack")), nodes)
@@ -276,6 +285,30 @@ def test_a_level_without_so_many_nodes_is_never_met():
     assert account.reason.code is ReasonCode.NO_SUCH_DOMAIN
     assert account.reason.text == "asked for 3 nodes in one rack, the largest has 2 that suit"
     assert texts(account)[-1] == "within one row instead of one rack"
+
+
+def test_a_level_whose_nodes_are_not_all_ready_waits_for_somebody():
+    nodes = [
+        node("n0", gpus=4, topology=("row", "rack0")),
+        node("n1", gpus=4, topology=("row", "rack0"), state=NodeState.DOWN),
+        node("n2", gpus=4, topology=("row", "rack1")),
+    ]
+    life = Life(replace(teams(CALM), queues=(), levels=("row", "rack")), nodes)
+    job = life.submit(ask(gpus=4, nodes=2, level="rack", required=True), "vision")
+    account = account_of(life, job)
+    assert account.cause is Cause.NODES
+    assert account.reason is not None
+    assert account.reason.severity is Severity.BLOCKED
+    assert account.reason.text == ("2 nodes in one rack needed, but 1 of 2 suitable ones are ready")
+
+
+def test_of_a_gpu_that_is_promised_to_another_only_the_rest_is_offered():
+    life = Life(replace(teams(CALM), queues=()), [node("n0", gpus=["A100", "T4"])])
+    started(life, ask(gpus=0.3, gpu_type=("A100",)), "vision", limit_s=600)
+    started(life, ask(gpus=0.2, gpu_type=("A100",)), "vision")
+    life.submit(ask(gpus=0.7, gpu_type=("A100",)), "vision")
+    account = account_of(life, life.submit(ask(gpus=0.6, gpu_type=("A100",)), "vision"))
+    assert Nearest(lever=Lever.GPUS, asked=600, would=100) in account.nearest
 
 
 def test_nodes_on_which_it_failed_are_the_cause():
