@@ -49,6 +49,7 @@ class Prospect:
         self.turn: Turn
         self.turn, self._calendar, self.stopped_at = cycle.settled
         self._closed: dict[frozenset[str], Bools] = {}
+        self._able: dict[JobClass, Bools] = {}
 
     @property
     def user_name(self) -> str:
@@ -90,8 +91,15 @@ class Prospect:
         placed = self.passes(wanted, queue)
         if placed is None:
             return False
-        able = self.survey.fits(placed) & self.open(placed.request, queue)
+        able = self._fits(placed) & self.open(placed.request, queue)
         return self.survey.enough(able, placed) and not self._spoilt(able, placed)
+
+    def _fits(self, placed: JobClass) -> Bools:
+        """Remembered: other queues leave the same of a request."""
+        known = self._able.get(placed)
+        if known is None:
+            known = self._able[placed] = self.survey.fits(placed)
+        return known
 
     def _spoilt(self, able: Bools, placed: JobClass) -> bool:
         """Whether it may come to a node on which all devices that it could share are spoken for."""

@@ -10,12 +10,13 @@ Cost: O(running) for a limit + O(nodes looked at x jobs there) calls of `check`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias
 
 import numpy as np
 
-from zenkei.model.resources import Free, Misfit
+from zenkei.model.resources import Free, Misfit, allowed_devices
 from zenkei.scheduler.free import HeldPart, check
 from zenkei.scheduler.prospect import Prospect
 from zenkei.scheduler.snapshot import IntArray, JobClass
@@ -24,7 +25,7 @@ from zenkei.scheduler.tree import Held
 
 MOST_ENDS: Final = 64
 """Jobs in an answer; if more would have to end, there is none."""
-MOST_NODES: Final = 16
+MOST_NODES: Final = 12
 """Nodes looked at beside those that the gang needs."""
 MOST_GROUPS: Final = 4
 
@@ -92,6 +93,9 @@ def _cover(amounts: dict[int, int], short: int) -> list[int] | None:
 
 
 # -- nodes ---------------------------------------------------------------------------------------
+Price: TypeAlias = Callable[[int], float]
+
+
 class _Spot:
     """A node with what would be free on it as jobs end."""
 
@@ -104,14 +108,14 @@ class _Spot:
         self._constraints = dict(wanted.constraints)
 
     def misfit(self, gone: Iterable[int]) -> Misfit | None:
-        found = check(self.node, self._left({*gone}), self._request, self._constraints)
+        found = check(self.node, self._left(gone), self._request, self._constraints)
         return found if isinstance(found, Misfit) else None
 
-    def _left(self, gone: set[int]) -> Free:
-        free = self.free.copy()
+    def _left(self, gone: Iterable[int]) -> Free:
+        free, ended = self.free.copy(), frozenset(gone)
         blocked, devices = set(self.node.blocked), len(free.gpu_milli)
         for part in self.parts:
-            if part.job in gone:
+            if part.job in ended:
                 free.cpu_milli += part.cpu_milli
                 free.memory_bytes += part.memory_bytes
                 free.tmp_bytes += part.tmp_bytes
@@ -129,7 +133,9 @@ class _Spot:
             if not helping:
                 return None
             helping.sort(key=lambda p: (price(p.job), p.job))
-            enough = (p for p in helping if self.misfit({*gone, *chosen, p.job}) is None)
+            lacks = self._lacks(misfit, {*gone, *chosen})
+            able = [p for p in helping if _size(p, misfit) >= lacks]
+            enough = (p for p in able if self.misfit({*gone, *chosen, p.job}) is None)
             last = next(enough, None) or max(helping, key=lambda p: (_held(p, misfit), -p.job))
             chosen.append(last.job)
         for job in sorted(chosen, key=price, reverse=True):
@@ -137,6 +143,24 @@ class _Spot:
             if self.misfit({*gone, *rest}) is None:
                 chosen = rest
         return chosen
+
+    def _lacks(self, misfit: Misfit, gone: set[int]) -> int:
+        """How much of one thing is missing: of GPUs, on how many devices."""
+        request, free = self._request, self._left(gone)
+        if misfit is Misfit.GPU:
+            allowed = allowed_devices(self.node.capacity, request)
+            room = sum(free.gpu_milli[index] >= request.gpu_milli for index in allowed)
+            return request.gpu_count - room
+        asked = {
+            Misfit.CPU: request.cpu_milli - free.cpu_milli,
+            Misfit.MEMORY: request.memory_bytes - free.memory_bytes,
+        }
+        return asked.get(misfit, request.tmp_bytes - free.tmp_bytes)
+
+
+def _size(part: HeldPart, misfit: Misfit) -> int:
+    """The same of a part, at most."""
+    return len(part.devices) if misfit is Misfit.GPU else _held(part, misfit)
 
 
 def _held(part: HeldPart, misfit: Misfit) -> int:
@@ -151,7 +175,7 @@ def _held(part: HeldPart, misfit: Misfit) -> int:
     return sizes.get(misfit, 0)
 
 
-class Price:
+class _Price:
     """What it costs that a job ends: its GPUs, or a thousandth of them for each CPU."""
 
     def __init__(self, prospect: Prospect) -> None:
@@ -170,11 +194,16 @@ class Price:
 def _for_nodes(prospect: Prospect, placed: JobClass, ended: set[int]) -> tuple[int, ...]:
     survey = prospect.survey
     usable = survey.suits(placed) & prospect.open(placed.request)
-    price, best = Price(prospect), None
+    price, best = _Price(prospect), None
     for ranks in _candidates(survey, placed, np.flatnonzero(usable)):
         spots = [_Spot(prospect, rank, placed) for rank in ranks]
-        jobs = _cheapest(spots, placed.fewest, set(ended), price)
-        if jobs is not None:
+        on = Counter(job for spot in spots for job in {part.job for part in spot.parts})
+        shared = {job: price(job) / number for job, number in on.items()}
+        for weight in (price, shared.__getitem__) if placed.fewest > 1 else (price,):
+            jobs = _cheapest(spots, placed.fewest, set(ended), weight)
+            if jobs is None:
+                break
+            jobs = _needed(spots, placed.fewest, jobs, ended, price)
             key = sum(map(price, jobs)), len(jobs), sorted(jobs)
             best = key if best is None or key < best else best
     if best is None or len(best[2]) > MOST_ENDS:
@@ -201,7 +230,11 @@ def _candidates(survey: Survey, placed: JobClass, usable: IntArray) -> list[list
 
 
 def _cheapest(spots: list[_Spot], number: int, gone: set[int], price: Price) -> set[int] | None:
-    """One node after the other, whichever costs least beside those already taken."""
+    """One node after the other, whichever costs least beside those already taken.
+
+    price: once with all of a job for each of its nodes, once with its part of it: then a gang on
+    many of them comes before several small jobs.
+    """
     left, taken = list(spots), 0
     costs = {id(spot): _cost(spot, gone, price) for spot in left}
     while taken < number:
@@ -219,6 +252,23 @@ def _cheapest(spots: list[_Spot], number: int, gone: set[int], price: Price) -> 
     return gone
 
 
-def _cost(spot: _Spot, gone: set[int], price: Price) -> tuple[int, list[int]] | None:
+def _needed(
+    spots: list[_Spot], number: int, gone: set[int], ended: set[int], price: Price
+) -> set[int]:
+    """Without those whose nodes are not needed after all, once the others have ended."""
+    fits = {id(spot): spot.misfit(gone) is None for spot in spots}
+    for job in sorted(gone - ended, key=lambda job: (-price(job), job)):
+        rest = gone - {job}
+        without = {
+            id(spot): spot.misfit(rest) is None
+            for spot in spots
+            if any(part.job == job for part in spot.parts)
+        }
+        if sum((fits | without).values()) >= number:
+            gone, fits = rest, fits | without
+    return gone
+
+
+def _cost(spot: _Spot, gone: set[int], price: Price) -> tuple[float, list[int]] | None:
     jobs = spot.ends(gone, price)
     return None if jobs is None else (sum(map(price, jobs)), jobs)

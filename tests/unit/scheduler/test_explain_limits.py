@@ -240,11 +240,26 @@ def test_nobody_would_have_to_end_whose_place_is_not_needed():
     assert ends(account_of(life, life.submit(ask(gpus=4), "vision"))) == [large]
 
 
-def test_a_gang_takes_the_nodes_of_one_job_rather_than_of_two():
+def test_two_small_jobs_end_rather_than_a_large_one():
+    life = Life(replace(teams(CALM), queues=()), gpu_nodes(2))
+    started(life, ask(gpus=4), "vision")
+    small = [started(life, ask(gpus=1), "vision") for _ in range(2)]
+    assert ends(account_of(life, life.submit(ask(gpus=4), "vision"))) == small
+
+
+def test_one_gang_ends_rather_than_two_jobs_that_are_larger_together():
     life = Life(replace(teams(CALM), queues=()), gpu_nodes(4))
     gang = started(life, ask(gpus=2, nodes=2), "vision")
     for _ in range(2):
-        started(life, ask(gpus=4), "vision")
+        started(life, ask(gpus=3), "vision")
+    account = account_of(life, life.submit(ask(gpus=4, nodes=2), "vision"))
+    assert ends(account) == [gang]
+
+
+def test_a_small_job_need_not_end_where_a_gang_leaves_nodes_enough():
+    life = Life(replace(teams(CALM), queues=()), gpu_nodes(3))
+    gang = started(life, ask(gpus=3, nodes=2), "vision")
+    started(life, ask(gpus=2), "vision")
     account = account_of(life, life.submit(ask(gpus=4, nodes=2), "vision"))
     assert ends(account) == [gang]
 
