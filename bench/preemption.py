@@ -7,7 +7,10 @@ cheapest jobs by GPU go first, until enough nodes are empty.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from random import Random
+
+import numpy as np
 
 from bench.report import Row
 from tests.planner_worlds import GIB
@@ -17,10 +20,11 @@ from zenkei.model.ids import JobId
 from zenkei.model.queue import Amounts, Queue
 from zenkei.model.resources import Capacity, Device, DeviceShare, Free, Request
 from zenkei.scheduler.free import HeldPart
-from zenkei.scheduler.occupancy import Occupancy
+from zenkei.scheduler.ledger import rows_of
+from zenkei.scheduler.occupancy import occupancy
 from zenkei.scheduler.preemption import Asker, Displacement, Spared, victims
 from zenkei.scheduler.rights import Rights
-from zenkei.scheduler.snapshot import JobClass, RunningJob
+from zenkei.scheduler.snapshot import IntArray, JobClass, RunningJob
 
 QUEUES = 20
 GPUS = 8
@@ -107,6 +111,9 @@ class _Full:
         milli = self.held_milli[queue] if queue >= 0 else sum(self.held_milli[-1 - queue :: 10])
         return Amounts(gpu_milli=milli, cpu_milli=0, memory_bytes=0)
 
+    def all_held(self, queues: Sequence[int], kinds: Sequence[str]) -> IntArray:
+        return np.maximum(rows_of(map(self.held, queues), kinds), 0)
+
     def lost(self, job: int) -> int:
         """What displacing a job costs, in thousandths of a GPU for a second."""
         facts = self.running[job]
@@ -120,7 +127,7 @@ class _Full:
             priority=asker.priority,
             request=asker.job_class.request,
             nodes=asker.count,
-            occupancy=Occupancy(self.nodes, self.parts, self.running),
+            occupancy=occupancy(self.nodes, self.parts, self.running),
             quotas=self,
             policy=POLICY,
             now_us=NOW_US,
@@ -155,8 +162,8 @@ def _one(nodes: int, asked: int, what: str) -> list[Row]:
     found: Displacement | Spared | None = None
     for _ in range(5):
         start = time.process_time()
-        occupancy = Occupancy(full.nodes, full.parts, full.running)
-        found = victims(asker, occupancy, full.free, full, POLICY, now_us=NOW_US)
+        held = occupancy(full.nodes, full.parts, full.running)
+        found = victims(asker, held, full.free, full, POLICY, now_us=NOW_US)
         times.append(time.process_time() - start)
     assert isinstance(found, Displacement)
     name = f"{what}, {nodes:,} full nodes, {len(full.running):,} jobs"

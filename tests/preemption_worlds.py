@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from random import Random
 
+import numpy as np
+
 from tests.planner_worlds import SECOND, ask, node
 from zenkei.model.cluster import Node
 from zenkei.model.ids import JobId
@@ -17,10 +19,11 @@ from zenkei.model.queue import Amounts, Policy, Queue, Reclaim
 from zenkei.model.resources import DeviceShare, Free, Misfit
 from zenkei.scheduler.decisions import Hold
 from zenkei.scheduler.free import HeldPart, check, left_of
-from zenkei.scheduler.occupancy import Occupancy, Tenant
+from zenkei.scheduler.ledger import rows_of
+from zenkei.scheduler.occupancy import Occupancy, Tenant, occupancy
 from zenkei.scheduler.preemption import Asker, Displacement, Spared, victims
 from zenkei.scheduler.rights import Rights
-from zenkei.scheduler.snapshot import JobClass, RunningJob
+from zenkei.scheduler.snapshot import IntArray, JobClass, RunningJob
 
 NOW_US = 100_000 * SECOND
 POLICY = Policy(restart_s=0.0)
@@ -85,6 +88,9 @@ class Cluster:
             cpu_milli=cpu, memory_bytes=memory, gpu_milli=gpu, kinds=tuple(sorted(kinds.items()))
         )
 
+    def all_held(self, queues: Sequence[int], kinds: Sequence[str]) -> IntArray:
+        return np.maximum(rows_of([self.held(queue) for queue in queues], kinds), 0)
+
     def _holdings(self) -> Iterable[tuple[int, tuple[HeldPart, ...]]]:
         for one in self.running.values():
             yield one.facts.queue, one.parts
@@ -143,7 +149,7 @@ class Cluster:
             for part in one.parts:
                 parts.setdefault(part.node, []).append(part)
         facts = {job: one.facts for job, one in self.running.items()}
-        return Occupancy(self.nodes.values(), parts, facts)
+        return occupancy(self.nodes.values(), parts, facts)
 
     def gpu_milli(self, job: int) -> int:
         return sum(share.milli for part in self.running[job].parts for share in part.devices)
@@ -248,7 +254,6 @@ def claimed(job: int, hold: Hold) -> tuple[HeldPart, ...]:
 
 def lost_milli_s(tenant: Tenant, policy: Policy) -> int:
     """What displacing it costs, by its definition."""
-    assert tenant.facts is not None
     size = tenant.gpu_milli or tenant.cpu_milli // 1000
     lost_s = (NOW_US - tenant.facts.saved_us) // SECOND
     return int(size * (lost_s + policy.restart_s))
@@ -257,12 +262,12 @@ def lost_milli_s(tenant: Tenant, policy: Policy) -> int:
 # -- by trying everything ------------------------------------------------------------------------
 def cheapest_of_all(cluster: Cluster, asker: Asker) -> int | None:
     """The least that any allowed set of jobs loses whose end makes the gang fit; None: no set."""
-    rights, occupancy = cluster.rights(asker), cluster.occupancy()
+    rights, tenants = cluster.rights(asker), cluster.occupancy().tenants
     best: int | None = None
     jobs = sorted(rights.may)
     for size in range(len(jobs) + 1):
         for some in combinations(jobs, size):
-            cost = sum(lost_milli_s(occupancy.tenants[job], cluster.policy) for job in some)
+            cost = sum(lost_milli_s(tenants[job], cluster.policy) for job in some)
             if best is not None and cost >= best:
                 continue
             # what is forbidden after others in one order is forbidden in each

@@ -57,7 +57,7 @@ class Cycle:
         )
         self._calendar = Calendar(known.holdings, known.config, now_us, booked=known.booked)
         self._before: dict[str, tuple[NodeRow, Free]] = {}
-        self._occupancy: Occupancy | None = None
+        self._occupancy = Occupancy(known.nodes, known.held, known.roster, known.ledger)
         self._asks = self._promises = 0
         self._claimed: set[int] = set()
         self._by_job: dict[int, Reason] = {}
@@ -110,6 +110,7 @@ class Cycle:
             self.left[row.node.name] = row.free
             row.free = free
             self._known.index.move(row)
+        self._known.roster.undo()
 
     @property
     def now_us(self) -> int:
@@ -325,9 +326,6 @@ class Cycle:
         job_class = known.census.forgiving(wanted.job_class)
         if without:
             job_class = replace(job_class, avoid=tuple(sorted({*job_class.avoid, *without})))
-        if self._occupancy is None:
-            parts = {name: known.held_on(name) for name in known.held}
-            self._occupancy = Occupancy(known.nodes.values(), parts, known.running)
         found = victims(
             Asker(
                 job=head.job,

@@ -15,12 +15,14 @@ from zenkei.scheduler.census import Census
 from zenkei.scheduler.free import HeldPart, left_of
 from zenkei.scheduler.holdings import Holdings
 from zenkei.scheduler.index import NodeIndex, NodeRow
+from zenkei.scheduler.ledger import Ledger
 from zenkei.scheduler.line import WaitingLine
 from zenkei.scheduler.placement import Learned, scorer
 from zenkei.scheduler.placement.port import Scorer
 from zenkei.scheduler.promises import Booking
+from zenkei.scheduler.roster import Roster, held_in
 from zenkei.scheduler.snapshot import Claim, Delta, JobClass, RunningJob, Snapshot
-from zenkei.scheduler.tree import Held, QueueTree
+from zenkei.scheduler.tree import QueueTree
 
 
 class Known:
@@ -47,6 +49,10 @@ class Known:
         self.line = WaitingLine()
         self.tree = QueueTree(snapshot.config)
         self.holdings = Holdings()
+        self.roster = Roster()
+        self._ledger = Ledger()
+        self._edition = -1
+        """Of the tree's terms that the ledger knows."""
         self.paused = ""
         self.seq = 0
         self._chosen = chosen
@@ -88,9 +94,13 @@ class Known:
             self._remove_node(name)
             self.holdings.drop_node(name)
             self.tree.drop_node(name)
+            self._count_again(name)
             touched.pop(name, None)
         for node in delta.nodes:
+            known = self.nodes.get(node.name)
             self._put_node(node)
+            if known is None or known.capacity.devices != node.capacity.devices:
+                self._count_again(node.name)
             touched.pop(node.name, None)
         for name in touched:
             self._refill(name)
@@ -109,6 +119,13 @@ class Known:
         if self._booked is None:
             self._booked = bookings(self.config, sorted(self.nodes))
         return self._booked
+
+    @property
+    def ledger(self) -> Ledger:
+        """Quotas as they are since the tree was made ready for this plan."""
+        if self.tree.edition != self._edition:
+            self._ledger, self._edition = Ledger(), self.tree.edition
+        return self._ledger
 
     def left(self, node: Node) -> Free:
         """What the parts held there leave of a node, committed ones only."""
@@ -138,6 +155,7 @@ class Known:
             touched[name] = None
         self.holdings.release(job)
         self.tree.let_go(job)
+        self.roster.drop(job)
         self.running.pop(job, None)
         self.elastic.pop(job, None)
         self.claims.pop(job, None)
@@ -156,22 +174,17 @@ class Known:
         if wanted.least and row.nodes < wanted.nodes:
             self.elastic[row.job] = None
         parts = [part for name in self._on.get(row.job, ()) for part in self.held[name][row.job]]
-        kinds: dict[str, int] = {}
-        for part in parts:
-            node = self.nodes.get(part.node)
-            devices = node.capacity.devices if node is not None else ()
-            for index, milli in part.devices:
-                if index < len(devices):
-                    kind = devices[index].kind
-                    kinds[kind] = kinds.get(kind, 0) + milli
-        held = Held(
-            cpu_milli=sum(part.cpu_milli for part in parts),
-            memory_bytes=sum(part.memory_bytes for part in parts),
-            gpu_milli=sum(share.milli for part in parts for share in part.devices),
-            kinds=tuple(sorted(kinds.items())),
-        )
+        held = held_in(parts, self.nodes)
+        if parts:
+            self.roster.put(row, held)
         self.tree.hold(row.job, self.queues[row.queue], self.users[row.user], held, row.since_us)
         self.holdings.ends(row.job, row.since_us + row.limit_us if row.limit_us else None)
+
+    def _count_again(self, name: str) -> None:
+        """The GPUs of a node are others, or it is: which models jobs hold there may be too."""
+        for job in self.held.get(name, ()):
+            if job in self.running:
+                self._run(self.running[job])
 
     # -- nodes -----------------------------------------------------------------------------------
     def _scorer(self) -> Scorer:

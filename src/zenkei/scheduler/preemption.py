@@ -1,6 +1,6 @@
 """Whom a waiting gang may displace, and the cheapest set of jobs whose end makes it fit.
 
-Called by `planner` for a gang that did not fit: `Occupancy` once per plan, then `victims` for each
+Called by `cycle` for a gang that did not fit: `Occupancy` once per plan, then `victims` for each
 such gang. Pure. The answer is whole jobs, a `Hold` on the place that they leave, or nobody: nothing
 is displaced unless the whole gang fits afterwards, and nobody whose place is not needed. Who may
 displace whom, and why that ends, says `rights`; how the set is found says `cover`.
@@ -8,30 +8,39 @@ displace whom, and why that ends, says `rights`; how the set is found says `cove
 The price of a job is the GPU-seconds since its newest checkpoint, and `restart_s` of its GPUs. At
 equal prices: fewer jobs, then those of the queue furthest above its quota, of lower priority,
 younger, with the smaller id. A job without GPUs counts as a thousandth of one for each CPU.
-Cost: O(parts) + O(nodes x jobs there), see `cover`.
+Cost: O(jobs + queues) in NumPy, O(nodes) for where it could go, then O(nodes x jobs there), see
+`cover`; for one node only those are looked at that could be as cheap as the best.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from zenkei.model.cluster import Node, NodePart, NodeState
 from zenkei.model.ids import JobId
 from zenkei.model.queue import Policy
-from zenkei.model.resources import Free, Misfit, could_fit, matches
+from zenkei.model.resources import WHOLE_GPU_MILLI, Free, Misfit, could_fit, matches
 from zenkei.scheduler.cover import Cover
 from zenkei.scheduler.decisions import Hold, Preempt, PreemptReason
-from zenkei.scheduler.free import check
+from zenkei.scheduler.free import HeldPart, check
+from zenkei.scheduler.ledger import Quotas
 from zenkei.scheduler.occupancy import Occupancy, Tenant
 from zenkei.scheduler.reasons import Reason, victims_protected, victims_stopping
-from zenkei.scheduler.rights import Quotas, Rights, unprotected_us
-from zenkei.scheduler.snapshot import JobClass, RunningJob
+from zenkei.scheduler.rights import Rights, unprotected_us
+from zenkei.scheduler.roster import CPU_MILLI, GPU_MILLI, GROUP, JOB, PRIORITY, SAVED_US, SINCE_US
+from zenkei.scheduler.snapshot import JobClass
 from zenkei.scheduler.vacating import Spot
 
 HOLD_S: Final = 600.0
 """How long a place is kept for a job whose victims are stopping; it is renewed while they are."""
+_FEW: Final = 16
+"""Nodes that are looked at first when one will do."""
+_NEVER: Final = float("inf")
 _STEP: Final = 4096
 """What a lost thousandth of a GPU for a second counts; less decides between equals."""
 
@@ -117,11 +126,15 @@ def victims(
         policy=policy,
         now_us=now_us,
     )
-    stopping = {job for job, tenant in occupancy.tenants.items() if tenant.stopping}
+    stopping = occupancy.stopping()
     if not rights.may and not rights.spared and not stopping:
         return None
-    spots = _spots(asker, occupancy, free, stopping, {*rights.may, *rights.spared})
-    weight = _weights(rights, occupancy, policy, now_us)
+    sites = _sites(asker, occupancy, free, stopping, {*rights.may, *rights.spared})
+    weight = _weights(rights, policy, now_us)
+    if asker.count == 1:
+        spots = _cheapest(asker, sites, rights, weight)
+    else:
+        spots = [site.spot(asker) for site in sites]
     found: _Found | None = None
     for group in _places(asker, spots, levels):
         one = _search(asker, group, rights, weight)
@@ -129,17 +142,64 @@ def victims(
             found = one
     if found is not None:
         return _displacement(asker, found, rights, occupancy, policy, now_us)
-    return _spared(asker, spots, rights, occupancy, policy, levels)
+    return _spared(asker, sites, rights, occupancy, policy, levels)
 
 
 # -- where it could go ---------------------------------------------------------------------------
-def _spots(
+class _Site(NamedTuple):
+    """A node that could take a part. waits: jobs are stopping there."""
+
+    node: Node
+    free: Free
+    parts: Mapping[int, Sequence[HeldPart]]
+    stopping: set[int]
+    waits: bool
+
+    def spot(self, asker: Asker) -> Spot:
+        parts = [part for some in self.parts.values() for part in some]
+        return Spot(self.node, self.free, asker.job_class.request, parts, self.stopping)
+
+    def least(self, asker: Asker, weight: Mapping[int, int]) -> float:
+        """No jobs cost less whose end makes a part fit."""
+        if self.waits:
+            return 0.0
+        request = asker.job_class.request
+        milli = self.free.gpu_milli
+        if request.gpu_milli == WHOLE_GPU_MILLI:
+            lack = request.gpu_count
+            for one in milli:
+                lack -= one >= WHOLE_GPU_MILLI
+            if lack > 0:
+                return self._for_gpus(lack, weight)
+        if self.free.cpu_milli >= request.cpu_milli and sum(milli) >= request.gpu_milli:
+            return 0.0
+        return min((float(weight[job]) for job in weight.keys() & self.parts), default=_NEVER)
+
+    def _for_gpus(self, lack: int, weight: Mapping[int, int]) -> float:
+        """As if parts of jobs could be taken, and each freed all GPUs that it uses here."""
+        prices = []
+        for job, parts in self.parts.items():
+            if job in weight:
+                devices = sum([len(part.devices) for part in parts])
+                if devices:
+                    prices.append((weight[job] / devices, devices))
+        prices.sort()
+        least = 0.0
+        for price, devices in prices:
+            if devices >= lack:
+                return least + price * lack
+            least += price * devices
+            lack -= devices
+        return _NEVER
+
+
+def _sites(
     asker: Asker,
     occupancy: Occupancy,
     free: Callable[[str], Free],
     stopping: set[int],
     movable: set[int],
-) -> list[Spot]:
+) -> list[_Site]:
     """Nodes that would take a part if they were empty, and have room or jobs that may go; by name.
 
     movable: jobs that could be displaced. Most nodes of a full cluster have none of them.
@@ -148,16 +208,42 @@ def _spots(
     request, avoid, constraints = wanted.request, set(wanted.avoid), dict(wanted.constraints)
     gone = stopping | movable
     found = []
+    nobody: Mapping[int, Sequence[HeldPart]] = {}
     for name, node in sorted(occupancy.nodes.items()):
         if node.state is not NodeState.READY or name in avoid:
             continue
-        parts, left = occupancy.parts.get(name, ()), free(name)
+        parts, left = occupancy.parts.get(name, nobody), free(name)
         is_full = left.cpu_milli < request.cpu_milli or sum(left.gpu_milli) < request.gpu_milli
-        if is_full and not any(part.job in gone for part in parts):
+        if is_full and gone.isdisjoint(parts):
             continue
         if matches(node.labels, constraints) and could_fit(node.capacity, request) is None:
-            found.append(Spot(node, left, request, parts, stopping))
+            waits = not stopping.isdisjoint(parts)
+            found.append(_Site(node, left, parts, stopping, waits))
     return found
+
+
+def _cheapest(
+    asker: Asker, sites: Sequence[_Site], rights: Rights, weight: Mapping[int, int]
+) -> list[Spot]:
+    """For a job of one node: sites without those that are dearer than the best, whatever is there.
+
+    The answer is the same as with all of them. Looked at are few, the cheapest at best first.
+    """
+    least = [site.least(asker, weight) for site in sites]
+    order = sorted(range(len(sites)), key=lambda i: (least[i], i))
+    spots: dict[int, Spot] = {}
+    number = _FEW
+    while True:
+        for i in order[:number]:
+            if i not in spots:
+                spots[i] = sites[i].spot(asker)
+        found = [spots[i] for i in sorted(spots)]
+        if number >= len(sites):
+            return found
+        best = Cover(found, 1, rights, weight).bound() * (1 + 1e-9)  # these are rounded
+        if best < least[order[number]]:
+            return found
+        number = min(4 * number, bisect_right(order, best, key=lambda i: least[i]))
 
 
 def _places(asker: Asker, spots: Sequence[Spot], levels: Sequence[str]) -> Iterator[Sequence[Spot]]:
@@ -186,33 +272,34 @@ def _places(asker: Asker, spots: Sequence[Spot], levels: Sequence[str]) -> Itera
 
 
 # -- whom it costs -------------------------------------------------------------------------------
-def _lost_milli_s(tenant: Tenant, facts: RunningJob, now_us: int) -> int:
-    return _size_milli(tenant) * max(0, now_us - facts.saved_us) // 1_000_000
+def _lost_milli_s(tenant: Tenant, now_us: int) -> int:
+    return _size_milli(tenant) * max(0, now_us - tenant.facts.saved_us) // 1_000_000
 
 
 def _size_milli(tenant: Tenant) -> int:
     return tenant.gpu_milli or tenant.cpu_milli // 1000
 
 
-def _weights(
-    rights: Rights, occupancy: Occupancy, policy: Policy, now_us: int
-) -> Mapping[int, int]:
+def _weights(rights: Rights, policy: Policy, now_us: int) -> Mapping[int, int]:
     """By job that may be displaced, sorted by id: its price in steps, and its rank below them."""
-    rows: list[tuple[tuple[int, int, int, int], int]] = []
-    for job in rights.may:
-        facts = occupancy.tenants[job].facts
-        assert facts is not None, "there is a right over known jobs only"
-        rows.append(((-rights.beyond_milli(job), facts.priority, -facts.since_us, job), job))
-    rank = {job: i for i, (_, job) in enumerate(sorted(rows))}
-    weights = {}
-    for job in sorted(rights.may):
-        tenant = occupancy.tenants[job]
-        assert tenant.facts is not None, "there is a right over known jobs only"
-        restart = _size_milli(tenant) * int(policy.restart_s * 1000) // 1000
-        steps = _lost_milli_s(tenant, tenant.facts, now_us) + restart
-        # half a step for being displaced at all, so that fewer jobs are preferred to low ranks
-        weights[job] = steps * _STEP + _STEP // 2 + rank[job] * (_STEP // 2 - 1) // len(rank)
-    return weights
+    if not rights.may:
+        return {}
+    table = rights.rows()
+    jobs, gpu, cpu = table[JOB], table[GPU_MILLI], table[CPU_MILLI]
+    beyond = rights.beyond_milli(table[GROUP])
+    rank = np.empty(len(jobs), np.int64)
+    order = np.lexsort((jobs, -table[SINCE_US], table[PRIORITY], -beyond))
+    rank[order] = np.arange(len(jobs))
+    size = np.where(gpu != 0, gpu, cpu // 1000)
+    unsaved_us = np.maximum(0, now_us - table[SAVED_US])
+    restart_milli = int(policy.restart_s * 1000)
+    most = int(size.max()) * max(int(unsaved_us.max()), restart_milli * 1000) * _STEP
+    if most > 1 << 62:  # as Python's integers: slow, and there is none that is too large
+        size, unsaved_us, rank = (one.astype(object) for one in (size, unsaved_us, rank))
+    steps = size * unsaved_us // 1_000_000 + size * restart_milli // 1000
+    # half a step for being displaced at all, so that fewer jobs are preferred to low ranks
+    weights = steps * _STEP + _STEP // 2 + rank * (_STEP // 2 - 1) // len(jobs)
+    return dict(zip(jobs.tolist(), weights.tolist(), strict=True))
 
 
 def _search(
@@ -267,8 +354,7 @@ def _displacement(
     preempts, cost = [], 0
     for job in found.jobs:
         tenant = occupancy.tenants[job]
-        assert tenant.facts is not None, "there is a right over known jobs only"
-        lost = _lost_milli_s(tenant, tenant.facts, now_us)
+        lost = _lost_milli_s(tenant, now_us)
         cost += lost + _size_milli(tenant) * int(policy.restart_s * 1000) // 1000
         preempts.append(
             Preempt(
@@ -291,19 +377,16 @@ def _displacement(
 
 def _leaving(hold: Hold, found: _Found, occupancy: Occupancy) -> list[JobId]:
     """Jobs that the asker waits for: the victims, and those that are stopping on its nodes."""
-    nodes = {part.node for part in hold.parts}
+    nodes, all_stopping = {part.node for part in hold.parts}, occupancy.stopping()
     stopping = {
-        part.job
-        for name in nodes
-        for part in occupancy.parts.get(name, ())
-        if occupancy.tenants[part.job].stopping
+        job for name in nodes for job in occupancy.parts.get(name, ()) if job in all_stopping
     }
     return [JobId.from_key(job) for job in sorted(stopping.union(found.jobs))]
 
 
 def _spared(
     asker: Asker,
-    spots: Sequence[Spot],
+    sites: Sequence[_Site],
     rights: Rights,
     occupancy: Occupancy,
     policy: Policy,
@@ -313,6 +396,7 @@ def _spared(
     if not rights.spared:
         return None
     out = {*rights.may, *rights.spared}
+    spots = [site.spot(asker) for site in sites]
     for spot in spots:
         for job in out & spot.pieces.keys():
             spot.give(job)
@@ -321,11 +405,7 @@ def _spared(
     )
     if not enough:
         return None
-    times = []
-    for job in rights.spared:
-        facts = occupancy.tenants[job].facts
-        assert facts is not None, "there is a right over known jobs only"
-        times.append(unprotected_us(facts, policy))
+    times = [unprotected_us(occupancy.tenants[job].facts, policy) for job in rights.spared]
     ends = [at_us for at_us in times if at_us is not None]
     first = min(ends, default=None)
     return Spared(reason=victims_protected(len(rights.spared), first), again_us=first)

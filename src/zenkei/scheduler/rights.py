@@ -20,57 +20,36 @@ the gang's leaf, within its quota, gains at its p. So the word never falls, and 
 it: there are finitely many. After the last one, starts and priority only move the same word without
 the quotas upwards: finitely many too. With several resources the argument holds for GPUs as long as
 all that is displaced holds GPUs; `most_preemptions` bounds the rest, whatever happens.
-Cost: O(jobs + priorities) to make; O(depth x priorities of the leaf) per question.
+Cost: O(jobs + queues x depth) in NumPy to make; O(depth x priorities of the leaf) per question
+once somebody is taken, O(1) before.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from zenkei.model.queue import Amounts, Policy, Queue, Reclaim, Within
+import numpy as np
+
+from zenkei.model.queue import Policy, Reclaim, Within
 from zenkei.model.resources import Request
 from zenkei.scheduler.decisions import PreemptReason
-from zenkei.scheduler.occupancy import CPU, GPU, KIND, MEMORY, Occupancy, add
-from zenkei.scheduler.snapshot import RunningJob
+from zenkei.scheduler.holdings import Bools
+from zenkei.scheduler.ledger import BASE, CPU, GPU, KIND, MEMORY, UNSAID, Quotas, said
+from zenkei.scheduler.occupancy import Occupancy
+from zenkei.scheduler.roster import (
+    GPU_MILLI,
+    GROUP,
+    JOB,
+    PREEMPTIONS,
+    SINCE_US,
+    STOPPING,
+)
+from zenkei.scheduler.snapshot import IntArray, RunningJob
 
-
-class Quotas(Protocol):
-    """What preemption asks of the tree of queues, in numbers: leaves are places in the table."""
-
-    def path(self, queue: int) -> Sequence[int]:
-        """The leaf first, then those above it; the root is left out."""
-        ...
-
-    def rules(self, queue: int) -> Queue:
-        """Its `within` and `reclaim` are read."""
-        ...
-
-    def quota(self, queue: int) -> Amounts:
-        """What is guaranteed to it and those below it (the sum of theirs if it states none).
-
-        None where there is no guarantee.
-        """
-        ...
-
-    def held(self, queue: int) -> Amounts:
-        """By jobs below it: those that run, are stopping, were started in this very plan, or have a
-
-        claim (`Hold`). Every amount is said; kinds without any may be left out.
-        """
-        ...
-
-
-def said(amounts: Amounts) -> dict[str, int]:
-    """By resource, those of which anything is said."""
-    found = {KIND + kind: milli for kind, milli in amounts.kinds}
-    pairs = (
-        (GPU, amounts.gpu_milli),
-        (CPU, amounts.cpu_milli),
-        (MEMORY, amounts.memory_bytes),
-    )
-    return found | {key: amount for key, amount in pairs if amount is not None}
+_NO_LIMIT: Final = 1 << 62
+_REASONS: Final = (PreemptReason.PRIORITY, PreemptReason.RECLAIM)
 
 
 class _Marks:
@@ -168,48 +147,114 @@ class Rights:
     ) -> None:
         self._quotas = quotas
         self._tenants = occupancy.tenants
+        self._roster = occupancy.roster
         self._path = tuple(quotas.path(queue))
         self._priority = priority
         self._gpus = bool(request.gpu_count)
         self._stopping: dict[int, dict[str, int]] = {}
-        self._lower: dict[int, dict[int, dict[str, int]]] = {}
         self._paths: dict[int, tuple[int, ...]] = {}
         self._marks: dict[tuple[int, bool], _Marks] = {}
         self._branches: dict[int, list[_Marks]] = {}
         self._guards: dict[int, list[_Guard]] = {}
-        self._beyond: dict[int, int] = {}
         self._rooms: dict[tuple[int, int], _Room] = {}
         self._taken = 0
         self.may: dict[int, PreemptReason] = {}
         self.spared: list[int] = []
-        self._read(occupancy)
-        owed = self._owed(request, nodes)
-        reasons: dict[tuple[int, int], PreemptReason | None] = {}
-        for job, tenant in occupancy.tenants.items():
-            facts = tenant.facts
-            if facts is None or tenant.stopping:
-                continue
-            alike = facts.queue, facts.priority
-            if alike not in reasons:
-                reasons[alike] = self._right(facts, owed)
-            reason = reasons[alike]
-            if reason is None or not self.allows(job):
-                continue  # who cannot even be taken alone is no candidate, protected or not
-            if _protected(facts, policy, now_us):
-                self.spared.append(job)
-            else:
-                self.may[job] = reason
+        table = self._roster.columns()
+        self._ledger = occupancy.ledger
+        self._ledger.enter(self._roster.groups, self._roster.kinds, quotas)
+        stays = (table[GROUP] >= 0) & (table[STOPPING] == 0)
+        self._read(table, stays)
+        self._judge(table, stays, self._owed(request, nodes), policy, now_us)
 
-    def _read(self, occupancy: Occupancy) -> None:
-        """What is coming free by queue, and what a leaf's jobs hold by priority."""
-        for queue, levels in occupancy.held.items():
-            path = self._path_of(queue)
-            for priority, amounts in levels.items() if path else ():
-                leaf = self._lower.setdefault(path[0], {})
-                add(leaf.setdefault(priority, {}), amounts)
-        for queue, amounts in occupancy.leaving.items():
-            for one in self._path_of(queue):
-                add(self._stopping.setdefault(one, {}), amounts)
+    def _read(self, table: IntArray, stays: Bools) -> None:
+        """What is coming free by queue, and what each group holds without it."""
+        kinds = [*self._roster.kinds]
+        self._keys = (*BASE, *(KIND + kind for kind in kinds))
+        self._at = {key: r for r, key in enumerate(self._keys)}
+        self._sums = self._roster.sums(stays)
+        number = np.bincount(table[GROUP, stays], minlength=len(self._sums))
+        self._number: list[int] = number.tolist()
+        ledger = self._ledger
+        self._all_held = self._quotas.all_held(ledger.queues, kinds)
+        leaving = self._roster.sums((table[GROUP] >= 0) & (table[STOPPING] != 0))
+        for group in np.flatnonzero(leaving.any(axis=1)).tolist():
+            for place in ledger.above[group]:
+                if place >= 0:
+                    self._all_held[place] -= leaving[group]
+                    sums = self._stopping.setdefault(ledger.queues[place], {})
+                    for key, amount in zip(self._keys, leaving[group].tolist(), strict=True):
+                        sums[key] = sums.get(key, 0) + amount
+
+    def _judge(self, table: IntArray, stays: Bools, owed: int, policy: Policy, now_us: int) -> None:
+        """Who may be taken alone, protected or not: by groups, then all jobs at once."""
+        right = self._right(owed)
+        group = table[GROUP]
+        able = stays & (right[group] > 0)
+        most, either = self._most()
+        for r, limits in enumerate(most.T):
+            amounts = table[GPU_MILLI + r]
+            able &= (amounts == 0) | (amounts <= limits[group])
+        if either.any():
+            doubtful = able & either[group]
+            if self._gpus:
+                doubtful &= table[GPU_MILLI] == 0
+            for slot in np.flatnonzero(doubtful).tolist():
+                able[slot] = self._alone(int(table[JOB, slot]))
+        slots = np.flatnonzero(able)
+        since_us = table[SINCE_US, slots]
+        safe = (table[PREEMPTIONS, slots] >= policy.most_preemptions) | (
+            now_us - int(policy.protect_s * 1e6) < since_us
+        )
+        self.spared = table[JOB, slots[safe]].tolist()
+        self._free = slots[~safe]
+        jobs, codes = table[JOB, self._free].tolist(), right[group[self._free]].tolist()
+        self.may = {job: _REASONS[code - 1] for job, code in zip(jobs, codes, strict=True)}
+
+    def _right(self, owed: int) -> IntArray:
+        """By group: 1 for priority, 2 for reclaim, 0 for no right. As in `_REASONS`."""
+        ledger = self._ledger
+        found = np.zeros(len(self._sums), np.int64)
+        if not self._path:
+            return found
+        # how far up the gang's path its queues are, by place; -1 of `above`: the last one
+        depth = np.full(len(ledger.queues) + 1, len(self._path), np.int64)
+        for d, one in enumerate(self._path):
+            depth[ledger.place(one)] = d if ledger.place(one) >= 0 else len(self._path)
+        there = ledger.leaf >= 0
+        own = there & (ledger.leaf == ledger.place(self._path[0]))
+        parts = depth[ledger.above].min(axis=1)
+        below = np.array([p < self._priority for _, p in self._roster.groups], np.bool_)
+        rules = self._quotas.rules(self._path[0])
+        if rules.reclaim is not Reclaim.NEVER:
+            some = there & ~own & (parts <= owed)
+            found[some & below if rules.reclaim is Reclaim.LOWER_PRIORITY else some] = 2
+        if rules.within is Within.LOWER_PRIORITY:
+            found[own & below] = 1
+        return found
+
+    def _most(self) -> tuple[IntArray, Bools]:
+        """What is borrowed beyond the quotas of a group's queues while nobody is taken yet.
+
+        `[groups, resources]`, but of CPU and memory, where it depends; and where it does.
+        """
+        ledger = self._ledger
+        quota = ledger.quota
+        beyond = np.where(quota == UNSAID, _NO_LIMIT, self._all_held - quota)
+        unsaid = quota == UNSAID
+        own = [place for one in self._path if (place := ledger.place(one)) >= 0]
+        beyond[own], unsaid[own] = _NO_LIMIT, True
+        none = np.full((1, beyond.shape[1]), _NO_LIMIT, np.int64)
+        beyond, unsaid = np.concatenate((beyond, none)), np.concatenate((unsaid, none > 0))
+        most = beyond[ledger.above].min(axis=1)
+        leaf = beyond[ledger.leaf] - ledger.below(self._sums)
+        leaf[unsaid[ledger.leaf]] = _NO_LIMIT
+        most = np.minimum(most, leaf)
+        scalars = [BASE.index(CPU), BASE.index(MEMORY)]
+        named = np.count_nonzero(~unsaid[ledger.above][:, :, scalars], axis=(1, 2))
+        either: Bools = np.asarray(named) > 0
+        most[:, scalars] = _NO_LIMIT
+        return most, either
 
     def _path_of(self, queue: int) -> tuple[int, ...]:
         path = self._paths.get(queue)
@@ -219,20 +264,9 @@ class Rights:
 
     def _room(self, queue: int, priority: int) -> _Room:
         """What is borrowed beyond the quotas of a victim's queues while nobody is taken yet."""
-        alike = queue, priority
-        room = self._rooms.get(alike)
+        room = self._rooms.get((queue, priority))
         if room is None:
-            strict: dict[str, int] = {}
-            either: list[list[tuple[str, int]]] = []
-            for marks in self._branch(queue):
-                at = marks.at(priority)
-                beyond = {key: column[at] for key, column in marks.beyond.items()}
-                scalars = [(str(key), beyond.pop(key)) for key in (CPU, MEMORY) if key in beyond]
-                for key, most in beyond.items():
-                    strict[key] = min(strict.get(key, most), most)
-                if scalars:
-                    either.append(scalars)
-            room = self._rooms[alike] = _Room([*strict.items()], either)
+            room = self._rooms[queue, priority] = _room_of(self._branch(queue), priority)
         return room
 
     def _held(self, queue: int) -> dict[str, int]:
@@ -265,27 +299,11 @@ class Rights:
             key.startswith(KIND) and (not kinds or key[len(KIND) :] in kinds) for key in quota
         )
 
-    def _right(self, facts: RunningJob, owed: int) -> PreemptReason | None:
-        theirs = self._path_of(facts.queue)
-        if not theirs or not self._path:
-            return None
-        rules = self._quotas.rules(self._path[0])
-        below = facts.priority < self._priority
-        if theirs[0] == self._path[0]:
-            within = rules.within is Within.LOWER_PRIORITY and below
-            return PreemptReason.PRIORITY if within else None
-        if rules.reclaim is Reclaim.NEVER or (
-            rules.reclaim is Reclaim.LOWER_PRIORITY and not below
-        ):
-            return None
-        part = next((d for d, one in enumerate(self._path) if one in theirs), len(self._path))
-        return PreemptReason.RECLAIM if part <= owed else None
-
     def _branch(self, queue: int) -> list[_Marks]:
         """Marks of a victim's queues up to where the paths part; of none for its own queue."""
         known = self._branches.get(queue)
         if known is None:
-            theirs = self._paths[queue]
+            theirs = self._path_of(queue)
             known = self._branches[queue] = []
             for depth, one in enumerate(theirs if theirs[0] != self._path[0] else ()):
                 if one in self._path:
@@ -295,17 +313,25 @@ class Rights:
 
     def _mark(self, queue: int, *, leaf: bool) -> _Marks:
         if (queue, leaf) not in self._marks:
-            lower = self._lower.get(queue, {}) if leaf else {}
             quota = said(self._quotas.quota(queue))
+            lower = self._lower(queue, quota) if leaf else {}
             self._marks[queue, leaf] = _Marks(quota, self._held(queue), lower)
         return self._marks[queue, leaf]
+
+    def _lower(self, queue: int, quota: dict[str, int]) -> dict[int, dict[str, int]]:
+        """What a leaf's jobs hold of what its quota names, by priority."""
+        keys = [(key, self._at[key]) for key in quota if key in self._at]
+        return {
+            priority: {key: int(self._sums[group, r]) for key, r in keys}
+            for priority, group in self._roster.by_queue.get(queue, {}).items()
+            if self._number[group]
+        }
 
     def _guarded(self, job: int) -> list[_Guard]:
         known = self._guards.get(job)
         if known is None:
             known = self._guards[job] = []
             facts = self._tenants[job].facts
-            assert facts is not None, "there is no right over an unknown job"
             amounts = self._tenants[job].amounts
             scalars = not self._gpus or not amounts[GPU]
             for marks in self._branch(facts.queue):
@@ -324,13 +350,14 @@ class Rights:
     def allows(self, job: int) -> bool:
         """Whether `job` may be taken beside those that are taken already."""
         if not self._taken:
-            # most questions are asked of every job, before any is taken: these need no guards
-            tenant = self._tenants[job]
-            assert tenant.facts is not None, "there is no right over an unknown job"
-            scalars = not self._gpus or not tenant.gpu_milli
-            room = self._room(tenant.facts.queue, tenant.facts.priority)
-            return room.suffices(tenant.amounts, scalars=scalars)
+            return job in self.may or self._alone(job)
         return all(guard.allows for guard in self._guarded(job))
+
+    def _alone(self, job: int) -> bool:
+        tenant = self._tenants[job]
+        scalars = not self._gpus or not tenant.gpu_milli
+        room = self._room(tenant.facts.queue, tenant.facts.priority)
+        return room.suffices(tenant.amounts, scalars=scalars)
 
     def take(self, job: int, sign: int = 1) -> None:
         """Enter `job` as taken, or with -1 as not taken after all."""
@@ -352,16 +379,31 @@ class Rights:
             self.take(job, -1)
         return refused
 
-    def beyond_milli(self, job: int) -> int:
-        """How far the leaf of `job` is above its quota of GPUs, in thousandths of that quota."""
-        facts = self._tenants[job].facts
-        assert facts is not None, "there is no right over an unknown job"
-        queue = self._paths[facts.queue][0]
-        if queue not in self._beyond:
-            quota = self._quotas.quota(queue).gpu_milli or 0
-            held = self._held(queue).get(GPU, 0)
-            self._beyond[queue] = (held - quota) * 1000 // max(quota, 1)
-        return self._beyond[queue]
+    def rows(self) -> IntArray:
+        """Columns of the roster of those in `may`, sorted by id."""
+        table = self._roster.columns()[:, self._free]
+        return table[:, np.argsort(table[JOB])]
+
+    def beyond_milli(self, groups: IntArray) -> IntArray:
+        """By group: how far its leaf is above its quota of GPUs, in thousandths of that quota."""
+        leaf = self._ledger.leaf[groups]
+        quota = np.maximum(self._ledger.quota[leaf, 0], 0)
+        found: IntArray = (self._all_held[leaf, 0] - quota) * 1000 // np.maximum(quota, 1)
+        return found
+
+
+def _room_of(branch: list[_Marks], priority: int) -> _Room:
+    strict: dict[str, int] = {}
+    either: list[list[tuple[str, int]]] = []
+    for marks in branch:
+        at = marks.at(priority)
+        beyond = {key: column[at] for key, column in marks.beyond.items()}
+        scalars = [(str(key), beyond.pop(key)) for key in (CPU, MEMORY) if key in beyond]
+        for key, most in beyond.items():
+            strict[key] = min(strict.get(key, most), most)
+        if scalars:
+            either.append(scalars)
+    return _Room([*strict.items()], either)
 
 
 def unprotected_us(facts: RunningJob, policy: Policy) -> int | None:
@@ -369,8 +411,3 @@ def unprotected_us(facts: RunningJob, policy: Policy) -> int | None:
     if facts.preemptions >= policy.most_preemptions:
         return None
     return facts.since_us + int(policy.protect_s * 1e6)
-
-
-def _protected(facts: RunningJob, policy: Policy, now_us: int) -> bool:
-    at_us = unprotected_us(facts, policy)
-    return at_us is None or now_us < at_us

@@ -110,6 +110,8 @@ class QueueTree:
         self._models: dict[str, int] = {}
         """GPUs of each model, in thousandths."""
         self._fresh = False
+        self.edition = 0
+        """Another number whenever paths or terms of queues may be others."""
         self._era = _Era(0, 0, 0.0)
         self._counts = False
         """Whether sums follow what is told; the first `refresh` sums all up at once."""
@@ -207,6 +209,7 @@ class QueueTree:
             )
         self.lends = any(any(branch.terms.kept) for branch in self.branches)
         self._fresh = True
+        self.edition += 1
 
     # -- what is held and was used ---------------------------------------------------------------
     def hold(self, job: int, queue: str, user: str, held: Held, since_us: int) -> None:
