@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from zenkei.model.ids import JobId
+from zenkei.model.queue import Order
 from zenkei.model.resources import Misfit, Request
 from zenkei.scheduler.nearest import nearest
 from zenkei.scheduler.offers import Lever, Nearest
@@ -133,14 +134,15 @@ class Explanation:
     """See the module's docstring.
 
     reason: of the last plan; None if the job came after it. cause: of that reason. ahead: jobs
-    before it in line. needed: nodes without which it does not start. fitting: nodes that could take
-    a part now. together: the most of them in one cluster, or domain of the level that it requires.
-    kept: of the fitting ones, those reserved or kept for others. excluded: the others by why, in
-    the order tested. free_gpu_milli, ...: in all on nodes that would suit (READY, matching, large
-    enough); most_gpu_milli: on one of them. holders: largest first, in the order of what is
-    lacking; for a limit, of those who hold it; more_holders: how many are not listed. ends: jobs
-    after whose end it would start, if it were next; empty: none are known. nearest: by lever.
-    failed_on: nodes that failed it. forgives: it takes them all the same, having too few others.
+    before it in its queue, or in all if they are one line (`order: fifo`). needed: nodes
+    without which it does not start. fitting: nodes that could take a part now. together: the
+    most of them in one cluster, or domain of the level that it requires. kept: of the fitting
+    ones, those reserved or kept for others. excluded: the others by why, in the order tested.
+    free_gpu_milli, ...: in all on nodes that would suit (READY, matching, large enough);
+    most_gpu_milli: on one of them. holders: largest first, in the order of what is lacking; for
+    a limit, of those who hold it; more_holders: how many are not listed. ends: jobs after whose
+    end it would start, if it were next; empty: none are known. nearest: by lever. failed_on:
+    nodes that failed it. forgives: it takes them all the same, having too few others.
     """
 
     job: JobId
@@ -195,6 +197,7 @@ def _explain(prospect: Prospect, reason: Reason | None, *, answerable: bool) -> 
     holders, more = _holders(prospect, verdicts, reason)
     open_to = prospect.open(job_class.request)
     together = survey.most(fits, job_class)
+    order = prospect.known.config.policy.order
     return Explanation(
         job=JobId.from_key(prospect.job),
         queue=prospect.queue,
@@ -205,7 +208,7 @@ def _explain(prospect: Prospect, reason: Reason | None, *, answerable: bool) -> 
         constraints=asked.constraints,
         reason=reason,
         cause=_cause(reason, asked, gpu, cpu),
-        ahead=prospect.known.line.ahead_of(prospect.job),
+        ahead=prospect.known.line.ahead_of(prospect.job, in_queue=order is not Order.FIFO),
         fitting=int(fits.sum()),
         together=together,
         kept=int((fits & ~open_to).sum()),

@@ -303,12 +303,16 @@ class WaitingLine:
             group.segments[key] = Segment(orders)
             classes[job_class] = classes.get(job_class, 0) + 1
 
-    def ahead_of(self, job: int) -> int:
-        """Jobs of all classes that stand before a waiting job. O(segments · log jobs)."""
-        order = self._jobs[job][0]
+    def ahead_of(self, job: int, *, in_queue: bool = False) -> int:
+        """Jobs of all classes that stand before a waiting job. O(segments · log jobs).
+
+        in_queue: of its own queue only, as where each queue has a line of its own.
+        """
+        order, (queue, *_), _ = self._jobs[job]
+        lines = (self._queues.get(queue, {}),) if in_queue else self._queues.values()
         return sum(
             bisect_left(segment.keys, order, lo=segment.start) - segment.start
-            for groups in self._queues.values()
+            for groups in lines
             for group in groups.values()
             for segment in group.segments.values()
             if segment.keys[segment.start] < order

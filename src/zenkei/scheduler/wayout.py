@@ -206,6 +206,8 @@ def _for_nodes(prospect: Prospect, placed: JobClass, ended: set[int]) -> tuple[i
             jobs = _needed(spots, placed.fewest, jobs, ended, price)
             key = sum(map(price, jobs)), len(jobs), sorted(jobs)
             best = key if best is None or key < best else best
+            if len(jobs) == 1:
+                break
     if best is None or len(best[2]) > MOST_ENDS:
         return ()
     return tuple(sorted(best[2], key=lambda job: (-price(job), job)))

@@ -10,7 +10,7 @@ from tests.cluster_life import HOUR, Life, gpu_nodes, teams
 from tests.planner_worlds import SECOND, ask, node
 from zenkei.model.cluster import NodeState
 from zenkei.model.ids import JobId
-from zenkei.model.queue import ClusterConfig, Policy, Queue, Reservation
+from zenkei.model.queue import ClusterConfig, Order, Policy, Queue, Reservation
 from zenkei.scheduler import (
     Cause,
     Explanation,
@@ -218,6 +218,14 @@ def test_a_retry_that_waits_for_its_time_is_offered_nothing():
     life.waiting[job.key] = row._replace(not_before_us=life.now_us + SECOND)
     account = account_of(life, job)
     assert (account.cause, account.nearest) == (Cause.TURN, ())
+
+
+@pytest.mark.parametrize(("order", "ahead"), [(Order.FAIR, 1), (Order.FIFO, 2)])
+def test_those_ahead_are_of_its_own_queue_unless_all_queues_are_one_line(order, ahead):
+    life = Life(teams(replace(CALM, order=order)), gpu_nodes(1))
+    life.submit(ask(gpus=8), "guests")
+    life.submit(ask(gpus=8), "vision")
+    assert account_of(life, life.submit(ask(gpus=8), "vision")).ahead == ahead
 
 
 # -- nodes ---------------------------------------------------------------------------------------
