@@ -165,7 +165,9 @@ def test_a_cap_holds_and_a_quota_is_taken_back_from_who_borrows(place: Place) ->
 
 def test_a_cap_full_of_less_important_jobs_gives_way_to_an_urgent_one(place: Place) -> None:
     place.ok("up", "--nodes", "2", "--gpus-per-node", "2", "--cpus-per-node", "4")
-    place.write("cap.yaml", "policy: {protect: 0s}\nqueues: {team: {cap: {gpus: 2}}, default: {}}\n")
+    place.write(
+        "cap.yaml", "policy: {protect: 0s}\nqueues: {team: {cap: {gpus: 2}}, default: {}}\n"
+    )
     place.ok("cluster", "apply", "cap.yaml", "--yes")
     team = ("submit", "--json", "--queue", "team", "--gpus", "2")
     usual = place.ok(*team, "--", "sleep", "600").json()["id"]
@@ -176,3 +178,24 @@ def test_a_cap_full_of_less_important_jobs_gives_way_to_an_urgent_one(place: Pla
     place.until(urgent, "succeeded")
     assert favoured(place, usual).count(urgent) == 1
     place.ok("cancel", usual)
+
+
+def test_the_queue_that_explain_offers_starts_the_job(place: Place) -> None:
+    place.ok("up", "--nodes", "2", "--gpus-per-node", "2", "--cpus-per-node", "4")
+    place.write("offer.yaml", "queues: {team: {cap: {gpus: 2}}, default: {}}\n")
+    place.ok("cluster", "apply", "offer.yaml", "--yes")
+    team = ("submit", "--json", "--queue", "team", "--gpus", "2")
+    holder = place.ok(*team, "--", "sleep", "600").json()["id"]
+    place.until(holder, "running")
+    waits = place.ok(*team, "--", "true").json()["id"]
+    assert why(place, waits) == "queue_cap"
+    account = place.ok("explain", "--json", waits).json()["explanation"]
+    assert account["cause"] == "cap"
+    assert [(one["job"], one["queue"]) for one in account["holders"]] == [(holder, "team")]
+    assert [one["job"] for one in account["ends"]] == [holder]
+    assert [(one["lever"], one["now"]) for one in account["nearest"]] == [("queue", "default")]
+    said = place.ok("explain", waits).stdout
+    assert f"its limit is held by job {holder} (queue team)" in said
+    place.ok("edit", waits, "--queue", "default")
+    place.until(waits, "succeeded")
+    place.ok("cancel", holder)
