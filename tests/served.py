@@ -60,6 +60,7 @@ def services_of(plant: Plant, home: Path, principal: Principal = OWNER) -> Servi
             guard=lambda: "",
         ),
         declare=declared.append,
+        hold_starts=lambda why: None,
         keeping=cast("Keeping", None),  # its routes have tests of their own
         stop=lambda: None,
         version=__version__,

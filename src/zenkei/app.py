@@ -137,6 +137,7 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
         principal=principal_of,
         health=health,
         declare=declare,
+        hold_starts=plane.controller.hold_starts,
         stop=stop,
         version=__version__,
     )

@@ -17,6 +17,8 @@ import pytest
 
 from tests.system.cli_runs import Place, a_place
 
+SLOW_TO_END = "trap 'sleep 2; exit' TERM; while :; do sleep 0.1; done"
+
 
 @pytest.fixture
 def place():
@@ -149,6 +151,18 @@ def test_sigterm_ends_the_daemon_and_not_its_jobs(place):
     out, err = started.communicate(timeout=60)
     assert (started.returncode, out) == (0, "two\n"), err
     assert daemon_pid(place.home) != pid
+
+
+def test_down_with_jobs_lets_nobody_start_on_what_falls_free(place):
+    place.ok("up", "--nodes", "2", "--gpus-per-node", "1")
+    submit = ("submit", "--json", "--gpus", "1", "--")
+    quick = place.ok(*submit, "sleep", "600").json()["id"]
+    slow = place.ok(*submit, "sh", "-c", SLOW_TO_END).json()["id"]
+    for job in (quick, slow):
+        place.until(job, "running")
+    place.ok(*submit, "sleep", "600")
+    told = place.ok("down", "--jobs", "--yes", "--json").json()
+    assert told == {"stopped": [quick, slow], "running": 0}
 
 
 def test_a_home_with_a_long_path_has_its_socket_elsewhere(place):

@@ -66,6 +66,7 @@ class Controller:
         self._dispatcher = dispatcher
         self._clock = clock
         self._guard = guard
+        self._closing = ""
         self.stepped_us = 0
         self.trouble = ""
         self._told: set[type[Exception]] = set()
@@ -130,6 +131,10 @@ class Controller:
         """Whether something happened since the last step began."""
         return self._flag.is_set()
 
+    def hold_starts(self, why: str) -> None:
+        """Nothing starts from the next plan on; an empty text ends that. From any thread."""
+        self._closing = why
+
     def register_nodes(self) -> None:
         """Enter every engine's inventory; called at start and when declared nodes change."""
         for observer, engine in zip(self._observers, self._engines.values(), strict=True):
@@ -156,7 +161,7 @@ class Controller:
     def _plan(self) -> int | None:
         plan = None
         for _cycle in range(MOST_CYCLES):
-            self._keeper.refresh(paused=self._guard())
+            self._keeper.refresh(paused=self._closing or self._guard())
             plan = self._keeper.plan(now_us=self._clock.now_us(), seed=self._seed)
             if not any(not isinstance(d, Reserve) for d in plan.decisions):
                 break

@@ -65,29 +65,38 @@ async def metrics(svc: Svc, who: Who) -> Response:
 async def shutdown(svc: Svc, who: Who, body: Annotated[Shutdown, Body()] = DAEMON_ONLY) -> Response:
     """Stop the daemon. Running jobs go on, unless `jobs`: then they are stopped first."""
     _operate(who)
-    stopped = []
-    if body.jobs:
-        rows = await in_thread(
-            svc.commands.stop_attempts,
-            StopReason.USER_CANCEL,
-            by=who.name,
-            grace_s=STOP_GRACE_S,
-        )
-        stopped = [str(row.id) for row in rows]
-        await _released(svc)
+    stopped = await _stop_all(svc, who.name) if body.jobs else []
     left = len(await in_thread(svc.store.allocations))
     asyncio.get_running_loop().call_later(0.05, svc.stop)
     return Json({"stopped": stopped, "running": left}, status_code=202)
 
 
-async def _released(svc: Services) -> None:
-    """Until nothing is held any more, or the patience is over."""
+async def _stop_all(svc: Services, by: str) -> list[str]:
+    """Until nothing is held any more, or the patience is over. Returns which jobs were stopped.
+
+    Those who wait get nothing of what falls free. What a plan in the making still starts is stopped
+    in the next round.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + STOP_PATIENCE_S
-    async with Wakes(svc.feed.subscribe) as wakes:
-        while await in_thread(svc.store.allocations) and loop.time() < deadline:
-            await wakes.wait(1.0)
-            wakes.clear()
+    stopped: dict[str, None] = {}
+    svc.hold_starts("the daemon stops")
+    try:
+        async with Wakes(svc.feed.subscribe) as wakes:
+            while await in_thread(svc.store.allocations) and loop.time() < deadline:
+                rows = await in_thread(
+                    svc.commands.stop_attempts,
+                    StopReason.USER_CANCEL,
+                    by=by,
+                    grace_s=STOP_GRACE_S,
+                )
+                stopped |= dict.fromkeys(str(row.id) for row in rows)
+                await wakes.wait(1.0)
+                wakes.clear()
+    except BaseException:
+        svc.hold_starts("")
+        raise
+    return list(stopped)
 
 
 def _operate(who: Principal) -> None:

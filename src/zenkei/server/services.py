@@ -34,8 +34,9 @@ class Services:
     """One per daemon.
 
     principal: who a peer's uid is; raises Denied. health: as shown by /v1/health, never raises.
-    declare: virtual nodes from now on (Conflict while jobs hold what would vanish). stop: end the
-    daemon after the running requests.
+    declare: virtual nodes from now on (Conflict while jobs hold what would vanish). hold_starts:
+    why nothing may start any more, or an empty text. stop: end the daemon after the running
+    requests.
     """
 
     commands: Commands
@@ -53,6 +54,7 @@ class Services:
     principal: Callable[[int], Principal]
     health: Callable[[], dict[str, Any]]
     declare: Callable[[VirtualNodes], None]
+    hold_starts: Callable[[str], None]
     stop: Callable[[], None]
     version: str
     summaries: Summaries = field(default_factory=Summaries)
