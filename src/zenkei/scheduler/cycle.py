@@ -217,7 +217,7 @@ class Cycle:
                 names = [row.node.name for row in otherwise.rows]
                 why = self._calendar.why(request, ends_us, names, queue=queue, user=user)
                 if why is not None:
-                    self._pass_by(head, why)
+                    self._pass_by(head, wanted, without, why)
                     return
         self._blocked(head, wanted, without)
 
@@ -257,9 +257,14 @@ class Cycle:
         self._known.index.move(row)
 
     # -- who does not fit ------------------------------------------------------------------------
-    def _pass_by(self, head: Head, why: Reason) -> None:
+    def _pass_by(self, head: Head, wanted: Wanted, without: frozenset[str], why: Reason) -> None:
         """There is room, but it is kept for others while the head would run."""
-        if self._known.booked:
+        asks = self._may_displace
+        if asks and self._displace(head, wanted, without):
+            return
+        if self._promises < self._policy.reserve_gangs:
+            self._promise(head, wanted)
+        if asks or self._known.booked:
             segment = self._known.line.segment_of(head.job.key)
             assert segment is not None, "the head waits"
             self._by_segment[segment] = why
@@ -276,8 +281,7 @@ class Cycle:
     def _blocked(self, head: Head, wanted: Wanted, without: frozenset[str]) -> None:
         why = why_not(self._known, self._placer, wanted)
         can_wait = why.severity is not Severity.NEVER
-        may_ask = can_wait and self._policy.preempt and bool(self._known.running)
-        asks = may_ask and self._asks < MOST_ASKS
+        asks = can_wait and self._may_displace
         if asks and self._displace(head, wanted, without):
             return
         self._fail(head, why)
@@ -293,6 +297,10 @@ class Cycle:
             self._turn.skip_alike()
         else:
             self._turn.skip_class()
+
+    @property
+    def _may_displace(self) -> bool:
+        return self._policy.preempt and bool(self._known.running) and self._asks < MOST_ASKS
 
     def _promise(self, head: Head, wanted: Wanted) -> None:
         """Keep nodes for the head, if it can be known when it starts, or it starves."""

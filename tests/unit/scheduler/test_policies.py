@@ -112,6 +112,15 @@ def test_a_claim_on_a_node_that_is_lost_is_given_up() -> None:
     assert [d.favoured for d in made.decisions if isinstance(d, Preempt)] == [asker]
 
 
+def test_a_quota_is_taken_back_although_reserved_nodes_would_do() -> None:
+    life = borrowed()
+    booked = Reservation(name="disks", nodes=("n2",), from_us=3 * HOUR, to_us=4 * HOUR)
+    life.config = replace(life.config, reservations=(booked,))
+    life.nodes["n2"] = replace(life.nodes["n0"], name="n2")
+    asker = life.submit(FOUR, "vision")
+    assert [d.favoured for d in planned(life).decisions if isinstance(d, Preempt)] == [asker]
+
+
 def test_nobody_is_displaced_where_the_policy_forbids_it() -> None:
     life = borrowed()
     life.config = teams(Policy(preempt=False))
@@ -161,6 +170,21 @@ def test_a_job_that_would_delay_a_blocked_gang_does_not_start() -> None:
     assert code(made, long) is ReasonCode.WOULD_DELAY
     (promise,) = [d for d in made.decisions if isinstance(d, Reserve)]
     assert (promise.job, promise.at_us) == (gang, life.now_us + 1000 * SECOND)
+
+
+def test_a_gang_that_a_reservation_keeps_waiting_is_not_delayed_either() -> None:
+    """Two nodes are free, but one is reserved soon: the gang waits for its end, on both."""
+    booked = Reservation(name="disks", nodes=("n0",), from_us=2 * HOUR, to_us=3 * HOUR)
+    life = Life(replace(teams(Policy()), reservations=(booked,)), gpu_nodes(2))
+    gang = life.submit(ask(gpus=4, nodes=2), "vision", limit_s=7200)
+    endless = life.submit(ONE, "vision")
+    short = life.submit(ONE, "vision", limit_s=3000)
+    made = planned(life)
+    assert started(made) == [short]
+    assert code(made, gang) is ReasonCode.RESERVED
+    assert made.reason(endless) is not None
+    promises = [(d.job, d.at_us) for d in made.decisions if isinstance(d, Reserve)]
+    assert promises[0] == (gang, 3 * HOUR)
 
 
 def test_without_protection_it_starts() -> None:
