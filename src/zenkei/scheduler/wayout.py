@@ -11,7 +11,7 @@ Cost: O(running) for a limit + O(nodes looked at x jobs there) calls of `check`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -97,82 +97,93 @@ Price: TypeAlias = Callable[[int], float]
 
 
 class _Spot:
-    """A node with what would be free on it as jobs end."""
+    """A node with what would be free on it as jobs end. jobs: the parts of each."""
 
     def __init__(self, prospect: Prospect, rank: int, wanted: JobClass) -> None:
         node = prospect.survey.layout.nodes[rank]
         self.node = node
-        self.free = prospect.free(node.name)
-        self.parts = prospect.known.held_on(node.name)
+        self.jobs: dict[int, list[HeldPart]] = {}
+        for part in prospect.known.held_on(node.name):
+            self.jobs.setdefault(part.job, []).append(part)
+        self._free = prospect.free(node.name)
         self._request = wanted.request
         self._constraints = dict(wanted.constraints)
+        there = range(len(node.capacity.devices))
+        self._usable = frozenset(index for index in there if index not in node.blocked)
 
-    def misfit(self, gone: Iterable[int]) -> Misfit | None:
-        found = check(self.node, self._left(gone), self._request, self._constraints)
+    def fits(self, gone: set[int]) -> bool:
+        return self._misfit(self._left(gone)) is None
+
+    def _misfit(self, free: Free) -> Misfit | None:
+        found = check(self.node, free, self._request, self._constraints)
         return found if isinstance(found, Misfit) else None
 
-    def _left(self, gone: Iterable[int]) -> Free:
-        free, ended = self.free.copy(), frozenset(gone)
-        blocked, devices = set(self.node.blocked), len(free.gpu_milli)
-        for part in self.parts:
-            if part.job in ended:
-                free.cpu_milli += part.cpu_milli
-                free.memory_bytes += part.memory_bytes
-                free.tmp_bytes += part.tmp_bytes
-                for index, milli in part.devices:
-                    if index < devices and index not in blocked:
-                        free.gpu_milli[index] += milli
+    def _left(self, gone: set[int]) -> Free:
+        free = self._free.copy()
+        for job in self.jobs.keys() & gone:
+            self._give(free, job)
+        return free
+
+    def _give(self, free: Free, job: int, times: int = 1) -> Free:
+        """As if the job had ended; -1: it has not."""
+        for part in self.jobs[job]:
+            free.cpu_milli += part.cpu_milli * times
+            free.memory_bytes += part.memory_bytes * times
+            free.tmp_bytes += part.tmp_bytes * times
+            for index, milli in part.devices:
+                if index in self._usable:
+                    free.gpu_milli[index] += milli * times
         return free
 
     def ends(self, gone: set[int], price: Price) -> list[int] | None:
-        """Jobs beside those gone that would have to end here; None: that does not help."""
-        chosen: list[int] = []
-        while (misfit := self.misfit({*gone, *chosen})) is not None:
-            parts = [p for p in self.parts if p.job not in gone and p.job not in chosen]
-            helping = [p for p in parts if _held(p, misfit)]
-            if not helping:
+        """Jobs beside those gone that would have to end here; None: that does not help.
+
+        The cheapest one that will do, else that which has most of what is lacking, and so on.
+        """
+        free, chosen = self._left(gone), list[int]()
+        left = sorted(self.jobs.keys() - gone, key=lambda job: (price(job), job))
+        while (misfit := self._misfit(free)) is not None:
+            lacks = self._lacks(misfit, free)
+            sizes = {job: self._size(job, misfit) for job in left}
+            able = (job for job in left if sizes[job] >= lacks)
+            one = next((j for j in able if not self._misfit(self._give(free.copy(), j))), None)
+            if one is None:
+                one = max((job for job in left if sizes[job]), key=sizes.__getitem__, default=None)
+            if one is None:
                 return None
-            helping.sort(key=lambda p: (price(p.job), p.job))
-            lacks = self._lacks(misfit, {*gone, *chosen})
-            able = [p for p in helping if _size(p, misfit) >= lacks]
-            enough = (p for p in able if self.misfit({*gone, *chosen, p.job}) is None)
-            last = next(enough, None) or max(helping, key=lambda p: (_held(p, misfit), -p.job))
-            chosen.append(last.job)
+            chosen.append(one)
+            left.remove(one)
+            self._give(free, one)
         for job in sorted(chosen, key=price, reverse=True):
-            rest = [one for one in chosen if one != job]
-            if self.misfit({*gone, *rest}) is None:
-                chosen = rest
+            if self._misfit(self._give(free, job, -1)) is None:
+                chosen.remove(job)
+            else:
+                self._give(free, job)
         return chosen
 
-    def _lacks(self, misfit: Misfit, gone: set[int]) -> int:
+    def _lacks(self, misfit: Misfit, free: Free) -> int:
         """How much of one thing is missing: of GPUs, on how many devices."""
-        request, free = self._request, self._left(gone)
+        request = self._request
         if misfit is Misfit.GPU:
             allowed = allowed_devices(self.node.capacity, request)
             room = sum(free.gpu_milli[index] >= request.gpu_milli for index in allowed)
             return request.gpu_count - room
-        asked = {
-            Misfit.CPU: request.cpu_milli - free.cpu_milli,
-            Misfit.MEMORY: request.memory_bytes - free.memory_bytes,
-        }
-        return asked.get(misfit, request.tmp_bytes - free.tmp_bytes)
+        if misfit is Misfit.CPU:
+            return request.cpu_milli - free.cpu_milli
+        if misfit is Misfit.MEMORY:
+            return request.memory_bytes - free.memory_bytes
+        return request.tmp_bytes - free.tmp_bytes
 
-
-def _size(part: HeldPart, misfit: Misfit) -> int:
-    """The same of a part, at most."""
-    return len(part.devices) if misfit is Misfit.GPU else _held(part, misfit)
-
-
-def _held(part: HeldPart, misfit: Misfit) -> int:
-    """How much a part holds of what a node lacks."""
-    if misfit is Misfit.GPU:
-        return sum(share.milli for share in part.devices)
-    sizes = {
-        Misfit.CPU: part.cpu_milli,
-        Misfit.MEMORY: part.memory_bytes,
-        Misfit.TMP: part.tmp_bytes,
-    }
-    return sizes.get(misfit, 0)
+    def _size(self, job: int, misfit: Misfit) -> int:
+        """How much of that a job has here: of GPUs, on how many devices."""
+        parts = self.jobs[job]
+        if misfit is Misfit.GPU:
+            return sum(len(part.devices) for part in parts)
+        if misfit is Misfit.CPU:
+            return sum(part.cpu_milli for part in parts)
+        if misfit is Misfit.MEMORY:
+            return sum(part.memory_bytes for part in parts)
+        return sum(part.tmp_bytes for part in parts) if misfit is Misfit.TMP else 0
 
 
 class _Price:
@@ -197,7 +208,7 @@ def _for_nodes(prospect: Prospect, placed: JobClass, ended: set[int]) -> tuple[i
     price, best = _Price(prospect), None
     for ranks in _candidates(survey, placed, np.flatnonzero(usable)):
         spots = [_Spot(prospect, rank, placed) for rank in ranks]
-        on = Counter(job for spot in spots for job in {part.job for part in spot.parts})
+        on = Counter(job for spot in spots for job in spot.jobs)
         shared = {job: price(job) / number for job, number in on.items()}
         for weight in (price, shared.__getitem__) if placed.fewest > 1 else (price,):
             jobs = _cheapest(spots, placed.fewest, set(ended), weight)
@@ -249,7 +260,7 @@ def _cheapest(spots: list[_Spot], number: int, gone: set[int], price: Price) -> 
         left.remove(spot)
         gone.update(jobs)
         for other in left if jobs else ():
-            if any(part.job in jobs for part in other.parts):
+            if not other.jobs.keys().isdisjoint(jobs):
                 costs[id(other)] = _cost(other, gone, price)
     return gone
 
@@ -258,14 +269,10 @@ def _needed(
     spots: list[_Spot], number: int, gone: set[int], ended: set[int], price: Price
 ) -> set[int]:
     """Without those whose nodes are not needed after all, once the others have ended."""
-    fits = {id(spot): spot.misfit(gone) is None for spot in spots}
+    fits = {id(spot): spot.fits(gone) for spot in spots}
     for job in sorted(gone - ended, key=lambda job: (-price(job), job)):
         rest = gone - {job}
-        without = {
-            id(spot): spot.misfit(rest) is None
-            for spot in spots
-            if any(part.job == job for part in spot.parts)
-        }
+        without = {id(spot): spot.fits(rest) for spot in spots if job in spot.jobs}
         if sum((fits | without).values()) >= number:
             gone, fits = rest, fits | without
     return gone
