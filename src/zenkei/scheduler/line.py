@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
-from heapq import heapify
 from typing import Final, TypeAlias
 
 from zenkei.model.ids import JobId
@@ -98,27 +97,46 @@ Entry: TypeAlias = tuple[int, int, SegmentKey, Segment]
 class Group:
     """The segments of one user and priority in one queue."""
 
-    __slots__ = ("_heads", "segments")
+    __slots__ = ("_bits", "_heads", "_oldest_us", "mask", "segments")
 
-    def __init__(self) -> None:
+    def __init__(self, bits: Mapping[int, int]) -> None:
+        """bits: by class, see `WaitingLine.bit`."""
         self.segments: dict[SegmentKey, Segment] = {}
+        self._bits = bits
         self._heads: list[Entry] | None = None
+        self.mask = 0
+        self._oldest_us = -1
 
     def changed(self) -> None:
         """A segment is not what it was."""
         self._heads = None
+        self.mask = 0
+        self._oldest_us = -1
+
+    def bits(self) -> int:
+        """The bits of all its classes; `mask`, once it was asked for."""
+        if not self.mask:
+            for key in self.segments:
+                self.mask |= self._bits[key[1]]
+        return self.mask
+
+    @property
+    def oldest_us(self) -> int:
+        """When the first of them was submitted."""
+        if self._oldest_us < 0:
+            self._oldest_us = submitted_of(min([entry[0] for entry in self.heads()]))
+        return self._oldest_us
 
     def heads(self) -> list[Entry]:
-        """The first jobs of all segments, as a heap: not to be changed, to be copied.
+        """The first jobs of all segments, in any order: not to be changed.
 
-        Few groups change between two plans, and few are looked at beyond their first job.
+        Few groups change between two plans.
         """
         if self._heads is None:
             self._heads = [
                 (segment.keys[segment.start], segment.start, key, segment)
                 for key, segment in self.segments.items()
             ]
-            heapify(self._heads)
         return self._heads
 
 
@@ -130,6 +148,8 @@ class WaitingLine:
         self._queues: dict[int, dict[GroupKey, Group]] = {}
         self._classes: dict[int, int] = {}
         """How many segments each class has."""
+        self._bits: dict[int, int] = {}
+        self._spare_bits: list[int] = []
         self._aside: list[tuple[int, int]] = []
         """(not_before_us, job) of those whose time has not come, sorted."""
         self._now_us = 0
@@ -186,6 +206,10 @@ class WaitingLine:
     def classes(self) -> int:
         """How many classes have jobs in line."""
         return len(self._classes)
+
+    def bit(self, job_class: int) -> int:
+        """One bit for each class that has jobs in line, as low as can be; 0 of others."""
+        return self._bits.get(job_class, 0)
 
     def enter(self, rows: Iterable[WaitingJob]) -> None:
         """Jobs that wait from now on; none of them waits already."""
@@ -244,6 +268,7 @@ class WaitingLine:
         self._classes[job_class] -= 1
         if not self._classes[job_class]:
             del self._classes[job_class]
+            self._spare_bits.append(self._bits.pop(job_class))
 
     def due(self, now_us: int) -> None:
         """Let those in line whose time has come by `now_us`, and only those.
@@ -267,6 +292,8 @@ class WaitingLine:
         self._now_us = now_us
         self._queues.clear()
         self._classes.clear()
+        self._bits.clear()
+        self._spare_bits.clear()
         new: dict[SegmentKey, list[int]] = {}
         for order, segment, not_before_us in self._jobs.values():
             if not_before_us <= now_us or not is_ahead(not_before_us, now_us):
@@ -293,7 +320,7 @@ class WaitingLine:
                 groups = queues[queue] = {}
             group = groups.get((user, priority))
             if group is None:
-                group = groups[user, priority] = Group()
+                group = groups[user, priority] = Group(self._bits)
             group.changed()
             segment = group.segments.get(key)
             if segment is not None:
@@ -301,7 +328,12 @@ class WaitingLine:
                 continue
             orders.sort()
             group.segments[key] = Segment(orders)
-            classes[job_class] = classes.get(job_class, 0) + 1
+            if job_class in classes:
+                classes[job_class] += 1
+            else:
+                classes[job_class] = 1
+                spare = self._spare_bits
+                self._bits[job_class] = spare.pop() if spare else 1 << len(self._bits)
 
     def ahead_of(self, job: int, *, in_queue: bool = False) -> int:
         """Jobs of all classes that stand before a waiting job. O(segments · log jobs).

@@ -35,7 +35,7 @@ from zenkei.scheduler.reasons import Reason
 from zenkei.scheduler.seats import Seat, User
 from zenkei.scheduler.snapshot import JobClass
 from zenkei.scheduler.tree import Branch, Held, QueueTree
-from zenkei.scheduler.walks import Fair, InLine, Walk
+from zenkei.scheduler.walks import Fair, Gone, InLine, Walk
 
 ENDLESS: Final = 1 << 62
 """How long a job runs that has no limit."""
@@ -83,7 +83,7 @@ class Turn:
         self._users = users
         self._dead: dict[int, int] = {}
         """By class: from which time limit on nobody starts."""
-        self._gone: set[int] = set()
+        self._gone = Gone()
         """Classes of which nobody at all starts."""
         self._narrow: dict[int, list[tuple[frozenset[str], int]]] = {}
         """By class: that, for those who may take certain models only."""
@@ -128,7 +128,7 @@ class Turn:
         """The next job that may start; None: nobody is left who could."""
         if self._head is not None:
             return self._head
-        if not self._leaves or len(self._gone) >= self._line.classes:
+        if not self._leaves or len(self._gone.classes) >= self._line.classes:
             return None
         leaf = self._walk.head()
         while leaf is not None and not self._still(leaf):
@@ -201,7 +201,7 @@ class Turn:
             dead_from = self._dead.get(job_class, ENDLESS)
             self._dead[job_class] = min(dead_from, from_limit_us)
             if from_limit_us <= 0:
-                self._gone.add(job_class)
+                self._gone.add(job_class, self._line.bit(job_class))
         self._walk.recheck(leaf)
         for other in list(self._heading.get(job_class, ())):
             self._walk.recheck(other)
@@ -317,6 +317,7 @@ class Turn:
         held = user.held
         for r, amount in enumerate(amounts):
             held[r] += amount
+        user.charged()
         if leaf.limited:
             self._gates.take(leaf, user, amounts)
 

@@ -21,14 +21,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from zenkei.scheduler.line import Entry
+from zenkei.scheduler.line import Entry, Group, SegmentKey
 from zenkei.scheduler.terms import BASE
 from zenkei.scheduler.tree import Branch, Person, QueueTree
 
 UserEntry: TypeAlias = tuple[int, float, int, "User"]
 """-(band), share, order of the next job."""
+ColdEntry: TypeAlias = tuple[int, float, int, int, "User", Entry]
+"""-(band), share, order of a job; its class, its user, and itself."""
 ChildEntry: TypeAlias = tuple[int, float, str, int, "Seat"]
 """Stage, share, name, version: one that is not the seat's own is stale."""
+
+Block: TypeAlias = tuple[list[tuple[int, "User", Group]], list[ColdEntry]]
+"""Groups (with the bits of their classes) and single jobs, of the same band and share."""
 
 
 class Ask:
@@ -65,67 +70,91 @@ class Ask:
 class User:
     """One person in one leaf queue. blocked: classes that are over a cap.
 
-    heaps: the person's segments by priority, the line's own lists until `own`; heap: that of the
-    next job, of `priority`.
+    hot: it was served, or passed over; from then on heaps has the segments that are left, by
+    priority, and heap is that of the next job, of `priority`.
     """
 
     __slots__ = (
-        "_owned",
+        "_held",
+        "_past",
+        "_person",
+        "_seat",
+        "_served_us",
+        "_share",
         "blocked",
         "heap",
         "heaps",
-        "held",
+        "hot",
         "name",
-        "past",
         "place",
         "priority",
-        "scale",
-        "served_us",
     )
 
     def __init__(self, place: int, name: str, person: Person | None, seat: Seat) -> None:
-        tree, size = seat.tree, seat.tree.size
         self.place = place
         self.name = name
-        self.scale = seat.plain
+        self.hot = False
         self.heap: list[Entry] = []
         self.heaps: dict[int, list[Entry]] = {}
         self.priority = 0
-        self._owned: set[int] = set()
         self.blocked: set[int] = set()
-        self.served_us = 0
-        if person is None:
-            self.held = [0] * size
-            self.past = [0.0] * size
-            return
-        self.held = list(person.held)
-        weight = tree.config.policy.usage_milli / 1000
-        means = tree.mean(person.held, person.early, person.past)
-        self.past = [weight * mean for mean in means]
-        self.served_us = max(person.used_us, *person.jobs.values(), 0)
+        self._person = person
+        self._seat = seat
+        self._held: list[int] | None = None
+        self._past: list[float] = []
+        self._served_us = -1
+        self._share = -1.0
 
-    def own(self) -> list[Entry]:
-        """The heap of the next job, to be changed."""
-        if self.priority not in self._owned:
-            self.keep(self.heap.copy())
-        return self.heap
+    @property
+    def held(self) -> list[int]:
+        """What its jobs hold, with those of this plan: whoever changes it says so (`charged`)."""
+        if self._held is None:
+            tree, person = self._seat.tree, self._person
+            if person is None:
+                self._held = [0] * tree.size
+                self._past = [0.0] * tree.size
+            else:
+                self._held = list(person.held)
+                weight = tree.config.policy.usage_milli / 1000
+                means = tree.mean(person.held, person.early, person.past)
+                self._past = [weight * mean for mean in means]
+        return self._held
 
-    def keep(self, entries: list[Entry]) -> None:
-        """Another heap of the same priority."""
-        self._owned.add(self.priority)
-        self.heap = self.heaps[self.priority] = entries
+    def charged(self) -> None:
+        """What it holds was changed."""
+        self._share = -1.0
+
+    @property
+    def served_us(self) -> int:
+        """Up to when it got something here."""
+        if self._served_us < 0:
+            person = self._person
+            self._served_us = 0 if person is None else max(person.used_us, *person.jobs.values(), 0)
+        return self._served_us
+
+    @served_us.setter
+    def served_us(self, at_us: int) -> None:
+        self._served_us = at_us
 
     def share(self) -> float:
         """The largest share of a resource, of what the queue's parent could have."""
-        held, past, scale = self.held, self.past, self.scale
-        best = max(
-            (held[0] + past[0]) * scale[0],
-            (held[1] + past[1]) * scale[1],
-            (held[2] + past[2]) * scale[2],
-        )
-        for r in range(BASE, len(held)):
-            best = max(best, (held[r] + past[r]) * scale[r])
-        return best
+        if self._share >= 0:
+            return self._share
+        if self._held is None and self._person is None:
+            self._share = 0.0
+        elif self._held is None and self._person is not None and self._seat.tree.size == BASE:
+            self._share = self._seat.tree.share(self._person, self._seat.plain)
+        else:
+            held, past, scale = self.held, self._past, self._seat.plain
+            best = max(
+                (held[0] + past[0]) * scale[0],
+                (held[1] + past[1]) * scale[1],
+                (held[2] + past[2]) * scale[2],
+            )
+            for r in range(BASE, len(held)):
+                best = max(best, (held[r] + past[r]) * scale[r])
+            self._share = best
+        return self._share
 
 
 class Seat:
@@ -138,10 +167,10 @@ class Seat:
     """
 
     __slots__ = (
-        "ask", "asks", "below", "blocked", "branch", "built", "covered", "entry", "head", "heap",
-        "held", "leaves", "limited", "nodes", "nothing", "passed", "past", "path", "people",
-        "place", "plain", "quota", "scale", "settled", "took", "top", "tree", "up", "user",
-        "user_heap", "users", "version", "watch",
+        "ask", "asks", "at", "below", "blocked", "blocks", "branch", "built", "cold", "covered",
+        "entry", "head", "heap", "held", "leaves", "limited", "nodes", "nothing", "passed",
+        "past", "path", "people", "place", "plain", "quota", "refused", "scale", "settled",
+        "took", "top", "tree", "up", "user", "user_heap", "users", "version", "watch",
     )  # fmt: skip
 
     def __init__(self, branch: Branch, tree: QueueTree, up: Seat | None, place: int = -1) -> None:
@@ -174,6 +203,10 @@ class Seat:
     def _clear_leaf(self) -> None:
         self.users: dict[int, User] = {}
         self.user_heap: list[UserEntry] = []
+        self.blocks: list[tuple[tuple[int, float], Block]] = []
+        self.cold: list[ColdEntry] = []
+        self.at = 0
+        self.refused: set[SegmentKey] = set()
         self.blocked: set[int] = set()
         self.asks: dict[int, Ask] = {}
         self.top = 0

@@ -338,6 +338,24 @@ class QueueTree:
             max(0.0, h - e * c) + p * c / mean_s for h, e, p in zip(held, early, past, strict=True)
         ]
 
+    def share(self, person: Person, scale: tuple[float, ...]) -> float:
+        """The largest share of what a person holds and, by its weight, used; without GPU models.
+
+        The same as by `mean`, which makes lists: there are thousands of people.
+        """
+        held, early, past = person.held, person.early, person.past
+        c, mean_s = self._era.now, self._era.mean_s
+        if not mean_s:
+            return max(held[0] * scale[0], held[1] * scale[1], held[2] * scale[2])
+        weight = self.config.policy.usage_milli / 1000
+        cpus, memory, gpus = held[0] - early[0] * c, held[1] - early[1] * c, held[2] - early[2] * c
+        return max(
+            (held[0] + weight * ((cpus if cpus > 0 else 0.0) + past[0] * c / mean_s)) * scale[0],
+            (held[1] + weight * ((memory if memory > 0 else 0.0) + past[1] * c / mean_s))
+            * scale[1],
+            (held[2] + weight * ((gpus if gpus > 0 else 0.0) + past[2] * c / mean_s)) * scale[2],
+        )
+
 
 class _Era:
     """The reference of decayed sums: a factor of `2 ** ((t - start) / half life)`, in integers.
