@@ -29,6 +29,7 @@ from zenkei.scheduler.placement.tables import (
     Block,
     Kind,
     blocks_value,
+    drain_value,
     hole_value,
     pool_value,
     spread,
@@ -174,7 +175,7 @@ def of_asks(
         taken = tuple(ask for ask in wanted if next(iter(alike)).takes(ask))
         group = known.get((taken, steps))
         if group is None:
-            group = known[taken, steps] = _group(taken, wanted, steps)
+            group = known[taken, steps] = _group(taken, wanted, steps, churn)
         several = _blocks(wanted, makes, alike)
         kept = blocks_value(
             several, len(kinds), steps[1], churn=churn, cores_per_gpu=cores / max(1, gpus)
@@ -206,13 +207,15 @@ def _steps(alike: Mapping[_Make, int]) -> tuple[int, int]:
     return 50 * max(1, -(-gpu_step // 50)), max(1, -(-cpu_milli // (1000 * POOL_CPUS)))
 
 
-def _group(taken: Sequence[Ask], wanted: Mapping[Ask, float], steps: tuple[int, int]) -> Group:
+def _group(
+    taken: Sequence[Ask], wanted: Mapping[Ask, float], steps: tuple[int, int], churn: float
+) -> Group:
     kinds = [Kind(ask.cpu_milli, ask.gpu_count, ask.gpu_milli, wanted[ask]) for ask in taken]
     total = sum(wanted.values())
     hole = hole_value(kinds, total)
     hole[:SMALL_MILLI] *= SMALL
     hole = np.rint(hole * EXACT) / EXACT
-    pool = spread(pool_value(kinds, total, steps))
+    pool = spread(pool_value(kinds, total, steps)) + churn * drain_value(steps[0])
     return Group(steps=steps, hole=_read_only(hole), pool=_read_only(pool))
 
 

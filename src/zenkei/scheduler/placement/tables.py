@@ -34,6 +34,11 @@ EMPTY: Final = 15.0
 """Value in thousandths per GPU of a node that nobody uses."""
 KEEP: Final = 300.0
 """The same, not bounded by `CROWD`, where what runs also ends: holes come back by themselves."""
+DRAIN: Final = 1.0
+"""Where what runs also ends: how much dearer GPUs are on an empty node of the widest make than on a
+
+full one, per half of their value. Nodes with little on them get no more, and run empty.
+"""
 WIDE: Final = 1.5
 """An empty node counts more the more CPUs its GPUs have, up to so many times the usual."""
 ENTIRE: Final = 0.5
@@ -123,6 +128,17 @@ def pool_value(
         for (a, c), (p, _r) in cells.items():
             after[a:, c:] += p * value[: POOL_GPUS + 1 - a, : POOL_CPUS + 1 - c]
         value = after
+    return value
+
+
+def drain_value(step: int) -> Floats:
+    """What it is worth that much is free on one node, not little on many, `[801, 1]`.
+
+    step: thousandths of a GPU per step of the grid. Convex: of two nodes the fuller one is filled,
+    whatever they run ends in its time, and the other is empty sooner.
+    """
+    part = np.arange(ROWS)[:, None] / (ROWS - 1)
+    value: Floats = DRAIN * POOL_GPUS * step * part**2
     return value
 
 

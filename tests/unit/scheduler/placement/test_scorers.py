@@ -76,6 +76,18 @@ def test_one_gpu_leaves_an_empty_node_whole():
     assert choice(found, gpu())[0] == "b"
 
 
+@pytest.mark.parametrize(("churn", "best"), [(0.0, "empty"), (1.0, "full")])
+def test_where_jobs_end_the_fuller_node_is_filled_and_the_other_runs_empty(churn, best):
+    full, empty = node("full", ("A",) * 8), node("empty", ("A",) * 8)
+    known = {Ask.of(request): float(count) for request, count in MIX}
+    found = NodeIndex(HoleValue(mix.of_asks(known, [full, empty], churn=churn)))
+    for one, gpus, cpus in ((full, 1, 40), (empty, 6, 36)):
+        free = Free.of(one.capacity)
+        free.gpu_milli, free.cpu_milli = [1000] * gpus + [0] * (8 - gpus), 1000 * cpus
+        found.put(NodeRow(one, free))
+    assert choice(found, gpu(cpus=4))[0] == best
+
+
 def test_who_takes_any_model_leaves_the_scarce_one_to_those_who_need_it():
     nodes = [node("rare", ("A",) * 8), *(node(f"z{i}", ("B",) * 8) for i in range(9))]
     requests = [*MIX, (gpu(kinds=("A",)), 400)]
