@@ -407,8 +407,12 @@ class Calendar:
             taken = len(met & booked.nodes)
             if taken and booked.of.from_us < until_us:
                 return reserved(booked.of, taken, len(nodes))
+        return self.kept_on(met, len(nodes))
+
+    def kept_on(self, met: Collection[str], fitting: int) -> Reason | None:
+        """For whom something is kept on `met`, of `fitting` nodes that would do; None: nobody."""
         for kept in (*self._kept.values(), *self._standing.values()):
-            if met & frozenset(kept.nodes):
+            if not frozenset(kept.nodes).isdisjoint(met):
                 due_us = None if isinstance(kept, Collecting) else kept.due_us
-                return would_delay(JobId.from_key(kept.job), due_us, len(met), len(nodes))
+                return would_delay(JobId.from_key(kept.job), due_us, len(met), fitting)
         return None

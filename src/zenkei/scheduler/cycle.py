@@ -24,7 +24,8 @@ from zenkei.model.ids import JobId
 from zenkei.model.resources import DeviceShare, Free, Misfit, Request
 from zenkei.scheduler.busy import why_not
 from zenkei.scheduler.calendar import Calendar
-from zenkei.scheduler.decisions import ClassReason, Decision, Hold, Reserve, Start
+from zenkei.scheduler.capped import Capped
+from zenkei.scheduler.decisions import ClassReason, Decision, Hold, Preempt, Reserve, Start
 from zenkei.scheduler.free import check
 from zenkei.scheduler.growth import Growth
 from zenkei.scheduler.index import NodeRow
@@ -86,6 +87,8 @@ class Cycle:
                 return
             self.tried.add(head.job_class)
             self._serve(head)
+        if self._policy.preempt and self._stopped_at is None:
+            self._make_way()
         if self._known.elastic and not self._waits_in_vain:
             self._grow()
 
@@ -95,6 +98,24 @@ class Cycle:
         reasons = (*self.failed.values(), *self._by_job.values(), *self._by_segment.values())
         blocked = any(reason.severity is not Severity.NEVER for reason in reasons)
         return blocked or bool(self._claimed) or self._stopped_at is not None
+
+    def _make_way(self) -> None:
+        """A job that a cap stops may displace less important ones of its queue."""
+        if not self._turn.capped:
+            return
+        told = (d.victim.key for d in self.decisions if isinstance(d, Preempt))
+        settled = frozenset((*self._claimed, *(job.key for job in self.started), *told))
+        capped = Capped(self._known, self._placer, self._turn, self._calendar, self._now_us)
+        way = capped.first(settled)
+        if capped.next_us is not None:
+            self._next_us.append(capped.next_us)
+        if way is None:
+            return
+        self.decisions.extend((*way.preempts, way.hold))
+        for part in way.hold.parts:
+            self._take(self._known.index.rows[part.node], part.request, part.devices)
+        leaving = [preempt.victim for preempt in way.preempts]
+        self._by_job[way.hold.job.key] = victims_stopping(leaving)
 
     def _grow(self) -> None:
         growth = Growth(self._known, self._placer, self._turn, self._calendar, self._now_us)
@@ -175,6 +196,7 @@ class Cycle:
         wanted = self._placer.wanted(place)
         request = wanted.job_class.request
         closed = self._turn.why(queue, user, place)
+        passes = self._turn.trial(self._known.queues[queue], user, wanted.job_class) is not None
         rows = [self._known.index.rows[part.node] for part in claim.parts]
         fits = [
             check(row.node, row.free, request, wanted.constraints, on=part.devices)
@@ -185,18 +207,20 @@ class Cycle:
             self._take(row, request, devices)
         kinds = _kinds(rows, shares)
         self._turn.charge(queue, user, Held.of(wanted.job_class, len(rows), kinds))
-        if closed is None and not any(isinstance(one, Misfit) for one in fits):
+        if closed is None and passes and not any(isinstance(one, Misfit) for one in fits):
             parts = _parts(rows, request, shares)
             forgives = self._placer.forgives(wanted.job_class)
             cluster = rows[0].node.cluster
             self._start(Start(job=job, cluster=cluster, parts=parts, forgives=forgives))
         else:
-            self._by_job[job.key] = closed or victims_stopping(self._leaving(rows))
+            self._by_job[job.key] = closed or victims_stopping(self._leaving(rows, queue))
 
-    def _leaving(self, rows: list[NodeRow]) -> list[JobId]:
-        """Jobs on their way out of these nodes."""
+    def _leaving(self, rows: list[NodeRow], queue: int) -> list[JobId]:
+        """Jobs on their way out of these nodes; if none is, of this queue, whose cap they hold."""
         running = self._known.running
         jobs = {part.job for row in rows for part in self._known.held_on(row.node.name)}
+        if not any(job in running and running[job].stopping for job in jobs):
+            jobs = {job for job, row in running.items() if row.queue == queue}
         leaving = [job for job in sorted(jobs) if job in running and running[job].stopping]
         return [JobId.from_key(job) for job in leaving]
 
@@ -209,8 +233,14 @@ class Cycle:
         queue, user = self._names(head)
         without = self._calendar.forbids(request, ends_us, queue=queue, user=user)
         placed = placer.place(wanted, without)
-        if placed is not None and self._place(head, wanted, placed, ends_us):
-            return
+        if placed is not None:
+            if self._place(head, wanted, placed, ends_us):
+                return
+            names = [row.node.name for row in placed.rows]
+            spoken_for = self._calendar.kept_on(names, len(names))
+            if spoken_for is not None:
+                self._pass_by(head, wanted, without, spoken_for)
+                return
         if placed is None and without:
             otherwise = placer.place(wanted)
             if otherwise is not None:

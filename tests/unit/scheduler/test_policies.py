@@ -238,3 +238,18 @@ def test_a_quota_of_one_model_counts_what_jobs_of_any_model_got() -> None:
     made = obeyed(life)
     assert started(made) == [first]
     assert code(planned(life), second) is ReasonCode.QUEUE_CAP
+
+
+def test_a_share_of_a_gpu_that_a_gang_needs_whole_is_told_for_whom_it_is_kept() -> None:
+    life = Life(teams(Policy(preempt=False)), gpu_nodes(1))
+    for gpu, limit_s in ((0.5, 0), (0.6, 60), (2, 60)):
+        life.submit(ask(gpus=gpu), "vision", limit_s=limit_s)
+        life.obey(planned(life))
+    gang = life.submit(ask(gpus=3), "vision")
+    life.submit(ask(gpus=0.5), "vision")
+    life.obey(planned(life))
+    job = life.submit(ask(gpus=0.4), "vision")
+    reason = planned(life).reason(job)
+    assert reason is not None
+    assert reason.code is ReasonCode.WOULD_DELAY
+    assert reason.numbers["job"] == str(gang)
