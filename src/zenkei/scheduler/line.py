@@ -95,37 +95,37 @@ Entry: TypeAlias = tuple[int, int, SegmentKey, Segment]
 
 
 class Group:
-    """The segments of one user and priority in one queue."""
+    """The segments of one user and priority in one queue. mask: the bits of all their classes."""
 
-    __slots__ = ("_bits", "_heads", "_oldest_us", "mask", "segments")
+    __slots__ = ("_heads", "_since_us", "mask", "segments")
 
-    def __init__(self, bits: Mapping[int, int]) -> None:
-        """bits: by class, see `WaitingLine.bit`."""
+    def __init__(self) -> None:
         self.segments: dict[SegmentKey, Segment] = {}
-        self._bits = bits
-        self._heads: list[Entry] | None = None
         self.mask = 0
-        self._oldest_us = -1
+        self._heads: list[Entry] | None = None
+        self._since_us = -1
+        """No job was submitted before; -1: not known."""
 
     def changed(self) -> None:
         """A segment is not what it was."""
         self._heads = None
-        self.mask = 0
-        self._oldest_us = -1
 
-    def bits(self) -> int:
-        """The bits of all its classes; `mask`, once it was asked for."""
-        if not self.mask:
-            for key in self.segments:
-                self.mask |= self._bits[key[1]]
-        return self.mask
+    def joined(self, orders: list[int]) -> None:
+        """These are new."""
+        self._heads = None
+        if self._since_us >= 0:
+            self._since_us = min(self._since_us, submitted_of(min(orders)))
+
+    def has_older(self, than_us: int) -> bool:
+        """Whether the first job was submitted at `than_us` or before."""
+        if self._since_us <= than_us:
+            self._since_us = submitted_of(min([entry[0] for entry in self.heads()]))
+        return self._since_us <= than_us
 
     @property
     def oldest_us(self) -> int:
         """When the first of them was submitted."""
-        if self._oldest_us < 0:
-            self._oldest_us = submitted_of(min([entry[0] for entry in self.heads()]))
-        return self._oldest_us
+        return submitted_of(min([entry[0] for entry in self.heads()]))
 
     def heads(self) -> list[Entry]:
         """The first jobs of all segments, in any order: not to be changed.
@@ -154,6 +154,8 @@ class WaitingLine:
         """(not_before_us, job) of those whose time has not come, sorted."""
         self._now_us = 0
         """Jobs whose instant is ahead of this stand aside."""
+        self._since_us = 0
+        """No job in line was submitted before, as far as that was seen."""
         self._far: list[tuple[int, int]] = []
         """(not_before_us, job) of those in line that are too far ahead to stand aside, sorted."""
 
@@ -202,6 +204,10 @@ class WaitingLine:
         """Its segments that have jobs, by user and priority."""
         return self._queues.get(queue, {})
 
+    def has_older(self, than_us: int) -> bool:
+        """Whether any job may have been submitted at `than_us` or before."""
+        return self._since_us <= than_us
+
     @property
     def classes(self) -> int:
         """How many classes have jobs in line."""
@@ -217,6 +223,7 @@ class WaitingLine:
         for row in rows:
             order = order_of(row)
             segment = (row.queue, row.job_class, row.user, row.priority, row.limit_us)
+            self._since_us = min(self._since_us, row.submitted_us)
             self._jobs[row.job] = (order, segment, row.not_before_us)
             if row.not_before_us > self._now_us + FURTHEST_US:
                 insort(self._far, (row.not_before_us, row.job))
@@ -236,6 +243,7 @@ class WaitingLine:
             for p, s, j in zip(priority, submitted_us, job, strict=True)
         ]
         segments = zip(queue, job_class, user, priority, limit_us, strict=True)
+        self._since_us = min(submitted_us, default=0)
         self._jobs = dict(zip(job, zip(orders, segments, not_before_us, strict=True), strict=True))
         self._start_over(self._now_us)
 
@@ -260,8 +268,11 @@ class WaitingLine:
     def _drop(self, key: SegmentKey) -> None:
         queue, job_class, user, priority, _ = key
         groups = self._queues[queue]
-        del groups[user, priority].segments[key]
-        if not groups[user, priority].segments:
+        group = groups[user, priority]
+        del group.segments[key]
+        if not any(one[1] == job_class for one in group.segments):
+            group.mask ^= self._bits[job_class]
+        if not group.segments:
             del groups[user, priority]
             if not groups:
                 del self._queues[queue]
@@ -320,8 +331,8 @@ class WaitingLine:
                 groups = queues[queue] = {}
             group = groups.get((user, priority))
             if group is None:
-                group = groups[user, priority] = Group(self._bits)
-            group.changed()
+                group = groups[user, priority] = Group()
+            group.joined(orders)
             segment = group.segments.get(key)
             if segment is not None:
                 segment.add(orders)
@@ -334,6 +345,7 @@ class WaitingLine:
                 classes[job_class] = 1
                 spare = self._spare_bits
                 self._bits[job_class] = spare.pop() if spare else 1 << len(self._bits)
+            group.mask |= self._bits[job_class]
 
     def ahead_of(self, job: int, *, in_queue: bool = False) -> int:
         """Jobs of all classes that stand before a waiting job. O(segments · log jobs).

@@ -215,9 +215,7 @@ class Fair:
         leaf.built = True
         alive = ~self._gone.bits
         groups = self._line.of_queue(leaf.place)
-        some = [
-            (one, group) for one, group in groups.items() if (group.mask or group.bits()) & alive
-        ]
+        some = [(one, group) for one, group in groups.items() if group.mask & alive]
         if not some:
             return
         leaf.top = max([priority for _, priority in groups])
@@ -248,8 +246,10 @@ class Fair:
         """Users of whom a job has waited for a step of priority."""
         if not self._ageing_us:
             return set()
-        young_us = self._now_us - self._ageing_us
-        return {user for (user, _), group in groups if group.oldest_us <= young_us}
+        old_us = self._now_us - self._ageing_us
+        if not self._line.has_older(old_us):
+            return set()
+        return {user for (user, _), group in groups if group.has_older(old_us)}
 
     def _open(self, leaf: Seat) -> bool:
         """The jobs of the next block of which somebody may start, in order; False if none is."""
