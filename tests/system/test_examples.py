@@ -1,6 +1,7 @@
 """Every example runs as its file says.
 
-The digits example is run by the demo (`test_demo`), those of frameworks by `test_frameworks`.
+The digits example is run by the demo (`test_demo`), those of frameworks by `test_frameworks`, that
+of three teams by `test_fairness_example`.
 """
 
 from __future__ import annotations
@@ -99,6 +100,11 @@ def test_every_example_is_run_by_a_test(repo: Path) -> None:
         "chain/second.yaml",
         "chainermn/job.yaml",
         "digits/job.yaml",
+        "fairness/cluster.yaml",
+        "fairness/exercise.yaml",
+        "fairness/speech.yaml",
+        "fairness/thesis.yaml",
+        "fairness/train.yaml",
         "hello/job.yaml",
         "jax/job.yaml",
         "mpi/c.yaml",
