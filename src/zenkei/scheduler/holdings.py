@@ -4,14 +4,15 @@ Kept by `planner` from delta to delta beside its index; pure. What a lost node h
 may come back with it. The order in which things were entered never shows: readers see nodes in the
 order of cluster, topology and name.
 
-Cost: `hold`, `release`, `put_node` O(1) each; a node that comes or goes costs O(nodes log nodes)
-once, when the columns are read next.
+Cost: `hold`, `release`, `put_node` O(1) each; new parts are entered together when the columns are
+read next, and a node that came or went costs O(nodes log nodes) then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from itertools import chain
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from zenkei.model.cluster import Node, NodeState
 from zenkei.model.resources import (
     WHOLE_GPU_MILLI,
     Capacity,
+    DeviceShare,
     Request,
     allowed_devices,
     could_fit,
@@ -33,10 +35,22 @@ Bools = NDArray[np.bool_]
 _LEAST: Final = 64
 
 
+class _Fresh(NamedTuple):
+    """A row that the columns do not have yet."""
+
+    slot: int
+    job: int
+    cpu_milli: int
+    memory_bytes: int
+    tmp_bytes: int
+    devices: tuple[DeviceShare, ...]
+
+
 class Parts:
     """Growing columns of held parts. number: rows in use, some of them free (slot -1).
 
-    job: whose. sizes `[3, P]`: CPU, memory, disk. milli `[D, P]`: of each device.
+    job: whose. sizes `[3, P]`: CPU, memory, disk. milli `[D, P]`: of each device. What was added is
+    entered by `settle`, all at once, before anybody reads.
     """
 
     def __init__(self) -> None:
@@ -48,6 +62,7 @@ class Parts:
         self.sizes = np.zeros((3, _LEAST), np.int64)
         self.milli = np.zeros((0, _LEAST), np.int32)
         self._spare: list[int] = []
+        self._fresh: dict[int, _Fresh] = {}
 
     def widen(self, devices: int) -> None:
         """Room for devices with indices below `devices`."""
@@ -56,33 +71,52 @@ class Parts:
             self.milli = np.concatenate((self.milli, more))
             self.devices = devices
 
-    def add(self, slot: int, part: HeldPart, ends_us: int) -> int:
+    def add(self, slot: int, part: HeldPart) -> int:
         if self._spare:
             row = self._spare.pop()
         else:
             row = self.number
-            if row == len(self.slot):
-                self._grow()
             self.number += 1
-        self.slot[row] = slot
-        self.job[row] = part.job
-        self.ends_us[row] = ends_us
-        self.sizes[:, row] = part.cpu_milli, part.memory_bytes, part.tmp_bytes
-        if part.devices:
-            self.widen(1 + max(share.index for share in part.devices))
-            self.milli[:, row] = 0
-            for index, milli in part.devices:
-                self.milli[index, row] += milli
-        elif self.devices:
-            self.milli[:, row] = 0
+        job, _, cpu_milli, memory_bytes, tmp_bytes, devices = part
+        self._fresh[row] = _Fresh(slot, job, cpu_milli, memory_bytes, tmp_bytes, devices)
         return row
+
+    def end(self, row: int, ends_us: int) -> None:
+        """Another end than what `settle` is told."""
+        if row not in self._fresh:
+            self.ends_us[row] = ends_us
 
     def remove(self, row: int) -> int:
         """The slot that it was on."""
-        slot = int(self.slot[row])
-        self.slot[row] = -1
+        fresh = self._fresh.pop(row, None)
+        if row < len(self.slot):
+            slot = int(self.slot[row])
+            self.slot[row] = -1
+        else:
+            slot = -1
         self._spare.append(row)
-        return slot
+        return fresh.slot if fresh is not None else slot
+
+    def settle(self, ends_us: Mapping[int, int]) -> None:
+        """Enter what is new. ends_us: by job, where one is known."""
+        while self.number > len(self.slot):
+            self._grow()
+        if not self._fresh:
+            return
+        rows = np.array([*self._fresh], np.int64)
+        some = [*self._fresh.values()]
+        self._fresh.clear()
+        flat = chain.from_iterable(one[:5] for one in some)
+        table = np.fromiter(flat, np.int64, 5 * len(some)).reshape(-1, 5).T
+        self.slot[rows], self.job[rows] = table[:2]
+        self.sizes[:, rows] = table[2:]
+        self.ends_us[rows] = [ends_us.get(one.job, NEVER_US) for one in some]
+        flat = chain.from_iterable(share for one in some for share in one.devices)
+        counts = [len(one.devices) for one in some]
+        index, milli = np.fromiter(flat, np.int64, 2 * sum(counts)).reshape(-1, 2).T
+        self.widen(1 + int(index.max(initial=-1)))
+        self.milli[:, rows] = 0
+        np.add.at(self.milli, (index, np.repeat(rows, counts)), milli)
 
     def _grow(self) -> None:
         more = len(self.slot)
@@ -123,11 +157,13 @@ class Layout:
     def _fill(self) -> None:
         places = {name: i for i, name in enumerate(self.clusters)}
         models: dict[tuple[Capacity, tuple[int, ...]], int] = {}
+        model_of: list[int] = []
         rows: list[tuple[int, int, int]] = []
         columns: list[list[int]] = []
         for node in self.nodes:
             key = (node.capacity, node.blocked)
             model = models.setdefault(key, len(models))
+            model_of.append(model)
             if model == len(self.models):
                 self.models.append(node)
                 capacity = node.capacity
@@ -136,7 +172,7 @@ class Layout:
                 columns.append([WHOLE_GPU_MILLI * (i in has) for i in range(len(self.milli))])
         if not self.nodes:
             return
-        self.model[:] = [models[node.capacity, node.blocked] for node in self.nodes]
+        self.model[:] = model_of
         self.cluster[:] = [places[node.cluster] for node in self.nodes]
         self.sizes[:] = np.array(rows, np.int64).T[:, self.model]
         self.milli[:] = np.array(columns, np.int32).reshape(len(rows), -1).T[:, self.model]
@@ -253,7 +289,7 @@ class Holdings:
     def hold(self, part: HeldPart) -> None:
         slot = self._slot(part.node)
         self._on[slot] += 1
-        row = self.parts.add(slot, part, self._ends.get(part.job, NEVER_US))
+        row = self.parts.add(slot, part)
         self._rows.setdefault(part.job, []).append(row)
 
     def ends(self, job: int, ends_us: int | None) -> None:
@@ -261,7 +297,7 @@ class Holdings:
         known = NEVER_US if ends_us is None else ends_us
         self._ends[job] = known
         for row in self._rows.get(job, ()):
-            self.parts.ends_us[row] = known
+            self.parts.end(row, known)
 
     def release(self, job: int) -> None:
         """Forget all that the job holds, if anything."""
@@ -274,6 +310,7 @@ class Holdings:
     # -- reading ---------------------------------------------------------------------------------
     @property
     def layout(self) -> Layout:
+        self.parts.settle(self._ends)
         devices = self.parts.devices
         if self._layout is None or len(self._layout.milli) != devices:
             self._layout = Layout(self._nodes, len(self._on), devices)
@@ -307,6 +344,7 @@ class Holdings:
 
     def jobs(self) -> IntArray:
         """Whose the parts of `columns` are, in the same order."""
+        self.parts.settle(self._ends)
         slot = self.parts.slot[: self.parts.number]
         there = (slot >= 0) & (self.layout.rank[slot] >= 0)
         return self.parts.job[: self.parts.number][there]

@@ -3,19 +3,24 @@
 Used by `planner` and `order`. A segment holds jobs that differ in nothing but their age, sorted: of
 one class, queue, user, priority and time limit; a plan looks at heads only. Jobs whose retry delay
 has not passed stand aside; one that lies further ahead than any delay is from before the clock was
-set back, and does not. Pure. Cost: entering k jobs into a segment O(k log n) and a memmove, or one
-merge if k is large; taking the head out O(1); `due` O(1) while time moves forward.
+set back, and does not. What a snapshot brings is read when it comes to it (`Loaded`): most jobs are
+not looked at before they change. Pure. Cost: entering k jobs into a segment O(k log n) and a
+memmove, or one merge if k is large; taking the head out O(1); `due` O(1) while time moves forward;
+`load` O(jobs log jobs) in NumPy.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Final, TypeAlias
+
+import numpy as np
 
 from zenkei.model.ids import JobId
 from zenkei.model.instants import FURTHEST_US, is_ahead
-from zenkei.scheduler.snapshot import WaitingColumns, WaitingJob
+from zenkei.scheduler.snapshot import IntArray, WaitingColumns, WaitingJob
 
 _ID_BITS: Final = 60
 _TIME_BITS: Final = 62
@@ -38,6 +43,10 @@ def order_of(row: WaitingJob) -> int:
     """One integer that sorts like (-priority, submitted_us, id)."""
     behind = -row.priority << _TIME_BITS | row.submitted_us
     return behind << _ID_BITS | row.job
+
+
+def _segment_of(row: WaitingJob) -> SegmentKey:
+    return row.queue, row.job_class, row.user, row.priority, row.limit_us
 
 
 def job_of(order: int) -> JobId:
@@ -94,17 +103,84 @@ Entry: TypeAlias = tuple[int, int, SegmentKey, Segment]
 """The order of a job, its place in the segment, and the segment. Orders are unique."""
 
 
+class Loaded:
+    """Jobs in line of a snapshot, read when it comes to them: most never are before they change.
+
+    rows: of the columns, those in line.
+    """
+
+    def __init__(self, columns: WaitingColumns, rows: IntArray) -> None:
+        by = columns.queue[rows], columns.user[rows], columns.priority[rows]
+        rows = rows[np.lexsort(by[::-1])]
+        self._columns = WaitingColumns(*(column[rows] for column in columns))
+        queues, first = np.unique(self._columns.queue, return_index=True)
+        ends = [*first.tolist(), len(rows)]
+        self._ranges = dict(zip(queues.tolist(), pairwise(ends), strict=True))
+
+    def classes(self) -> dict[int, int]:
+        """How many jobs each class has."""
+        names, counts = np.unique(self._columns.job_class, return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+    @property
+    def queues(self) -> Iterable[int]:
+        return self._ranges
+
+    def groups(self, queue: int, bits: Mapping[int, int]) -> dict[GroupKey, Group]:
+        """Those of one queue, without their segments."""
+        first, last = self._ranges[queue]
+        columns = self._columns
+        users, priorities, classes = (
+            column[first:last].tolist()
+            for column in (columns.user, columns.priority, columns.job_class)
+        )
+        found: dict[GroupKey, Group] = {}
+        group = Group()
+        before: GroupKey | None = None
+        for at, one in enumerate(zip(users, priorities, strict=True)):
+            if one != before:
+                before = one
+                group = found[one] = Group(self, first + at)
+            group.last = first + at + 1
+            group.mask |= bits[classes[at]]
+        return found
+
+    def segments(self, first: int, last: int) -> dict[SegmentKey, list[int]]:
+        """Orders of the jobs of these rows, in any order."""
+        found: dict[SegmentKey, list[int]] = {}
+        columns = [column[first:last].tolist() for column in self._columns]
+        for job, job_class, queue, priority, submitted_us, _, user, limit_us in zip(
+            *columns, strict=True
+        ):
+            key = (queue, job_class, user, priority, limit_us)
+            order = (-priority << _TIME_BITS | submitted_us) << _ID_BITS | job
+            found.setdefault(key, []).append(order)
+        return found
+
+
 class Group:
     """The segments of one user and priority in one queue. mask: the bits of all their classes."""
 
-    __slots__ = ("_heads", "_since_us", "mask", "segments")
+    __slots__ = ("_first", "_heads", "_loaded", "_segments", "_since_us", "last", "mask")
 
-    def __init__(self) -> None:
-        self.segments: dict[SegmentKey, Segment] = {}
+    def __init__(self, loaded: Loaded | None = None, first: int = 0) -> None:
+        """loaded: it has jobs that nobody has looked at yet, in rows from `first` to `last`."""
+        self._loaded = loaded
+        self._first = self.last = first
+        self._segments: dict[SegmentKey, Segment] = {}
         self.mask = 0
         self._heads: list[Entry] | None = None
         self._since_us = -1
         """No job was submitted before; -1: not known."""
+
+    @property
+    def segments(self) -> dict[SegmentKey, Segment]:
+        if self._loaded is not None:
+            for key, orders in self._loaded.segments(self._first, self.last).items():
+                orders.sort()
+                self._segments[key] = Segment(orders)
+            self._loaded = None
+        return self._segments
 
     def changed(self) -> None:
         """A segment is not what it was."""
@@ -144,10 +220,16 @@ class WaitingLine:
     """See the module's docstring."""
 
     def __init__(self) -> None:
-        self._jobs: dict[int, Waiting] = {}
+        self._jobs: dict[int, Waiting | int] = {}
+        """Where each stands; a number: its row in `_columns`."""
+        self._columns: WaitingColumns | None = None
+        self._pristine = False
+        """Nothing has changed since `load`."""
         self._queues: dict[int, dict[GroupKey, Group]] = {}
+        self._unread: dict[int, Loaded] = {}
+        """Queues of which `_queues` has no groups yet."""
         self._classes: dict[int, int] = {}
-        """How many segments each class has."""
+        """How many jobs in line each class has."""
         self._bits: dict[int, int] = {}
         self._spare_bits: list[int] = []
         self._aside: list[tuple[int, int]] = []
@@ -162,19 +244,29 @@ class WaitingLine:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    def _standing(self, job: int) -> Waiting | None:
+        known = self._jobs.get(job)
+        return self._read(known) if isinstance(known, int) else known
+
+    def _read(self, row: int) -> Waiting:
+        assert self._columns is not None, "rows are those of a snapshot"
+        one = WaitingJob(*(int(column[row]) for column in self._columns))
+        return order_of(one), _segment_of(one), one.not_before_us
+
     def class_of(self, job: int) -> int | None:
         """The class of a waiting job; None if it does not wait."""
-        known = self._jobs.get(job)
+        known = self._standing(job)
         return None if known is None else known[1][1]
 
     def segment_of(self, job: int) -> SegmentKey | None:
         """Where a waiting job stands; None if it does not wait."""
-        known = self._jobs.get(job)
+        known = self._standing(job)
         return None if known is None else known[1]
 
     def not_before_us(self, job: int) -> int:
         """When a waiting job may be tried. Raises KeyError if it does not wait."""
-        return self._jobs[job][2]
+        known = self._jobs[job]
+        return self._read(known)[2] if isinstance(known, int) else known[2]
 
     @property
     def aside(self) -> int:
@@ -191,9 +283,16 @@ class WaitingLine:
 
     def segments(self) -> Iterator[tuple[SegmentKey, Segment]]:
         """Those that have jobs."""
-        for groups in self._queues.values():
-            for group in groups.values():
+        for queue in [*self._queues]:
+            for group in self._groups(queue).values():
                 yield from group.segments.items()
+
+    def _groups(self, queue: int) -> dict[GroupKey, Group]:
+        """Of a queue in which jobs wait."""
+        unread = self._unread.pop(queue, None)
+        if unread is not None:
+            self._queues[queue] = unread.groups(queue, self._bits)
+        return self._queues[queue]
 
     @property
     def queues(self) -> Iterable[int]:
@@ -202,7 +301,7 @@ class WaitingLine:
 
     def of_queue(self, queue: int) -> Mapping[GroupKey, Group]:
         """Its segments that have jobs, by user and priority."""
-        return self._queues.get(queue, {})
+        return self._groups(queue) if queue in self._queues else {}
 
     def has_older(self, than_us: int) -> bool:
         """Whether any job may have been submitted at `than_us` or before."""
@@ -219,10 +318,11 @@ class WaitingLine:
 
     def enter(self, rows: Iterable[WaitingJob]) -> None:
         """Jobs that wait from now on; none of them waits already."""
+        self._pristine = False
         new: dict[SegmentKey, list[int]] = {}
         for row in rows:
             order = order_of(row)
-            segment = (row.queue, row.job_class, row.user, row.priority, row.limit_us)
+            segment = _segment_of(row)
             self._since_us = min(self._since_us, row.submitted_us)
             self._jobs[row.job] = (order, segment, row.not_before_us)
             if row.not_before_us > self._now_us + FURTHEST_US:
@@ -234,36 +334,37 @@ class WaitingLine:
         self._add(new)
 
     def load(self, columns: WaitingColumns) -> None:
-        """`enter` for a whole snapshot, into an empty line."""
-        job, job_class, queue, priority, submitted_us, not_before_us, user, limit_us = (
-            column.tolist() for column in columns
-        )
-        orders = [
-            (-p << _TIME_BITS | s) << _ID_BITS | j
-            for p, s, j in zip(priority, submitted_us, job, strict=True)
-        ]
-        segments = zip(queue, job_class, user, priority, limit_us, strict=True)
-        self._since_us = min(submitted_us, default=0)
-        self._jobs = dict(zip(job, zip(orders, segments, not_before_us, strict=True), strict=True))
+        """`enter` for a whole snapshot, into an empty line. O(jobs log jobs), in NumPy."""
+        jobs: list[int] = columns.job.tolist()
+        self._jobs = dict(zip(jobs, range(len(jobs)), strict=True))
+        self._columns, self._pristine = columns, True
+        self._since_us = int(columns.submitted_us.min()) if jobs else 0
         self._start_over(self._now_us)
 
     def leave(self, job: int) -> None:
         """The job waits no longer, if it did. O(1) for the first of its segment."""
-        known = self._jobs.pop(job, None)
+        known = self._standing(job)
         if known is None:
             return
+        del self._jobs[job]
+        self._pristine = False
         order, key, not_before_us = known
         if is_ahead(not_before_us, self._now_us):
             del self._aside[bisect_left(self._aside, (not_before_us, job))]
             return
         if not_before_us > self._now_us:
             del self._far[bisect_left(self._far, (not_before_us, job))]
-        group = self._queues[key[0]][key[2:4]]
+        group = self._groups(key[0])[key[2:4]]
         group.changed()
         segment = group.segments[key]
         segment.remove(order)
         if not len(segment):
             self._drop(key)
+        job_class = key[1]
+        self._classes[job_class] -= 1
+        if not self._classes[job_class]:
+            del self._classes[job_class]
+            self._spare_bits.append(self._bits.pop(job_class))
 
     def _drop(self, key: SegmentKey) -> None:
         queue, job_class, user, priority, _ = key
@@ -276,17 +377,13 @@ class WaitingLine:
             del groups[user, priority]
             if not groups:
                 del self._queues[queue]
-        self._classes[job_class] -= 1
-        if not self._classes[job_class]:
-            del self._classes[job_class]
-            self._spare_bits.append(self._bits.pop(job_class))
 
     def due(self, now_us: int) -> None:
         """Let those in line whose time has come by `now_us`, and only those.
 
         O(1) if nothing changes, O(waiting) if the clock ran backwards or did so earlier.
         """
-        back = now_us < self._now_us and any(k[2] > now_us for k in self._jobs.values())
+        back = now_us < self._now_us and self._is_later(now_us)
         if back or any(now_us >= nears_us for nears_us in self._nears_us()):
             self._start_over(now_us)
             return
@@ -294,57 +391,78 @@ class WaitingLine:
         passed = bisect_left(self._aside, (now_us + 1,))
         new: dict[SegmentKey, list[int]] = {}
         for _, job in self._aside[:passed]:
-            order, segment, _ = self._jobs[job]
-            new.setdefault(segment, []).append(order)
+            known = self._standing(job)
+            assert known is not None, "who stands aside waits"
+            new.setdefault(known[1], []).append(known[0])
         del self._aside[:passed]
         self._add(new)
 
+    def _is_later(self, now_us: int) -> bool:
+        """Whether the time of any job comes after `now_us`."""
+        if self._columns is not None and self._pristine:
+            return bool((self._columns.not_before_us > now_us).any())
+        return any(standing[2] > now_us for _, standing in self._all())
+
+    def _all(self) -> list[tuple[int, Waiting]]:
+        return [
+            (job, self._read(known) if isinstance(known, int) else known)
+            for job, known in self._jobs.items()
+        ]
+
     def _start_over(self, now_us: int) -> None:
         self._now_us = now_us
-        self._queues.clear()
-        self._classes.clear()
-        self._bits.clear()
+        for known in (self._queues, self._unread, self._classes, self._bits):
+            known.clear()
         self._spare_bits.clear()
-        new: dict[SegmentKey, list[int]] = {}
-        for order, segment, not_before_us in self._jobs.values():
-            if not_before_us <= now_us or not is_ahead(not_before_us, now_us):
-                known = new.get(segment)
-                if known is None:
-                    new[segment] = [order]
-                else:
-                    known.append(order)
-        later = sorted(
-            (not_before_us, job)
-            for job, (_, _, not_before_us) in self._jobs.items()
-            if not_before_us > now_us
-        )
+        if self._columns is not None and self._pristine:
+            not_before_us = self._columns.not_before_us
+            ahead = not_before_us > now_us
+            some = zip(
+                not_before_us[ahead].tolist(), self._columns.job[ahead].tolist(), strict=True
+            )
+            later = sorted(some)
+            ahead &= not_before_us <= now_us + FURTHEST_US
+            self._open(Loaded(self._columns, np.flatnonzero(~ahead)))
+        else:
+            every = self._all()
+            new: dict[SegmentKey, list[int]] = {}
+            for _, (order, segment, not_before) in every:
+                if not is_ahead(not_before, now_us):
+                    new.setdefault(segment, []).append(order)
+            later = sorted((standing[2], job) for job, standing in every if standing[2] > now_us)
+            self._add(new)
         first_far = bisect_left(later, (now_us + FURTHEST_US + 1,))
         self._aside, self._far = later[:first_far], later[first_far:]
-        self._add(new)
+
+    def _open(self, loaded: Loaded) -> None:
+        """These are in line, and nobody else."""
+        self._queues = {queue: {} for queue in loaded.queues}
+        self._unread = dict.fromkeys(loaded.queues, loaded)
+        self._classes = loaded.classes()
+        self._bits = {job_class: 1 << i for i, job_class in enumerate(self._classes)}
 
     def _add(self, new: dict[SegmentKey, list[int]]) -> None:
         queues, classes = self._queues, self._classes
         for key, orders in new.items():
             queue, job_class, user, priority, _ = key
-            groups = queues.get(queue)
-            if groups is None:
+            if queue in queues:
+                groups = self._groups(queue)
+            else:
                 groups = queues[queue] = {}
             group = groups.get((user, priority))
             if group is None:
                 group = groups[user, priority] = Group()
             group.joined(orders)
+            if job_class not in classes:
+                spare = self._spare_bits
+                self._bits[job_class] = spare.pop() if spare else 1 << len(self._bits)
+            classes[job_class] = classes.get(job_class, 0) + len(orders)
             segment = group.segments.get(key)
             if segment is not None:
                 segment.add(orders)
                 continue
             orders.sort()
             group.segments[key] = Segment(orders)
-            if job_class in classes:
-                classes[job_class] += 1
-            else:
-                classes[job_class] = 1
-                spare = self._spare_bits
-                self._bits[job_class] = spare.pop() if spare else 1 << len(self._bits)
             group.mask |= self._bits[job_class]
 
     def ahead_of(self, job: int, *, in_queue: bool = False) -> int:
@@ -352,12 +470,13 @@ class WaitingLine:
 
         in_queue: of its own queue only, as where each queue has a line of its own.
         """
-        order, (queue, *_), _ = self._jobs[job]
-        lines = (self._queues.get(queue, {}),) if in_queue else self._queues.values()
+        known = self._standing(job)
+        assert known is not None, "only a job that waits is asked about"
+        order, (own, *_), _ = known
         return sum(
             bisect_left(segment.keys, order, lo=segment.start) - segment.start
-            for groups in lines
-            for group in groups.values()
+            for queue in ((own,) if in_queue else [*self._queues])
+            for group in self.of_queue(queue).values()
             for segment in group.segments.values()
             if segment.keys[segment.start] < order
         )

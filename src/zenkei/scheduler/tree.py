@@ -17,7 +17,7 @@ kept as of a reference instant (the forward decay of Cormode et al., ICDE 2009).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from zenkei.model.cluster import Node
@@ -69,7 +69,7 @@ class Branch:
 
     __slots__ = (
         "above", "children", "early", "held", "missing", "name", "past", "people", "place", "terms",
-        "wish",
+        "user_capped", "wish",
     )  # fmt: skip
 
     def __init__(self, wish: Queue, place: int, size: int, above: Branch | None) -> None:
@@ -77,6 +77,7 @@ class Branch:
         self.wish = wish
         self.place = place
         self.above = above
+        self.user_capped = bool(wish.user_cap)
         self.missing = False
         self.children: list[Branch] = []
         self.held = [0] * size
@@ -280,7 +281,7 @@ class QueueTree:
         for branch in (*leaf.path(), self.root):
             _add(branch.held, amounts)
             _add(branch.early, early)
-            if branch is leaf or branch.wish.user_cap:
+            if branch is leaf or branch.user_capped:
                 person = self.person(branch, row.user)
                 _add(person.held, amounts)
                 _add(person.early, early)
@@ -310,7 +311,28 @@ class QueueTree:
         for row in self._usage.values():
             self._add_usage(row, 1)
         for job, known in self._jobs.items():
-            self._count(job, known, 1)
+            self._count_below(job, known)
+        for branch in reversed(self.branches):
+            if branch.above is not None:
+                _add(branch.above.held, branch.held)
+                _add(branch.above.early, branch.early)
+
+    def _count_below(self, job: int, row: _Job) -> None:
+        """`_count` without the sums of the queues above the leaf, which are added up at the end."""
+        leaf = self.branch(row.queue)
+        factor = self._era.factor(row.since_us)
+        amounts = self.vector(row.held)
+        early = [amount * factor for amount in amounts] if factor else []
+        branch: Branch | None = leaf
+        while branch is not None:
+            if branch is leaf or branch.user_capped:
+                person = self.person(branch, row.user)
+                person.jobs[job] = row.since_us
+                _add(person.held, amounts)
+                _add(person.early, early)
+            branch = branch.above
+        _add(leaf.held, amounts)
+        _add(leaf.early, early)
 
     def _to_era(self, now_us: int) -> None:
         """Sums as of a reference that depends on `now_us` alone; O(1) while time moves on."""
@@ -396,7 +418,12 @@ class _Era:
             self.now = 2.0 ** (-(now_us - self.start_us) / self.half_life_us - _BITS)
 
 
-def _add(sums: list[int], more: Iterable[int]) -> None:
+def _add(sums: list[int], more: Sequence[int]) -> None:
+    if len(more) == BASE:  # nearly always: no models are named
+        sums[0] += more[0]
+        sums[1] += more[1]
+        sums[2] += more[2]
+        return
     for r, amount in enumerate(more):
         sums[r] += amount
 
