@@ -1,0 +1,137 @@
+"""Examples of the section "Time" in the page about scheduling, by whole plans."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.cluster_life import HOUR, Life, gpu_nodes, teams
+from tests.docs.scheduling_page import (
+    code,
+    nodes_of,
+    obeyed,
+    open_to_all,
+    planned,
+    promised,
+    says,
+    started,
+)
+from tests.planner_worlds import ask
+from zenkei.model.queue import Policy, Reservation
+
+NODE = ask(gpus=4)
+MINUTE_S = 60
+DISKS = Reservation(name="disks", nodes=("n0",), from_us=14 * HOUR, to_us=15 * HOUR)
+
+
+def reserved(nodes: int, booked: Reservation = DISKS) -> Life:
+    """At 13:00; the first node is reserved from 14:00 to 15:00."""
+    life = Life(replace(teams(Policy()), reservations=(booked,)), gpu_nodes(nodes))
+    life.now_us = 13 * HOUR
+    return life
+
+
+def test_reservations() -> None:
+    assert says("The only node is reserved from 14:00 to 15:00 for new disks.")
+    assert says("At 13:00 a job with a limit of 50 minutes starts; one of 61 minutes, or without a")
+    life = reserved(1)
+    short = life.submit(ask(gpus=1), "vision", limit_s=50 * MINUTE_S)
+    long = life.submit(ask(gpus=1), "vision", limit_s=61 * MINUTE_S)
+    endless = life.submit(ask(gpus=1), "vision")
+    made = obeyed(life)
+    assert started(made) == [short]
+    assert code(made, long) == code(made, endless)
+    assert says(f"waits with `{code(made, long)}` until 15:00.")
+    life.passes(7200 - 1)
+    assert started(planned(life)) == []
+    life.passes(1)
+    assert started(planned(life)) == [long, endless]
+
+
+def test_reservations_for_a_queue() -> None:
+    assert says("Were it reserved for `speech`, jobs of `speech` would start at any time.")
+    for hour in (13, 14):
+        life = reserved(1, replace(DISKS, queues=("speech",)))
+        life.now_us = hour * HOUR
+        other, own = life.submit(ask(gpus=1), "vision"), life.submit(ask(gpus=1), "speech")
+        made = planned(life)
+        assert (started(made), code(made, other)) == ([own], "reserved")
+
+
+def four_nodes(at_us: int, tolerance_s: float = 0) -> Life:
+    """Busy to 10:00, to 11:00, without an end, and free."""
+    life = Life(open_to_all(tolerance_s=tolerance_s), gpu_nodes(4))
+    life.now_us = 8 * HOUR
+    for hours in (2, 3, 0):
+        life.submit(NODE, "vision", limit_s=hours * 3600)
+    obeyed(life)
+    life.now_us = at_us
+    return life
+
+
+@pytest.mark.parametrize(
+    ("at", "limit_min", "tolerance_min", "starts"),
+    [
+        (9.0, 60, 0, True),
+        (9.5, 60, 0, False),
+        (9.0, 0, 0, False),
+        (9.0, 65, 5, True),
+        (9.0, 66, 5, False),
+    ],
+)
+def test_promises(at: float, limit_min: int, tolerance_min: int, starts: bool) -> None:
+    life = four_nodes(int(at * HOUR), tolerance_min * MINUTE_S)
+    gang = life.submit(ask(gpus=4, nodes=2), "vision", "bob", limit_s=3600)
+    behind = life.submit(NODE, "vision", "bob", limit_s=limit_min * MINUTE_S)
+    made = planned(life)
+    time, nodes = promised(made, gang)
+    assert started(made) == ([behind] if starts else [])
+    assert sorted(nodes) == ["n0", "n3"], "the first and the fourth"
+    if tolerance_min:
+        assert says("With a `tolerance` of 5 minutes, 65 minutes would do at 9:00.")
+    else:
+        assert says(f"is promised {time}, on the fourth node and the first.")
+    assert says("a job with a limit of one hour starts on the fourth node at 9:00 but not at 9:30")
+    assert nodes_of(made, behind) == (["n3"] if starts else [])
+
+
+def test_a_reservation_in_its_way() -> None:
+    life = reserved(2)
+    gang = life.submit(ask(gpus=4, nodes=2), "vision", limit_s=7200)
+    short = life.submit(ask(gpus=1), "vision", limit_s=50 * MINUTE_S)
+    life.submit(ask(gpus=1), "vision")
+    made = planned(life)
+    assert says(f"which may take 2 hours, is promised {promised(made, gang)[0]}.")
+    assert says("A job of 50 minutes starts meanwhile, one without a limit does not.")
+    assert started(made) == [short]
+
+
+def test_collecting() -> None:
+    policy = Policy()
+    life = Life(open_to_all(), gpu_nodes(10, each=8))
+    busy = [life.submit(ask(gpus=8), "vision") for _ in range(10)]
+    obeyed(life)
+    gang = life.submit(ask(gpus=8, nodes=5), "vision", "bob")
+    life.passes(policy.starvation_s - 1)
+    assert code(planned(life), gang) == "gpus_busy"
+    life.passes(1)
+    assert says("a gang of 5 nodes has waited half an hour.")
+    assert policy.starvation_s == 1800
+
+    other = life.submit(ask(gpus=8), "vision", "bob")
+    kept = -1
+    while not started(planned(life)):
+        assert code(planned(life), gang) == "collecting"
+        kept += 1
+        life.end(busy[kept].key)
+    share = f"{policy.collect_gpus_milli / 1000:g}"
+    assert says(
+        f"The first {kept} nodes that fall free are kept for it: {8 * kept} of 80 GPUs, as much as "
+        f"`collect: {share}` allows. The fourth is given to others."
+    )
+    assert started(obeyed(life)) == [other]
+    for job in busy[kept + 1 : kept + 3]:
+        life.end(job.key)
+    assert says("When two more are free at a time, it starts.")
+    assert started(planned(life)) == [gang]
