@@ -25,7 +25,6 @@ from zenkei.model.resources import (
     Request,
     allowed_devices,
     could_fit,
-    matches,
 )
 from zenkei.scheduler.free import HeldPart
 from zenkei.scheduler.promises import NEVER_US
@@ -153,6 +152,7 @@ class Layout:
         self._fill()
         self._domains: dict[int, IntArray] = {}
         self._apt: dict[JobClass, Bools] = {}
+        self._label_sets: dict[tuple[str, ...], tuple[list[tuple[str | None, ...]], IntArray]] = {}
 
     def _fill(self) -> None:
         places = {name: i for i, name in enumerate(self.clusters)}
@@ -204,12 +204,25 @@ class Layout:
             known = able[self.model] if len(self.models) else np.zeros(0, np.bool_)
             constraints = dict(wanted.constraints)
             if constraints:
-                known &= np.array([matches(n.labels, constraints) for n in self.nodes], np.bool_)
+                known &= self._labelled(constraints)
             for name in wanted.avoid:
                 if name in self.rank_of:
                     known[self.rank_of[name]] = False
             self._apt[wanted] = known
         return known
+
+    def _labelled(self, constraints: Mapping[str, tuple[str, ...]]) -> Bools:
+        """By node: whether its labels are allowed. There are few sets of labels that differ."""
+        keys = tuple(sorted(constraints))
+        known = self._label_sets.get(keys)
+        if known is None:
+            places: dict[tuple[str | None, ...], int] = {}
+            values = [tuple([n.labels.get(key) for key in keys]) for n in self.nodes]
+            at = np.array([places.setdefault(one, len(places)) for one in values], np.int64)
+            known = self._label_sets[keys] = [*places], at
+        some, at = known
+        able = [all(v in constraints[k] for k, v in zip(keys, one, strict=True)) for one in some]
+        return np.array(able, np.bool_)[at]
 
     def allowed(self, request: Request) -> Bools | None:
         """`[D, N]`: devices of the wanted models; None where no node has others beside them."""

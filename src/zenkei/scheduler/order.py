@@ -298,7 +298,8 @@ class Turn:
         seat: Seat | None = leaf
         while seat is not None and seat.up is not None:
             path.append(seat)
-            if seat not in seat.up.below:
+            if not seat.entered:
+                seat.entered = True
                 seat.up.below.append(seat)
             seat = seat.up
         leaf.path = tuple(path)

@@ -168,9 +168,9 @@ class Seat:
 
     __slots__ = (
         "ask", "asks", "at", "below", "blocked", "blocks", "branch", "built", "cold", "covered",
-        "entry", "head", "heap", "held", "leaves", "limited", "nodes", "nothing", "passed",
-        "past", "path", "people", "place", "plain", "quota", "refused", "scale", "settled",
-        "took", "top", "tree", "up", "user", "user_heap", "users", "version", "watch",
+        "entered", "entry", "head", "heap", "held", "leaves", "limited", "nodes", "nothing",
+        "passed", "past", "path", "people", "place", "plain", "quota", "refused", "scale",
+        "settled", "took", "top", "tree", "up", "user", "user_heap", "users", "version", "watch",
     )  # fmt: skip
 
     def __init__(self, branch: Branch, tree: QueueTree, up: Seat | None, place: int = -1) -> None:
@@ -192,6 +192,7 @@ class Seat:
         self.people: dict[str, list[int]] = {}
         self.built = False
         self.settled = False
+        self.entered = False
         self.nothing = (0.0,) * tree.size
         self.version = 0
         self.head: Seat | None = None
@@ -264,8 +265,11 @@ class Seat:
         return asked and any(r not in quota for r, _ in ask.choice)
 
     def _share_of_quota(self, more: Sequence[float]) -> float:
-        held = self.held
-        return max([(held[r] + more[r]) / quota for r, quota in self.quota if quota], default=0.0)
+        held, best = self.held, 0.0
+        for r, quota in self.quota:
+            if quota:
+                best = max(best, (held[r] + more[r]) / quota)
+        return best
 
     def _borrowed(self, more: Sequence[float]) -> float:
         held, covered, past, scale = self.held, self.covered, self.past, self.scale

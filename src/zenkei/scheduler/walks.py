@@ -1,9 +1,9 @@
 """Two ways to walk over those who wait: fair between queues and users, or in one line.
 
 Used by `order.Turn`, which says whether a job may be next (`Test`); a walk only knows the order.
-Cost of `Fair`: O(depth x (resources + log children)) per job. When the turn of a leaf comes first, a
-few bits for each of its groups, and a key for those of which a class is not known to fail; segments
-are looked at when the turn of their band and share comes, users one by one once they were served.
+Cost of `Fair`: O(depth x (resources + log children)) per job. When the turn of a leaf comes first,
+a few bits for each of its groups, and a key for those of which a class is not known to fail;
+segments are looked at when the turn of their band and share comes, users one by one once served.
 `InLine`: O(segments) to begin, O(log segments) per job.
 Within a cycle what queues hold only grows, and the next job lies on the top of every heap, so the
 top is replaced in place. Departure: when a next job in the middle of a heap cannot start any more,
