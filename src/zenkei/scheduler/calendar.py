@@ -256,7 +256,7 @@ class Calendar:
         favoured = {rank_of[name] for name in names if name in rank_of}
         near = None if wanted.required else self._domain(wanted)
         chosen = choose(found, search.number, near, favoured)
-        due_us = found.at_us + int(self._policy.tolerance_s * 1e6)
+        due_us = found.at_us + self._tolerance_us(since_us)
         due_us = min(due_us, int(chosen.last.min()), self._due_us.get(job, NEVER_US))
         due_us = max(found.at_us, due_us)
         ends_us = due_us + limit_us if limit_us else NEVER_US
@@ -314,6 +314,15 @@ class Calendar:
             if found is not None and (best is None or found.at_us < best.at_us):
                 best = found
         return best
+
+    def _tolerance_us(self, since_us: int) -> int:
+        """None for who starves: else small jobs would put a gang off anew in plan after plan."""
+        tolerance_us = int(self._policy.tolerance_s * 1e6)
+        starving_us = since_us + int(self._policy.starvation_s * 1e6)
+        if not tolerance_us or not since_us <= self._now_us < starving_us:
+            return 0
+        self._next_us.append(starving_us)
+        return tolerance_us
 
     def _collect(
         self, job: int, wanted: JobClass, search: Search, since_us: int

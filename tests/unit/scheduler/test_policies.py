@@ -187,6 +187,19 @@ def test_a_gang_that_a_reservation_keeps_waiting_is_not_delayed_either() -> None
     assert promises[0] == (gang, 3 * HOUR)
 
 
+def test_jobs_within_the_tolerance_do_not_put_a_gang_off_for_ever() -> None:
+    """In turn on two nodes, each job ends five minutes after the other node falls free."""
+    life, gang = gang_behind(Policy(preempt=False, tolerance_s=300))
+    life.passes(100)
+    life.submit(FOUR, "vision", "bob", limit_s=1200)
+    obeyed(life)
+    for _ in range(24):
+        life.passes(300)
+        life.submit(FOUR, "vision", "bob", limit_s=600)
+        obeyed(life)
+    assert gang.key not in life.waiting
+
+
 def test_without_protection_it_starts() -> None:
     life, _ = gang_behind(Policy(preempt=False, reserve_gangs=0))
     long = life.submit(FOUR, "guests", limit_s=2000)
