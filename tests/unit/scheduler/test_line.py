@@ -73,6 +73,40 @@ def test_however_it_came_about_a_line_is_the_same(
     assert line.aside == sum(is_ahead(row.not_before_us, now_us) for row in left)
 
 
+@given(st.lists(jobs, unique_by=lambda row: row.job, max_size=40), st.integers(0, 40), st.randoms())
+def test_a_line_that_was_loaded_changes_like_one_that_was_entered(
+    rows: list[WaitingJob], number: int, rng: Random
+) -> None:
+    first, later = rows[:number], rows[number:]
+    gone = {row.job for row in first if rng.random() < 0.3}
+    loaded, entered = WaitingLine(), WaitingLine()
+    loaded.load(waiting_columns(first))
+    entered.enter(first)
+    for line in (loaded, entered):
+        for job in sorted(gone):
+            line.leave(job)
+        line.enter(later)
+        line.due(3)
+    left = [row for row in rows if row.job not in gone]
+    assert [loaded.segment_of(row.job) for row in left] == [
+        entered.segment_of(row.job) for row in left
+    ]
+    # who looks for classes that may still start sees the same groups, read or not
+    assert [
+        classes_in(line, queue) for line in (loaded, entered) for queue in sorted(line.queues)
+    ] == 2 * [classes_in(entered, queue) for queue in sorted(entered.queues)]
+    assert said(loaded) == said(entered)
+    assert (loaded.classes, loaded.aside) == (entered.classes, entered.aside)
+
+
+def classes_in(line: WaitingLine, queue: int) -> dict[tuple[int, int], set[int]]:
+    """By user and priority, the classes of which the group says that it has jobs."""
+    return {
+        key: {job_class for job_class in range(3) if group.mask & line.bit(job_class)}
+        for key, group in line.of_queue(queue).items()
+    }
+
+
 def test_who_leaves_twice_or_was_never_there_changes_nothing() -> None:
     line = WaitingLine()
     line.enter([WaitingJob(5, 0, 0, 0, 1)])
