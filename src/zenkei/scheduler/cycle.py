@@ -40,8 +40,9 @@ from zenkei.scheduler.reasons import Reason, Severity, behind, collecting, victi
 from zenkei.scheduler.snapshot import Claim
 from zenkei.scheduler.tree import Held
 
-MOST_ASKS: Final = 2
-"""Searches for victims in one plan: each looks at all nodes."""
+MOST_ASKS: Final = 4
+"""Searches for victims in one plan: some milliseconds each. Who asks in vain stands in the way of
+nobody but those after the last of these."""
 
 
 class Cycle:
@@ -167,7 +168,8 @@ class Cycle:
 
     # -- claims ----------------------------------------------------------------------------------
     def _honour_claims(self) -> None:
-        """Start who can, keep the places of the others."""
+        """Start who can, there or elsewhere, and keep the places of the others."""
+        waits: list[tuple[JobId, SegmentKey, Claim, Wanted]] = []
         for job, claim in sorted(self._known.claims.items()):
             segment = self._known.line.segment_of(job)
             if segment is None or claim.until_us <= self._now_us:
@@ -178,7 +180,11 @@ class Cycle:
                 continue
             self._claimed.add(job)
             self._next_us.append(claim.until_us)
-            self._honour(JobId.from_key(job), segment, claim)
+            wanted = self._honour(JobId.from_key(job), segment, claim)
+            if wanted is not None:
+                waits.append((JobId.from_key(job), segment, claim, wanted))
+        for one in waits:
+            self._elsewhere(*one)
 
     def _is_void(self, segment: SegmentKey, claim: Claim) -> bool:
         """Whether a node of it takes no work, or has failed the job meanwhile."""
@@ -191,12 +197,13 @@ class Cycle:
         wanted = self._known.classes[job_class]
         return () if self._placer.forgives(wanted) else wanted.avoid
 
-    def _honour(self, job: JobId, segment: SegmentKey, claim: Claim) -> None:
+    def _honour(self, job: JobId, segment: SegmentKey, claim: Claim) -> Wanted | None:
+        """Start it where its place is kept, or keep that; what it wants if only nodes lack."""
         queue, place, user, _, _ = segment
         wanted = self._placer.wanted(place)
         request = wanted.job_class.request
         closed = self._turn.why(queue, user, place)
-        passes = self._turn.trial(self._known.queues[queue], user, wanted.job_class) is not None
+        leave = self._turn.trial(self._known.queues[queue], user, wanted.job_class)
         rows = [self._known.index.rows[part.node] for part in claim.parts]
         fits = [
             check(row.node, row.free, request, wanted.constraints, on=part.devices)
@@ -207,13 +214,41 @@ class Cycle:
             self._take(row, request, devices)
         kinds = _kinds(rows, shares)
         self._turn.charge(queue, user, Held.of(wanted.job_class, len(rows), kinds))
-        if closed is None and passes and not any(isinstance(one, Misfit) for one in fits):
+        if closed is None and leave and not any(isinstance(one, Misfit) for one in fits):
             parts = _parts(rows, request, shares)
             forgives = self._placer.forgives(wanted.job_class)
             cluster = rows[0].node.cluster
             self._start(Start(job=job, cluster=cluster, parts=parts, forgives=forgives))
-        else:
-            self._by_job[job.key] = closed or victims_stopping(self._leaving(rows, queue))
+            return None
+        self._by_job[job.key] = closed or victims_stopping(self._leaving(rows, queue))
+        return self._placer.wanted(place, leave.kinds, len(rows)) if leave and not closed else None
+
+    def _elsewhere(self, job: JobId, segment: SegmentKey, claim: Claim, wanted: Wanted) -> None:
+        """Other jobs have ended meanwhile: it need not wait for those that were to make way."""
+        queue, place, user, _, limit_us = segment
+        request, names = wanted.job_class.request, self._known.users
+        person = names[user] if user < len(names) else ""
+        ends_us = self._now_us + limit_us if limit_us else None
+        without = self._calendar.forbids(
+            request, ends_us, queue=self._known.queues[queue], user=person
+        )
+        found = self._placer.place(wanted, without)
+        if found is None:
+            return
+        shares = [self._placer.devices(wanted, found.cluster, row) for row in found.rows]
+        devices = tuple(one for one in shares if not isinstance(one, Misfit))
+        if len(devices) < len(shares):
+            return
+        for row, some in zip(found.rows, devices, strict=True):
+            self._take(row, request, some)
+        for part in claim.parts:
+            kept = self._known.index.rows[part.node]
+            kept.free.give_back(request, part.devices)
+            self._known.index.move(kept)
+        del self._by_job[job.key]
+        parts = _parts(found.rows, self._known.classes[place].request, devices)
+        forgives = self._placer.forgives(wanted.job_class)
+        self._start(Start(job=job, cluster=found.cluster, parts=parts, forgives=forgives))
 
     def _leaving(self, rows: list[NodeRow], queue: int) -> list[JobId]:
         """Jobs on their way out of these nodes; if none is, of this queue, whose cap they hold."""

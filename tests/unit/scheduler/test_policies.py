@@ -266,3 +266,40 @@ def test_a_share_of_a_gpu_that_a_gang_needs_whole_is_told_for_whom_it_is_kept() 
     assert reason is not None
     assert reason.code is ReasonCode.WOULD_DELAY
     assert reason.numbers["job"] == str(gang)
+
+
+def test_a_job_whose_place_is_kept_starts_elsewhere_if_that_falls_free_sooner() -> None:
+    life = Life(teams(Policy(protect_s=0)), gpu_nodes(2))
+    slow, other = (life.submit(FOUR, "guests", user) for user in ("ann", "bob"))
+    life.obey(planned(life))
+    life.passes(60)
+    owner = life.submit(FOUR, "vision")
+    made = planned(life)
+    (victim,) = (d.victim for d in made.decisions if isinstance(d, Preempt))
+    life.obey(made)
+    life.end((other if victim == slow else slow).key)
+    (start,) = (d for d in planned(life).decisions if isinstance(d, Start))
+    (kept,) = (part.node for part in life.claims[owner.key].parts)
+    assert start.job == owner
+    assert start.parts[0].node != kept
+    life.obey(planned(life))
+    assert planned(life).decisions == ()
+
+
+def test_a_queue_within_its_quota_displaces_although_those_before_it_ask_in_vain() -> None:
+    queues = (
+        Queue(name="vision", quota=gpus(24)),
+        Queue(name="speech", quota=gpus(8)),
+        Queue(name="guests"),
+    )
+    life = Life(ClusterConfig(queues=queues, policy=Policy(protect_s=0)), gpu_nodes(4))
+    borrower = life.submit(FOUR, "guests")
+    for queue in ("vision", "vision", "speech"):
+        life.submit(FOUR, queue)
+    life.obey(planned(life))
+    life.passes(60)
+    for user in ("ann", "bob"):
+        life.submit(ask(gpus=4, nodes=4), "vision", user)
+    job = life.submit(FOUR, "speech")
+    asked = [(d.victim, d.favoured) for d in planned(life).decisions if isinstance(d, Preempt)]
+    assert asked == [(borrower, job)]
