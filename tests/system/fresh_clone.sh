@@ -7,6 +7,7 @@ set -euo pipefail
 source="$(cd "$(dirname "$0")/../.." && pwd)"
 place="$(mktemp -d "${TMPDIR:-/tmp}/zenkei-fresh.XXXXXX")"
 trap 'rm -rf "$place"' EXIT
+chmod 755 "$place"  # some tests are run as another user
 git clone -q "$source" "$place/a clone"
 mkdir "$place/home"
 # What says where packages come from belongs to the machine, not to the person: it is passed on, and

@@ -65,6 +65,11 @@ def _say(problem: dict[str, Any]) -> None:
 
 def _no_space(error: OSError) -> int:
     """Nothing more can be written where the output goes: always in words, never on stdout."""
+    import os
+
+    if not error.filename:
+        # what is left in the buffer would fail again at the very end, with an exit code of its own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     where = f" ({error.filename})" if error.filename else ""
     message = f"the output cannot be written: {error.strerror}{where}"
     _say({"message": message, "hint": "free some space, or write elsewhere; jobs are not touched"})

@@ -20,8 +20,10 @@ def test_a_misspelled_verb_is_met_with_the_nearest(capsys):
     assert "did you mean `run`" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", [["version"], ["help"], ["schema"], ["version", "--json"]])
-def test_output_that_nobody_can_take_is_told_in_words(words):
+def test_output_that_nobody_can_take_is_told_in_words(words, unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     command = [sys.executable, "-m", "zenkei.cli.entry", *words]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)

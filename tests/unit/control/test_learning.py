@@ -63,7 +63,9 @@ class Cluster:
         self.now_us += SETTLE_US
         return keeper
 
-    def submit(self, gpu_milli: int, **constraints: tuple[str, ...]) -> JobId:
+    def submit(
+        self, gpu_milli: int, *, prepared: bool = True, **constraints: tuple[str, ...]
+    ) -> JobId:
         spec = JobSpec(
             name="job",
             command="true",
@@ -73,7 +75,8 @@ class Cluster:
             constraints=constraints,
         )
         (job,) = Commands(self.store, self.cache).submit(ANN, spec)
-        do(self.store, job, c.Prepare())
+        if prepared:
+            do(self.store, job, c.Prepare())
         return job
 
     def starts(self) -> dict[JobId, str]:
@@ -88,9 +91,10 @@ class Cluster:
         starts = tuple(d for d in plan.decisions if isinstance(d, Start))
         assert apply_plan(self.store, self.cache, starts).refused == 0
 
-    def come_and_go(self, count: int, gpu_milli: int) -> None:
+    def come(self, count: int, gpu_milli: int) -> None:
+        """Jobs that nobody has prepared yet: they count, and do not start."""
         for _ in range(count):
-            Commands(self.store, self.cache).cancel(ANN, self.submit(gpu_milli))
+            self.submit(gpu_milli, prepared=False)
 
 
 @pytest.fixture
@@ -107,14 +111,14 @@ def cluster() -> Cluster:
 def test_room_that_later_jobs_can_use_is_worth_more_than_a_tight_fit(cluster: Cluster) -> None:
     job = cluster.submit(300)
     assert cluster.starts() == {job: "n1"}, "the tightest, as long as nothing is known"
-    cluster.come_and_go(FIRST_JOBS, 300)
+    cluster.come(FIRST_JOBS, 300)
     assert cluster.starts() == {job: "n1"}, "no plan waits for what is being learned"
     assert cluster.workers.run() == 1
     assert cluster.starts() == {job: "n2"}, "what is left there suits one more like it"
 
 
 def test_a_controller_that_starts_later_learns_from_the_jobs_of_the_past(cluster: Cluster) -> None:
-    cluster.come_and_go(FIRST_JOBS, 300)
+    cluster.come(FIRST_JOBS, 300)
     cluster.keeper = cluster.another()
     job = cluster.submit(300)
     assert cluster.starts() == {job: "n1"}
@@ -125,23 +129,23 @@ def test_a_controller_that_starts_later_learns_from_the_jobs_of_the_past(cluster
 def test_it_is_learned_again_when_as_many_have_come_but_not_within_a_minute(
     cluster: Cluster,
 ) -> None:
-    cluster.come_and_go(FIRST_JOBS, 300)
+    cluster.come(FIRST_JOBS, 300)
     cluster.starts()
     cluster.workers.run()
-    cluster.come_and_go(FIRST_JOBS + 10, 300)
+    cluster.come(FIRST_JOBS + 10, 300)
     cluster.starts()
     assert cluster.workers.run() == 0
     cluster.now_us += EVERY_US
     cluster.starts()
     assert cluster.workers.run() == 1
     cluster.now_us += EVERY_US
-    cluster.come_and_go(FIRST_JOBS, 300)
+    cluster.come(FIRST_JOBS, 300)
     cluster.starts()
     assert cluster.workers.run() == 0, "not as many as were known"
 
 
 def test_a_new_make_of_nodes_changes_what_room_is_worth(cluster: Cluster) -> None:
-    cluster.come_and_go(FIRST_JOBS, 300)
+    cluster.come(FIRST_JOBS, 300)
     cluster.starts()
     cluster.workers.run()
     cluster.now_us += EVERY_US
@@ -160,7 +164,7 @@ def test_a_store_that_does_not_answer_costs_nothing_but_what_would_be_learned(
         raise Unavailable("store-gone", "no answer")
 
     job = cluster.submit(300)
-    cluster.come_and_go(FIRST_JOBS, 300)
+    cluster.come(FIRST_JOBS, 300)
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
         patch.setattr(cluster.store, "submitted", gone)
         cluster.starts()
@@ -168,7 +172,7 @@ def test_a_store_that_does_not_answer_costs_nothing_but_what_would_be_learned(
     assert "nothing was learned" in caplog.text
     assert cluster.starts() == {job: "n1"}
     cluster.now_us += EVERY_US
-    cluster.come_and_go(FIRST_JOBS, 300)
+    cluster.come(FIRST_JOBS, 300)
     cluster.starts()
     cluster.workers.run()
     assert cluster.starts() == {job: "n2"}
@@ -185,7 +189,7 @@ def test_where_there_is_nothing_to_choose_no_jobs_are_counted(
         return ()
 
     monkeypatch.setattr(cluster.store, "submitted", submitted)
-    cluster.come_and_go(FIRST_JOBS, 300)
+    cluster.come(FIRST_JOBS, 300)
     cluster.starts()
     cluster.workers.run()
     assert asked == []
