@@ -6,8 +6,7 @@ classes and nodes give the same tables to the last bit, in whatever order nodes 
 
 A prior worth `PRIOR` requests stands in until there are arrivals: mostly one GPU, some halves and
 quarters, a few blocks, and two that take the widest node whole.
-Cost: 0.15 s per group of GPU models that the same requests may use (0.4 s with 300 kinds of
-requests), 1.3 MB each.
+Cost: 0.1 s per group of GPU models that the same requests may use, 1.3 MB each.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ leaves the rest for those after it. Nothing is refused, so the value is what fir
 served would make of the room.
 
 Units: GPU in thousandths, CPU in cores; values in thousandths of a GPU.
-Cost: `hole_value` 5 ms, `pool_value` 0.1 s on the grid of an 8-GPU node, `blocks_value` 1 ms.
+Cost: `hole_value` 8 ms, `pool_value` 0.1 s on the grid of an 8-GPU node, `blocks_value` 1 ms.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 from zenkei.model.resources import WHOLE_GPU_MILLI
 from zenkei.scheduler.placement.port import Floats
 
-HOLE_ROUNDS: Final = 60
-POOL_ROUNDS: Final = 40
+HOLE_ROUNDS: Final = 90
+POOL_ROUNDS: Final = 60
 """Requests that come by. More make a pool too hopeful that its last CPUs find a use."""
 POOL_GPUS: Final = 160
 POOL_CPUS: Final = 128
@@ -32,8 +32,13 @@ CROWD: Final = 25.0
 """Value in thousandths per free GPU that the protection of blocks nears, and does not pass."""
 EMPTY: Final = 15.0
 """Value in thousandths per GPU of a node that nobody uses."""
+TAKEN: Final = 7.0
+"""The same, not bounded by `CROWD`, where requests for all GPUs of a node would take every node.
+
+Much more keeps nodes empty for those at the price of worse matches of all others.
+"""
 KEEP: Final = 300.0
-"""The same, not bounded by `CROWD`, where what runs also ends: holes come back by themselves."""
+"""The same where what runs also ends: holes come back by themselves."""
 DRAIN: Final = 1.0
 """Where what runs also ends: how much dearer GPUs are on an empty node of the widest make than on a
 
@@ -44,9 +49,10 @@ WIDE: Final = 1.5
 ENTIRE: Final = 0.5
 """Value in thousandths of a GPU that nobody uses: of equal choices the one that keeps it whole."""
 BLOCK: Final = 0.15
-SCARCE: Final = 0.1
+SCARCE: Final = 2.0
 """Shares of a block's GPUs that it is worth to keep: by its demand, and by how contended it is."""
-CROWDED: Final = 4
+CROWDED: Final = 8
+"""Power of a block's contention: a place is scarce if nearly all are wanted, free otherwise."""
 
 
 class Kind(NamedTuple):
@@ -167,7 +173,7 @@ def blocks_value(
 
     cores: per step of free CPU. churn: how much of what starts also ends, 0 to 1. cores_per_gpu: of
     the whole cluster. The first part is bounded per GPU, so that blocks are protected and not
-    hoarded; the second is not, and bites only where nearly every place is needed.
+    hoarded; the others are not: scarce places bite only where nearly every one is needed.
     """
     free = np.arange(gpus + 1)[:, None]
     cpu_milli = 1000 * cores * np.arange(POOL_CPUS + 1)[None, :]
@@ -182,6 +188,8 @@ def blocks_value(
     kept[gpus] += EMPTY * gpus
     most = CROWD * np.maximum(free, 1)
     value: Floats = most * (1.0 - np.exp(-kept / most)) + scarce + ENTIRE * free
+    entire = sum(block.demand * block.hosts for block in blocks if block.gpu_count == gpus)
+    value[gpus] += TAKEN * min(1.0, entire) * gpus
     cpus = cores * np.arange(POOL_CPUS + 1) / (cores_per_gpu * max(1, gpus))
     value[gpus] += KEEP * churn * gpus * np.minimum(WIDE, cpus)
     return value

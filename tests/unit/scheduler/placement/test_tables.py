@@ -14,7 +14,15 @@ from zenkei.model.resources import Capacity, Device, Request
 from zenkei.scheduler import JobClass
 from zenkei.scheduler.placement import mix
 from zenkei.scheduler.placement.port import Ask
-from zenkei.scheduler.placement.tables import ENTIRE, Kind, hole_value, pool_value, spread
+from zenkei.scheduler.placement.tables import (
+    ENTIRE,
+    Block,
+    Kind,
+    blocks_value,
+    hole_value,
+    pool_value,
+    spread,
+)
 
 TRACE = Path(__file__).with_name("openb_default.csv")
 G2 = ("G2",) * 8
@@ -51,7 +59,7 @@ def kinds_of(pods):
 
 def test_holes_are_worth_what_the_prototype_found():
     pods, _ = trace()
-    value = hole_value(kinds_of(pods), sum(pods.values()))
+    value = hole_value(kinds_of(pods), sum(pods.values()), rounds=60)
     found = [value[100], value[190], value[470], value[810], value[1000]]
     assert found == pytest.approx([3.1, 88.5, 441.3, 799.2, 1000.0], abs=0.05)
 
@@ -88,6 +96,16 @@ def test_an_empty_node_is_worth_more_where_jobs_end():
     stay = mix.learn([100], classes, [node]).worth[node_kinds(node)].blocks
     end = mix.learn([100], classes, [node], ended=90).worth[node_kinds(node)].blocks
     assert end[8, 96] - end[7, 96] > stay[8, 96] - stay[7, 96] + 1000
+
+
+def test_the_more_requests_take_nodes_whole_the_more_is_it_worth_that_one_is_empty():
+    def empty(demand):
+        wanted = ((2, 1.0), (4, 1.0), (8, demand))
+        blocks = [Block(16_000 * q, q, share, 0.0, 1.0) for q, share in wanted]
+        value = blocks_value(blocks, 8, 1)
+        return value[8, 128] - value[7, 128]
+
+    assert empty(0.8) > empty(0.2) + 20
 
 
 def node_kinds(node):
