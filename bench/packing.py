@@ -4,6 +4,7 @@
 with nodes.csv, jobs_NAME.csv and arrivals_NAME.csv, gzipped or not. Pods arrive in that order, none
 departs, none waits: what fits nowhere is dropped. alloc_X: allocated GPU in % of capacity when
 requests so far round to X %; fragpct_X: fragmentation in % of capacity at the last such arrival.
+`--remix KIND=SHARE` in place of `--variant` draws the pods anew, see `bench.remix`.
 `--mix given` (the default of fgd) knows all pods of the variant, `learned` only those that came.
 bestfit and random are those of the FGD artifact, not the planner's own policies of that name.
 """
@@ -290,23 +291,35 @@ def _fragments(cluster: Cluster, meter: Fgd) -> float:
     return float(meter.fragments(columns.gpu.T, columns.cpu_milli, takes).sum())
 
 
+def known(folder: Path, what: str, seeds: list[int]) -> Workload:
+    """A variant of the folder, or a mix of `bench.remix`; with arrivals by seeds if it has none."""
+    from bench import remix
+
+    workload = remix.remixed(folder, what) if "=" in what else load(folder, what)
+    if not workload.arrivals:
+        workload.arrivals.update({seed: remix.arrivals(workload, seed) for seed in seeds})
+    return workload
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.packing")
     parser.add_argument("--traces", type=Path, required=True)
-    parser.add_argument("--variant", required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--variant")
+    what.add_argument("--remix", metavar="KIND=SHARE", help="see bench.remix")
     parser.add_argument("--seeds", default="42,43,44")
     parser.add_argument("--policy", choices=POLICIES, default="default")
     parser.add_argument("--mix", choices=("given", "learned"), default=None)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     how = arguments.mix or ("given" if arguments.policy == "fgd" else "learned")
-    workload = load(arguments.traces, arguments.variant)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    workload = known(arguments.traces, arguments.variant or arguments.remix, seeds)
     if unknown := set(seeds) - set(workload.arrivals):
         parser.error(f"no arrivals for seeds {sorted(unknown)}: {sorted(workload.arrivals)}")
     results = {seed: run(workload, seed, arguments.policy, how) for seed in seeds}
     if arguments.json:
-        head = {"variant": arguments.variant, "policy": arguments.policy, "mix": how}
+        head = {"variant": workload.name, "policy": arguments.policy, "mix": how}
         seeds_json = [{"seed": seed, **_finite(result)} for seed, result in results.items()]
         print(json.dumps(head | {"seeds": seeds_json}, indent=1))
         return 0
