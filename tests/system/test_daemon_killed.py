@@ -15,9 +15,12 @@ import pytest
 from tests.system.cli_runs import a_place
 from tests.system.test_daemon_start import begin, daemon_pid
 from tests.testbeds.local_place import until
+from zenkei.client.client import Client
+from zenkei.client.failure import Failure
 
 LINES = 300
-COUNT = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; sleep 0.01; done"
+COUNT = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; sleep 0.04; done"
+"""Slowly: each daemon that is killed has been up for a while, on a busy machine too."""
 
 
 @pytest.fixture
@@ -33,9 +36,18 @@ def living_daemon(home: Path) -> psutil.Process | None:
         return None
 
 
+def serving_daemon(home: Path) -> psutil.Process | None:
+    process = living_daemon(home)
+    try:
+        Client(str(home)).get("/v1/version")
+    except (Failure, OSError):
+        return None
+    return process
+
+
 def kill_daemon(home) -> None:
     # what was read may lie in a pipe: the next daemon is perhaps only on its way
-    process = until(partial(living_daemon, home), "a daemon")
+    process = until(partial(serving_daemon, home), "a daemon")
     os.kill(process.pid, signal.SIGKILL)
     psutil.wait_procs([process], timeout=20)
 
