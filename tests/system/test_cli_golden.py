@@ -14,10 +14,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from tests.system.cli_runs import GOLDEN, UPDATE, Place, a_place, compare, keys, masked, shown
+from tests.testbeds.local_place import is_alive, until
 from zenkei.cli.entry import VERBS
 
 HELLO, TRAINED, FAILED, RUNNING, WAITING, HELD, ARRAY = "1", "2", "3", "4", "5", "6", "7"
@@ -386,9 +386,7 @@ def test_a_command_in_a_job_ends_when_its_caller_goes_away(place):
         assert caller.stdout is not None
         pid = int(caller.stdout.readline())
         caller.kill()
-    left = [psutil.Process(pid)] if psutil.pid_exists(pid) else []
-    _gone, alive = psutil.wait_procs(left, timeout=20)
-    assert alive == []
+    until(lambda: not is_alive(pid), "the end of the command")
 
 
 def test_goldens_are_not_written_by_accident():

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.system.cli_runs import Place, a_place
+from tests.testbeds.local_place import is_alive, until
 
 SLOW_TO_END = "trap 'sleep 2; exit' TERM; while :; do sleep 0.1; done"
 
@@ -95,7 +96,7 @@ def test_a_killed_daemon_leaves_a_socket_that_is_no_obstacle(place):
     place.ok("ps")
     first = daemon_pid(place.home)
     os.kill(first, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(first)] if psutil.pid_exists(first) else [], timeout=20)
+    until(lambda: not is_alive(first), "the end of the daemon")
     assert (place.home / "zenkei.sock").exists()
     place.ok("ps")
     assert daemon_pid(place.home) != first
@@ -131,7 +132,7 @@ def test_down_is_clean_and_may_be_repeated(place):
     place.ok("ps")
     pid = daemon_pid(place.home)
     place.ok("down")
-    assert not psutil.pid_exists(pid)
+    assert not is_alive(pid)
     assert not (place.home / "zenkei.sock").exists()
     assert (place.home / "state.lock").read_text() == ""
     place.ok("down")
@@ -145,7 +146,7 @@ def test_sigterm_ends_the_daemon_and_not_its_jobs(place):
     assert started.stdout.readline() == "one\n"
     pid = daemon_pid(place.home)
     os.kill(pid, signal.SIGTERM)
-    psutil.wait_procs([psutil.Process(pid)], timeout=20)
+    until(lambda: not is_alive(pid), "the end of the daemon")
     # whoever opens the other end of the pipe waits until the job reads from it: it lives
     gate.write_text("go\n")
     out, err = started.communicate(timeout=60)
