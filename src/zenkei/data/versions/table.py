@@ -1,7 +1,7 @@
 """A dataset version in memory: columns, because a million rows as objects cost a second and 1 GB.
 
-Called by everything that reads or writes versions. Rows are sorted by the bytes of the path of their
-directory, then by the bytes of their name. Memory: about 95 bytes a row and its path.
+Called by everything that reads or writes versions. Rows are sorted by the bytes of their directory,
+then by those of their name. Memory: about 95 bytes a row and its path.
 """
 
 from __future__ import annotations
