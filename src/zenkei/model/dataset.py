@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from zenkei.model.data import Digest
@@ -36,10 +36,16 @@ class Grant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """The owner may do everything and needs no grant."""
+    """The owner may do everything and needs no grant.
+
+    revision: rises with every change of the dataset, its versions, tags and grants. newest: the
+    highest number that a version ever had; numbers are never used again.
+    """
 
     name: str
     owner: str
+    revision: int = 0
+    newest: int = 0
     grants: tuple[Grant, ...] = ()
     description: str = ""
     created_us: int = 0
@@ -64,6 +70,36 @@ class DatasetVersion:
     inputs: tuple[str, ...] = ()
     message: str = ""
     by: str = ""
+    at_us: int = 0
+
+
+class DatasetEventKind(StrEnum):
+    """What can happen to a dataset; all of it is kept, also after the dataset is removed."""
+
+    CREATED = "created"
+    COMMITTED = "committed"
+    TAGGED = "tagged"
+    UNTAGGED = "untagged"
+    GRANTED = "granted"
+    REVOKED = "revoked"
+    DESCRIBED = "described"
+    VERSION_REMOVED = "version_removed"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetEvent:
+    """A line of a dataset's history. number: the version it is about, 0 if none.
+
+    details: of a tag `tag` and `from` (the number before, empty if it is new); of a grant `to` and
+    `permission`.
+    """
+
+    dataset: str
+    kind: DatasetEventKind
+    by: str
+    number: int = 0
+    details: dict[str, str] = field(default_factory=dict)
     at_us: int = 0
 
 

@@ -20,6 +20,7 @@ import orjson
 from zenkei.model.cluster import Allocation, Node, NodeEvent, NodePart
 from zenkei.model.clusterlog import ClusterRecord
 from zenkei.model.data import Checkpoint, Result
+from zenkei.model.dataset import Dataset, DatasetEvent, DatasetVersion
 from zenkei.model.event import (
     BODY_TYPES,
     TYPE_VERSION,
@@ -146,6 +147,9 @@ _decode_part: Final = _object(NodePart)
 decode_cluster_record: Final = _object(ClusterRecord)
 decode_result: Final = _object(Result)
 decode_checkpoint: Final = _object(Checkpoint)
+decode_dataset: Final = _object(Dataset)
+decode_dataset_version: Final = _object(DatasetVersion)
+decode_dataset_event: Final = _object(DatasetEvent)
 
 
 # -- events ---------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ from zenkei.store.checking import (
     wrongly_counted,
     wrongly_held,
 )
+from zenkei.store.datasets import MemoryDatasets
 from zenkei.store.filters import is_planned, limited, passes
 from zenkei.store.listeners import Listeners
 from zenkei.store.tables import TableRows, Tables, forget, write
@@ -64,6 +65,7 @@ class MemoryStore:
     ) -> None:
         self.tables = Tables() if tables is None else tables
         self._clock = clock
+        self.datasets = self.tables.datasets = self.tables.datasets or MemoryDatasets(clock)
         self._owner = owner
         self._lease_us = int(lease_s * 1e6)
         self._listeners = Listeners()

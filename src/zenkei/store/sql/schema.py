@@ -181,3 +181,32 @@ past_usage = Table(
     _text("body"),
 )
 Index("past_usage_by_seq", past_usage.c.seq)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    _text("name", primary_key=True),
+    _int("revision"),
+    _text("body"),
+)
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    _text("dataset", primary_key=True),
+    _int("number", primary_key=True),
+    _text("digest"),
+    _text("body"),
+)
+Index("dataset_versions_by_digest", dataset_versions.c.digest)
+
+dataset_tags = Table(
+    "dataset_tags",
+    metadata,
+    _text("dataset", primary_key=True),
+    _text("tag", primary_key=True),
+    _int("number"),
+)
+
+dataset_log = Table("dataset_log", metadata, _key("seq"), _text("dataset"), _text("body"))
+Index("dataset_log_by_dataset", dataset_log.c.dataset, dataset_log.c.seq)
