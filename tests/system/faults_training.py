@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -67,7 +68,7 @@ class Training:
         self.steps = steps
         self.ledger = home.folder / "ledger"
         self.ledger.mkdir(exist_ok=True)
-        program = Path(exact_training.__file__)
+        program = shlex.quote(exact_training.__file__)
         self.job = home.submit(
             f"exec python {program} {self.ledger} {steps} {pause_s} {every_s}",
             name="exact",

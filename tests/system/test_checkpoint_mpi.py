@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +49,7 @@ def samples(rank: int) -> list[int]:
 
 
 def submit(home: Home, environment: Path, ledger: Path) -> str:
-    program = mpi_training.__file__
+    program = shlex.quote(mpi_training.__file__)
     return home.submit(
         f"python -m mpi4py {program} {ledger} {STEPS}",
         launcher="mpi",

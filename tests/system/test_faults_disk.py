@@ -77,6 +77,7 @@ def test_nothing_starts_below_the_space_that_is_kept_free_and_the_reason_says_so
     assert home.state(job) == "pending"
     make_room(home)
     assert home.until_over(job) == "succeeded"
+    home.until_still()
     home.end_checks()
 
 
@@ -97,6 +98,7 @@ def test_a_disk_that_fills_while_a_job_prints_ends_it_with_that_reason_and_it_is
     assert home.until_over(job) == "succeeded", home.show(job)
     assert stops(home, job) == ["disk_full", "completed"]
     assert home.log(job, attempt=2) == b"end\n"
+    home.until_still()
     home.end_checks()
 
 
@@ -114,6 +116,7 @@ def test_a_disk_that_fills_while_code_is_laid_out_delays_the_job_and_says_so(hom
     make_room(home)
     assert home.until_over(job, 90) == "succeeded", home.show(job)
     assert stops(home, job) == ["completed"]
+    home.until_still()
     home.end_checks()
 
 
@@ -128,6 +131,7 @@ def test_a_disk_that_fills_while_code_is_copied_for_an_attempt_ends_that_with_th
     make_room(home)
     assert home.until_over(job, 90) == "succeeded", home.show(job)
     assert set(stops(home, job)[:-1]) == {"disk_full"}
+    home.until_still()
     home.end_checks()
 
 
@@ -147,6 +151,7 @@ def test_a_disk_that_fills_before_the_result_is_sealed_delays_it_and_loses_nothi
     until(lambda: (home.show(job)["result"] or {}).get("state") == "sealed", "the result")
     entries = home.client.get(f"/v1/jobs/{job}/result")["entries"]
     assert [(e["path"], e["size_bytes"]) for e in entries] == [("weights", 8 * MIB)]
+    home.until_still()
     home.end_checks()
 
 
@@ -201,6 +206,7 @@ def test_an_end_that_cannot_be_recorded_is_told_once_and_by_health_until_there_i
     assert [line for line in lines if "trace" in line] == []
     # once a second, not as fast as it can
     assert int(spoken[1]["text"].rpartition("=")[2]) < 20
+    home.until_still()
     home.end_checks()
 
 
@@ -213,4 +219,5 @@ def test_a_daemon_is_not_started_on_a_full_disk_silently(home):
     make_room(home)
     home.start()
     assert home.until_over(home.submit("echo hi")) == "succeeded"
+    home.until_still()
     home.end_checks()
