@@ -15,6 +15,7 @@ from zenkei.control import bulk
 from zenkei.control.admission import admit
 from zenkei.control.draft import Draft, no_job
 from zenkei.control.editing import Edit
+from zenkei.control.pins import NONE, Repeated, pins_of
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.effects import wake_dependents
@@ -47,23 +48,24 @@ class Commands:
         code: Digest = Digest(""),
         source: Digest = Digest(""),
         request_key: str = "",
-        rerun_of: str = "",
-        only: dict[str, str] | None = None,
+        repeated: Repeated | None = None,
         hold: bool = False,
     ) -> tuple[JobId, ...]:
         """Make one job, or a member for each point of its array or matrix. O(members).
 
         request_key: a second submit under the same key returns the jobs of the first; Conflict if
-        it asks for something else. only: a single job with these parameters, whatever the matrix.
+        it asks for something else. repeated: the jobs that these repeat.
         NotFound, InvalidInput for a queue that is not there or never gives what is asked for.
         """
         if not can(principal, Verb.SUBMIT, Target(owner=principal.name, project=spec.project)):
             raise Denied("may-not-submit", f"{principal.name} may not submit to {spec.project}")
         self._check_dependencies(principal, spec.after)
         text, digest = specs.canonical(spec), specs.digest(spec)
+        of = repeated.of if repeated else ""
+        only, pins = (repeated.only, repeated.pins) if repeated else (None, ())
         single = only is not None or not (spec.array or spec.matrix)
         members = (only,) if only is not None else specs.members(spec)
-        fingerprint = f"{digest} {code} {rerun_of} {sorted((only or {}).items())}"
+        fingerprint = f"{digest} {code} {of} {sorted((only or {}).items())}"
         holds = _holds(spec, hold=hold)
 
         def decide(view: View) -> tuple[Changes, tuple[JobId, ...]]:
@@ -75,9 +77,12 @@ class Commands:
             record = view.cluster()
             priority = admit(record.config if record is not None else ClusterConfig(), spec)
             draft = Draft(view)
-            for job, params in zip(ids, members, strict=True):
+            for i, (job, params) in enumerate(zip(ids, members, strict=True)):
                 born = _birth(spec, digest, principal, params, holds, priority)
-                draft.record(None, job, replace(born, code=code, source=source, rerun_of=rerun_of))
+                pin = pins[i] if pins else NONE
+                born = replace(born, code=code, source=source, rerun_of=of)
+                born = replace(born, env=pin.env, data=pin.data, seed=pin.seed)
+                draft.record(None, job, born)
             changes = draft.finish()
             changes.effects = _once_per_submission(changes.effects)
             changes.specs[digest] = text
@@ -239,16 +244,23 @@ class Commands:
     def rerun(
         self, principal: Principal, job: JobId, *, request_key: str = ""
     ) -> tuple[JobId, ...]:
-        """A new job with the spec and code of `job` (of all members, if it was an array)."""
+        """A new job with all that `job` had (all members, if it was an array): spec, code, seed,
+
+        and the lock of the environment and versions of data that it was prepared with.
+        """
         rows = self._readable(principal, job)
+        spec = replace(self._specs.get(rows[0].spec), after=())
         return self.submit(
             principal,
-            replace(self._specs.get(rows[0].spec), after=()),
+            spec,
             code=rows[0].code,
             source=rows[0].source,
             request_key=request_key,
-            rerun_of=str(job),
-            only=rows[0].params if len(rows) == 1 else None,
+            repeated=Repeated(
+                of=str(job),
+                only=rows[0].params if len(rows) == 1 else None,
+                pins=pins_of(rows, spec.seed),
+            ),
         )
 
     def stop_attempts(self, reason: StopReason, *, by: str, grace_s: float) -> tuple[Job, ...]:

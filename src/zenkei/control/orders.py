@@ -75,10 +75,12 @@ def _order(
 
 
 def seed_of(row: Job, asked: int | None) -> int:
-    """The seed that ranks get: the spec's, or one derived from the job's id, the same on every try.
+    """The seed that ranks get: the spec's, that of the job it repeats, or one made of the job's id.
 
-    Knuth's multiplicative hash: neighbouring ids get seeds far apart.
+    The same on every try. Knuth's multiplicative hash: neighbouring ids get seeds far apart.
     """
     if asked is not None:
         return asked
+    if row.seed is not None:
+        return row.seed
     return (row.id.key * 2654435761) % (1 << SEED_BITS)

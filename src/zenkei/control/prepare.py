@@ -84,7 +84,10 @@ class Preparer:
         def say(line: str) -> None:
             self._progress(number, line)
 
-        env = self._builder.lock(spec.env, say) if spec.env.needs_build else Digest("")
+        # a job that repeats another one has its lock already, and so has one that was held again
+        env = row.env
+        if spec.env.needs_build and not env:
+            env = self._builder.lock(spec.env, say)
         for engine in self._engines.values():
             if env:
                 engine.prepare(Artefact(kind=ArtefactKind.ENV, digest=env), say)

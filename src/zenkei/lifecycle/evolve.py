@@ -90,6 +90,9 @@ def _born(event: Event, body: e.Submitted) -> Job:
         source=body.source,
         holds=frozenset(body.holds),
         rerun_of=body.rerun_of,
+        env=body.env,
+        data=body.data,
+        seed=body.seed,
     )
 
 

@@ -42,7 +42,10 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submitted:
-    """Birth. holds: empty for a job that may be prepared at once."""
+    """Birth. holds: empty for a job that may be prepared at once.
+
+    env, data, seed: what the job that it repeats had; else they are found when it is prepared.
+    """
 
     spec: Digest
     project: str
@@ -55,6 +58,9 @@ class Submitted:
     source: Digest = Digest("")
     holds: tuple[HoldReason, ...] = ()
     rerun_of: str = ""
+    env: Digest = Digest("")
+    data: Digest = Digest("")
+    seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Final
 
 from zenkei.model.cluster import Claim
 from zenkei.model.data import Digest
+from zenkei.model.dataset import DatasetRequest
 from zenkei.model.ids import JobId
 from zenkei.model.resources import Request, scaled
 
@@ -217,6 +218,7 @@ class JobSpec:
     hang: HangPolicy = HangPolicy()
     rdma: bool = False
     topology: Topology = Topology()
+    datasets: tuple[DatasetRequest, ...] = ()
 
     @property
     def wanted_labels(self) -> dict[str, tuple[str, ...]]:
@@ -333,18 +335,19 @@ class Notice(StrEnum):
 class Job:
     """One intent and its state: a row. Changed only by `lifecycle.evolve`.
 
-    version: number of events that made it. changed_us: when it came into its state. attempt: number
-    of the current or last attempt, 0 before the first. counted: attempts that used up retry.limit.
-    requeues: attempts that did not, since the job last got further. reached: the highest step of
-    which a checkpoint was ever kept, or -1. stop, exit: of the current or last attempt. message:
-    why it failed or was rejected, for people. step: of the newest checkpoint that can be resumed
-    from, -1 if there is none. saving: steps of checkpoints that are saved but not yet kept where
-    the next attempt finds them. avoid: nodes that failed it. memory_milli: what its memory request
-    is multiplied by, in thousandths. nodes: those of a gang's current or last attempt, in rank
-    order (none for a job on one node). claim: what is kept free for it while it waits.
-    allocated_us, saved_us: of the attempt that holds an allocation: since when, and up to when its
-    work is saved (0: nothing is). preempted_us: when it was displaced for another job, the newest
-    within an hour of each other.
+    data: digest of the document that pins its dataset versions. seed: that of the job it repeats;
+    None: the spec's, or its own. version: number of events that made it. changed_us: when it came
+    into its state. attempt: number of the current or last attempt, 0 before the first. counted:
+    attempts that used up retry.limit. requeues: attempts that did not, since the job last got
+    further. reached: the highest step of which a checkpoint was ever kept, or -1. stop, exit: of
+    the current or last attempt. message: why it failed or was rejected, for people. step: of the
+    newest checkpoint that can be resumed from, -1 if there is none. saving: steps of checkpoints
+    that are saved but not yet kept where the next attempt finds them. avoid: nodes that failed it.
+    memory_milli: what its memory request is multiplied by, in thousandths. nodes: those of a gang's
+    current or last attempt, in rank order (none for a job on one node). claim: what is kept free
+    for it while it waits. allocated_us, saved_us: of the attempt that holds an allocation: since
+    when, and up to when its work is saved (0: nothing is). preempted_us: when it was displaced for
+    another job, the newest within an hour of each other.
     """
 
     id: JobId
@@ -362,6 +365,7 @@ class Job:
     code: Digest = Digest("")
     source: Digest = Digest("")
     env: Digest = Digest("")
+    data: Digest = Digest("")
     holds: frozenset[HoldReason] = frozenset()
     not_before_us: int = 0
     attempt: int = 0
@@ -374,6 +378,7 @@ class Job:
     failure: FailureClass | None = None
     message: str = ""
     rerun_of: str = ""
+    seed: int | None = None
     step: int = -1
     reached: int = -1
     saving: tuple[int, ...] = ()

@@ -214,6 +214,7 @@ def event_of_line(line: str) -> Event:
 _CHANGES: Final = (
     "changed_us",
     "env",
+    "data",
     "not_before_us",
     "attempt",
     "counted",
@@ -236,8 +237,10 @@ _CHANGES: Final = (
 
 def encode_birth(job: Job) -> str:
     """What nothing but an edit changes of a job."""
+    seed = {} if job.seed is None else {"seed": job.seed}
     return dumps(
         {
+            **seed,
             "spec": job.spec,
             "project": job.project,
             "owner": job.owner,
