@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
+from zenkei.model.dataset import DatasetRequest, Shuffle, Split
 from zenkei.model.ids import WHOLE, JobId
 from zenkei.model.job import (
     After,
@@ -129,6 +130,22 @@ def resources(draw: st.DrawFn) -> ResourceRequest:
     )
 
 
+def dataset_requests() -> st.SearchStrategy[DatasetRequest]:
+    parts = st.lists(st.tuples(WORDS, st.sampled_from([0.1, 0.25, 0.5])), max_size=2).map(tuple)
+    split = st.builds(
+        Split, parts=parts, seed=st.integers(0, 9), by=st.sampled_from(["file", "group"])
+    )
+    shuffle = st.builds(Shuffle, seed=st.integers(0, 9), epoch=st.integers(0, 9))
+    return st.builds(
+        DatasetRequest,
+        name=WORDS,
+        at=WORDS,
+        version=st.sampled_from(["", "@3", ":stable"]),
+        split=st.none() | split,
+        shuffle=st.none() | shuffle,
+    )
+
+
 def job_specs() -> st.SearchStrategy[JobSpec]:
     return st.builds(
         JobSpec,
@@ -160,6 +177,7 @@ def job_specs() -> st.SearchStrategy[JobSpec]:
         checkpoint=st.one_of(st.none(), CHECKPOINTS),
         hang=HANGS,
         rdma=st.booleans(),
+        datasets=st.lists(dataset_requests(), max_size=2).map(tuple),
         topology=st.one_of(
             st.just(Topology()), st.builds(Topology, level=WORDS, required=st.booleans())
         ),

@@ -37,9 +37,10 @@ class Unhold:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepare:
-    """Its environment is locked."""
+    """Its environment is locked, its dataset versions are pinned."""
 
     env: Digest = Digest("")
+    data: Digest = Digest("")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

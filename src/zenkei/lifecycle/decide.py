@@ -71,7 +71,7 @@ def _unhold(job: Job, command: c.Unhold, _now_us: int) -> tuple[EventBody, ...]:
 def _prepare(job: Job, command: c.Prepare, _now_us: int) -> tuple[EventBody, ...]:
     if job.state is not JobState.PREPARING:
         return ()
-    return (e.Prepared(env=command.env),)
+    return (e.Prepared(env=command.env, data=command.data),)
 
 
 def _fail_preparation(job: Job, command: c.FailPreparation, _now_us: int) -> tuple[EventBody, ...]:

@@ -108,7 +108,7 @@ def _held(job: Job, body: e.Held, event: Event) -> Job:
 
 
 def _prepared(job: Job, body: e.Prepared, event: Event) -> Job:
-    return _next(job, event, env=body.env, state=JobState.PENDING)
+    return _next(job, event, env=body.env, data=body.data, state=JobState.PENDING)
 
 
 def _over(job: Job, event: Event, state: JobState, failure: FailureClass, message: str) -> Job:

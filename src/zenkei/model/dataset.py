@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from zenkei.model.data import Digest
+from zenkei.model.errors import InvalidInput
 
 LATEST = "latest"
 """The tag that each commit moves."""
@@ -120,7 +123,7 @@ class Shuffle:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetRequest:
-    """A line of job.yaml. version: a number or digest as text; tag: with neither, `latest`.
+    """An entry of job.yaml. version: as in `Reference`, as text: `@3`, `:stable`, or empty.
 
     at: where the job finds it: absolute, or relative to its working directory.
     """
@@ -128,7 +131,6 @@ class DatasetRequest:
     name: str
     at: str
     version: str = ""
-    tag: str = ""
     split: Split | None = None
     shuffle: Shuffle | None = None
 
@@ -145,3 +147,66 @@ class DatasetPin:
     size_bytes: int = 0
     split: Split | None = None
     shuffle: Shuffle | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """Which version somebody means: `digits`, `digits@3`, `digits@b3:41c0…`, `digits:stable`.
+
+    number 0, no digest and no tag: the newest commit. digest: whole, or its first digits.
+    """
+
+    name: str
+    number: int = 0
+    digest: str = ""
+    tag: str = ""
+
+    def __str__(self) -> str:
+        if self.number or self.digest:
+            return f"{self.name}@{self.digest or self.number}"
+        return f"{self.name}:{self.tag}" if self.tag else self.name
+
+
+NAME_PATTERN: Final = r"[a-z0-9][a-z0-9._-]{0,99}"
+TAG_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_NAME: Final = re.compile(NAME_PATTERN)
+_TAG: Final = re.compile(TAG_PATTERN)
+_DIGEST_START: Final = re.compile(r"b3:[0-9a-f]{8,64}")
+
+
+def parse_reference(text: str) -> Reference:
+    """Raises InvalidInput for what cannot name a version."""
+    name, at, version = text.partition("@")
+    tag = ""
+    if not at:
+        name, at, tag = text.partition(":")
+        if at and not _TAG.fullmatch(tag):
+            raise _bad_reference(text)
+    if not _NAME.fullmatch(name):
+        raise _bad_reference(text)
+    if not version:
+        if text.endswith("@"):
+            raise _bad_reference(text)
+        return Reference(name=name, tag=tag)
+    if _DIGEST_START.fullmatch(version):
+        return Reference(name=name, digest=version)
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", version):
+        raise _bad_reference(text)
+    return Reference(name=name, number=int(version))
+
+
+def is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
+def is_tag(text: str) -> bool:
+    return _TAG.fullmatch(text) is not None
+
+
+def _bad_reference(text: str) -> InvalidInput:
+    return InvalidInput(
+        "bad-dataset-reference",
+        f"`{text[:80]}` does not name a dataset or a version of one",
+        hint="write NAME, NAME@3, NAME@b3:… or NAME:TAG; a name has small letters, digits, "
+        "`.`, `_` and `-`",
+    )

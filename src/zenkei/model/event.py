@@ -72,9 +72,13 @@ class Unheld:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """The environment is locked (env: digest of the lock; empty if none is needed)."""
+    """The environment is locked (env: digest of the lock; empty if none is needed).
+
+    data: digest of the document that pins its dataset versions; empty if it names none.
+    """
 
     env: Digest = Digest("")
+    data: Digest = Digest("")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,7 @@ from zenkei.model.job import (
 )
 from zenkei.model.resources import WHOLE_GPU_MILLI, Request
 from zenkei.spec import launching, limits, names
+from zenkei.spec.datasets import build_datasets
 from zenkei.spec.envfiles import Read, read_env
 from zenkei.spec.expand import (
     INDEX,
@@ -95,6 +96,9 @@ def build(fields: Fields, to: Reading, read: Read | None) -> JobSpec:
         hang=_hang(fields.get("hang"), to),
         rdma=fields.get("rdma", False),
         topology=_topology(fields, to),
+        datasets=build_datasets(
+            fields, names.clean_path(fields.get("outputs", DEFAULTS.outputs)), to
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, Final
 
 from zenkei.model.data import Digest
+from zenkei.model.dataset import DatasetRequest, Shuffle, Split
 from zenkei.model.errors import InvalidInput
 from zenkei.model.ids import JobId
 from zenkei.model.job import (
@@ -174,6 +175,19 @@ _TOPOLOGY: Final[_Take] = {"level": _text, "required": _bool}
 _CODE: Final[_Take] = {"enabled": _bool, "include": _TEXTS, "exclude": _TEXTS}
 _DEPENDENCY: Final[_Take] = {"job": JobId.parse, "after": After}
 _SECRET: Final[_Take] = {"name": _text, "variable": _text, "as_file": _bool}
+_SPLIT: Final[_Take] = {
+    "parts": _many(lambda data: (_text(data[0]), _float(data[1]))),
+    "seed": _int,
+    "by": _text,
+}
+_SHUFFLE: Final[_Take] = {"seed": _int, "epoch": _int}
+_DATASET: Final[_Take] = {
+    "name": _text,
+    "at": _text,
+    "version": _text,
+    "split": lambda data: _make(Split, data, _SPLIT),
+    "shuffle": lambda data: _make(Shuffle, data, _SHUFFLE),
+}
 _SPEC: Final[_Take] = {
     "name": _text,
     "command": _command,
@@ -200,6 +214,7 @@ _SPEC: Final[_Take] = {
     "hang": lambda data: _make(HangPolicy, data, _HANG),
     "rdma": _bool,
     "topology": lambda data: _make(Topology, data, _TOPOLOGY),
+    "datasets": _many(lambda data: _make(DatasetRequest, data, _DATASET)),
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from zenkei.spec import limits, names
+from zenkei.spec.datasets import DATASETS, Parts
 from zenkei.spec.kinds import Boolean, Choice, Duration, Integer, Job, Raw, Text
 from zenkei.spec.sections import (
     AFTER,
@@ -19,7 +20,6 @@ from zenkei.spec.sections import (
     ENV,
     HANG,
     LEVEL,
-    PATH,
     RESOURCES,
     RETRY,
     SECRET,
@@ -132,12 +132,9 @@ FILE: Final = Section(
         ),
         Key(
             "datasets",
-            Either(
-                sequence=Items(of=PATH, most=100),
-                mapping=Table(of=PATH, most=100, check=names.dataset),
-            ),
-            "Datasets to mount, at pinned versions.",
-            later="read data from a path, or let it travel with the code",
+            DATASETS,
+            "Datasets the job reads, each at one version, read-only. `at` says where.",
+            "[digits:stable]",
         ),
         Key(
             "seed",
@@ -277,7 +274,15 @@ FILE: Final = Section(
     ),
 )
 
-_QUIET: Final = ("checkpoint", "hang", "resources.nodes", "secrets")
+_QUIET: Final = (
+    "checkpoint",
+    "datasets",
+    "datasets.shuffle",
+    "datasets.split",
+    "hang",
+    "resources.nodes",
+    "secrets",
+)
 HOMES: Final[dict[str, str]] = {}
 """Where each key lives ('' is the file itself): for keys that were written in the wrong place."""
 
@@ -300,6 +305,8 @@ def _sections_in(kind: object) -> Iterator[Section]:
             yield from _sections_in(inner)
     elif isinstance(kind, (Items, Table)):
         yield from _sections_in(kind.of)
+    elif isinstance(kind, Parts):
+        yield kind.fixed
 
 
 for _section, _key in walk():

@@ -102,10 +102,6 @@ def parameter(text: str) -> tuple[str, str] | None:
     return "is not a parameter name", hint
 
 
-def dataset(text: str) -> tuple[str, str] | None:
-    return None if text and not hidden(text) else ("is not a name", "letters and digits")
-
-
 def default_job_name(file: str, command: str | tuple[str, ...]) -> str:
     """`digits` for digits/job.yaml, `train` for train.yaml, else by the script that is started."""
     *folders, base = file.replace("\\", "/").split("/")
