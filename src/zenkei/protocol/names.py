@@ -41,6 +41,8 @@ RESUME_PATH = "ZENKEI_RESUME_PATH"
 
 not set if there is none. Below the directory everything has the name that it was saved under.
 """
+DATASETS = "ZENKEI_DATASETS"
+"""Document with the datasets that the job file names (`protocol.datasets`); not set if none is."""
 STACKS = "ZENKEI_STACKS"
 """Signal and file with which the agent asks a Python for its stacks (`sdk.sitecustomize`)."""
 TREE = "ZENKEI_TREE"
@@ -51,6 +53,7 @@ INTERFACE = "ZENKEI_INTERFACE"
 """The network interface that leads to the other nodes."""
 
 LAUNCH_FILE = "launch.json"
+DATASETS_FILE = "datasets.json"
 SPOOL_FILE = "spool"
 HEARTBEAT_FILE = "heartbeat"
 """Touched by a supervisor every few seconds."""
