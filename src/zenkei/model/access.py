@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from zenkei.model.dataset import Dataset, Permission
+
 
 class Verb(StrEnum):
     """What can be done to an object."""
@@ -26,6 +28,7 @@ class Principal:
     name: str
     uid: int = -1
     operator: bool = False
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,3 +48,15 @@ def can(principal: Principal, verb: Verb, target: Target) -> bool:
     if verb is Verb.SUBMIT:
         return True
     return target.owner == principal.name
+
+
+_RANKS = {permission: rank for rank, permission in enumerate(Permission)}
+
+
+def may(principal: Principal, permission: Permission, dataset: Dataset) -> bool:
+    """Whether owner, grants or the office of `principal` allow it. Total: refused until named."""
+    if principal.operator or dataset.owner == principal.name:
+        return True
+    mine = {f"user:{principal.name}", *(f"group:{name}" for name in principal.groups), "public"}
+    held = [_RANKS[grant.permission] for grant in dataset.grants if grant.to in mine]
+    return max(held, default=-1) >= _RANKS[permission]
