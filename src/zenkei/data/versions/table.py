@@ -33,14 +33,18 @@ class Kind(IntEnum):
 class VersionTable:
     """n rows, d directories, m pieces. Paths are bytes, `/`-separated, relative.
 
-    directories: every directory of the tree, sorted by bytes; the first is the root, `b""`.
+    directories: every directory of the tree, sorted by bytes; the first is the root, `b""`. An
+    empty one stands here too, besides its row.
     parents: (n,) uint32 into `directories`. name_data, name_starts: row i is named
     name_data[name_starts[i]:name_starts[i + 1]]; (n + 1,) uint64.
-    kinds: (n,) uint8. modes: (n,) uint16, 0o644 or 0o755 for files. sizes: (n,) uint64 bytes.
+    kinds: (n,) uint8. modes: (n,) uint16, 0o644 or 0o755 for files, 0o777 for links, 0o755 for
+    directories. sizes: (n,) uint64 bytes, 0 for links and directories.
     digests: (n, 32) uint8, BLAKE3 of the whole file; zeros for links and directories.
     targets: by row, of links. packs: names in the depot (64 hexadecimal digits, BLAKE3 of the bytes
     of the pack); pack_sizes: (p,) uint64. pieces: (m,) PIECE, sorted by row, then as the file goes
     on: one for a small file, several for one larger than a pack, none for an empty one.
+    mtimes_ns: (n,) int64, only of a version that is stored by reference: it has no digests, no
+    pieces, and its content lies below the directory `origin`.
     """
 
     digest: Digest
@@ -56,6 +60,8 @@ class VersionTable:
     packs: tuple[str, ...]
     pack_sizes: NDArray[np.uint64]
     pieces: NDArray[np.void]
+    mtimes_ns: NDArray[np.int64] | None = None
+    origin: bytes = b""
 
     def __len__(self) -> int:
         return len(self.kinds)
