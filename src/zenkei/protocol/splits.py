@@ -38,7 +38,7 @@ from typing import Any, Iterable, NamedTuple
 BY_FILE, BY_GROUP = "file", "group"
 MASK = (1 << 64) - 1
 FIRST, SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-MAX_PARTS = 64
+MAX_PARTS = 1000
 MAX_NAME_BYTES = 64
 _ROUNDING = Fraction(1, 10**9)
 """By so much may the fractions exceed 1: thirds and the like are never written exactly."""

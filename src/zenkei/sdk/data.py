@@ -20,7 +20,7 @@ import builtins
 import os
 import sys
 from array import array
-from typing import Any, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 from typing import overload as _overload
 
 from zenkei.protocol import dataindex, datasets, names, splits
@@ -32,13 +32,6 @@ from zenkei.sdk.data_byhand import index_of
 from zenkei.sdk.data_sampler import Sampler
 
 __all__ = ["Dataset", "Files", "Sampler", "given", "open"]
-
-
-class _Opened(NamedTuple):
-    """What a process has mapped; never pickled."""
-
-    listing: Index
-    parts: dict[str, Sequence[int]]
 
 
 def given() -> tuple[Given, ...]:
@@ -99,22 +92,31 @@ def _not_there(name: str, known: Sequence[Given]) -> str:
 class Dataset:
     """One version. path: its directory. digest: of the version; empty by hand."""
 
-    def __init__(self, one: Given) -> None:
+    def __init__(self, one: Given, index: bytes | None = None) -> None:
+        """index: of a directory that was listed already."""
         self.given = one
         self.name, self.number, self.digest, self.path = one.name, one.number, one.digest, one.path
         self.split, self.shuffle = one.split, one.shuffle
-        self._opened: _Opened | None = None
+        self._index = None if index is None else Index(index)
+        self._parts: dict[str, Sequence[int]] | None = None
 
     def __repr__(self) -> str:
         return f"<dataset {self.name}@{self.number or 'hand'} in {self.path}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Dataset, (self.given,)
+        by_hand = self._index is not None and not self.given.index_path
+        return Dataset, (self.given, bytes(self.index.buffer) if by_hand else None)
 
     @property
     def index(self) -> Index:
-        """Rows of the whole version, by number."""
-        return self._open().listing
+        """Rows of the whole version, by number. Raises OSError, ValueError."""
+        if self._index is None:
+            path = self.given.index_path
+            index = Index.open(path) if path else index_of(self.path, self.split is not None)
+            if self.digest and path and index.digest != self.digest:
+                raise ValueError(f"{path} is the index of {index.digest}, not of {self.digest}")
+            self._index = index
+        return self._index
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -130,7 +132,9 @@ class Dataset:
         if part is None:
             rows = self.index.files()
         elif part in self.parts:
-            rows = self._open().parts[part]
+            if self._parts is None:
+                self._parts = _parts_of(self.given, self.index)
+            rows = self._parts[part]
         else:
             there = ", ".join(self.parts) or "none: the job file gives no `split`"
             raise LookupError(f"the dataset `{self.name}` has no part `{part}`; there is {there}")
@@ -155,31 +159,6 @@ class Dataset:
         from zenkei.sdk.data_torch import FileDataset
 
         return FileDataset(self.files(part), load)
-
-    def _open(self) -> _Opened:
-        if self._opened is None:
-            with_digests = bool(self.split)
-            path = self.given.index_path
-            index = Index.open(path) if path else index_of(self.path, with_digests)
-            if self.digest and path and index.digest != self.digest:
-                raise ValueError(f"{path} is the index of {index.digest}, not of {self.digest}")
-            self._opened = _Opened(index, self._parts(index))
-        return self._opened
-
-    def _parts(self, index: Index) -> dict[str, Sequence[int]]:
-        split = self.split
-        if split is None:
-            return {}
-        if self.given.rows_path:
-            parts = Parts.open(self.given.rows_path, self.given.rows_digest)
-            if parts.digest != index.sizes.digest or parts.split != split:
-                raise ValueError(f"{self.given.rows_path} is of another version or split")
-            return parts.rows
-        files = index.files()
-        found: dict[str, Sequence[int]] = {}
-        for (name, _), places in zip(split.parts, _divide(index, split)):
-            found[name] = places if isinstance(files, range) else _pick(files, places)
-        return found
 
 
 class Files(Sequence[str]):
@@ -221,7 +200,7 @@ class Files(Sequence[str]):
     def identity(self) -> str:
         """Of what a sampler's state is about: version and split, not their order."""
         split = self.dataset.split if self.part else None
-        return f"{self.dataset.digest}/{self.part}/{split.seed if split else ''}"
+        return "/".join([self.dataset.digest, self.part, *map(str, split[1:] if split else ())])
 
     def path(self, place: int) -> str:
         """Absolute."""
@@ -287,6 +266,23 @@ class Files(Sequence[str]):
 
     def _row(self, place: int) -> dataindex.Row:
         return self.dataset.index[self.rows[place]]
+
+
+def _parts_of(one: Given, index: Index) -> dict[str, Sequence[int]]:
+    """Rows of each part of its split, read or reckoned."""
+    split = one.split
+    if split is None:
+        return {}
+    if one.rows_path:
+        parts = Parts.open(one.rows_path, one.rows_digest)
+        if parts.digest != index.sizes.digest or parts.split != split:
+            raise ValueError(f"{one.rows_path} is of another version or split")
+        return parts.rows
+    files = index.files()
+    found: dict[str, Sequence[int]] = {}
+    for (name, _), places in zip(split.parts, _divide(index, split)):
+        found[name] = places if isinstance(files, range) else _pick(files, places)
+    return found
 
 
 def _divide(index: Index, split: Split) -> Sequence[Any]:

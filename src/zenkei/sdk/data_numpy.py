@@ -85,13 +85,11 @@ def divide(words: Any, split: splits.Split) -> list[Any]:
     units = np.sort(found)  # `unique` of some versions takes ten times as long
     units = units[np.flatnonzero(np.diff(units, prepend=~units[:1]))]
     borders = splits.borders_of(units, split)
-    parts: list[Any] = []
-    taken = np.zeros(len(found), bool)
-    for border in borders:
-        below = found < np.uint64(border) if border <= splits.MASK else np.ones_like(taken)
-        parts.append(np.flatnonzero(below & ~taken).astype(np.uint32))
-        taken = below
-    return parts
+    inner = np.array([border for border in borders if border <= splits.MASK], np.uint64)
+    numbers = np.searchsorted(inner, found, side="right").astype(np.uint16)
+    dealt = np.argsort(numbers, kind="stable").astype(np.uint32)
+    ends = np.cumsum(np.bincount(numbers, minlength=len(borders)))[: len(borders)]
+    return np.split(dealt, ends)[: len(borders)]
 
 
 def order(count: int, seed: int = 0, epoch: int = 0) -> Any:

@@ -76,7 +76,7 @@ class Sampler:
 
     def advance(self, samples: int) -> None:
         """So many samples of this rank are done; the other ranks do as many."""
-        self.position = min(self._end(), self.position + samples * self.world_size)
+        self.position = min(self._end(self.position), self.position + samples * self.world_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Begin it; if it is the one that was gone on with, go on where it was."""
@@ -85,7 +85,7 @@ class Sampler:
 
     def state_dict(self) -> dict[str, Any]:
         """Of plain values. The same on all ranks, except after the last batch of `uneven` ones."""
-        over = self.position >= self._end() and self.samples > 0
+        over = self.position >= self._end(self.position) and self.samples > 0
         return {
             "version": VERSION,
             "epoch": self.epoch + 1 if over else self.epoch,
@@ -113,19 +113,16 @@ class Sampler:
         """Epoch and position that an iteration would begin with."""
         return (self.epoch + 1, 0) if self._has_ended else (self.epoch, self.position)
 
-    def _end(self) -> int:
-        """Position at which the epoch is over. Positions differ from it by multiples of ranks."""
-        rest = (self.samples - self.position) % self.world_size
-        if self.ends == "uneven" or rest == 0 or self.position >= self.samples:
-            return max(self.samples, self.position)
+    def _end(self, position: int) -> int:
+        """Where the epoch is over, if it is gone on with from there."""
+        rest = (self.samples - position) % self.world_size
+        if self.ends == "uneven" or rest == 0 or position >= self.samples:
+            return max(self.samples, position)
         return self.samples - rest + (self.world_size if self.ends == "pad" else 0)
 
     def _own(self, position: int) -> range:
         """Positions of this rank from there."""
-        held, self.position = self.position, position
-        end = self._end()
-        self.position = held
-        return range(position + self.rank, end, self.world_size)
+        return range(position + self.rank, self._end(position), self.world_size)
 
     def _run(self, own: range) -> Iterator[int]:
         order = self._order() if len(own) else ()
