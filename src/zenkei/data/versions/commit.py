@@ -1,0 +1,249 @@
+"""A directory becomes a version in a depot: what is new is stored, the rest is known by its stat.
+
+Called by `python -m zenkei.data.versions`, in a process of its own. The version's object is put
+last, under a confirmed intent, so a commit that is killed at any instant has changed nothing that
+anybody sees; its repeat finds the packs that are there and reads the rest. Measured on two cores:
+10 µs a new file of 4 KB, 3 µs an unchanged one; about 400 bytes of memory a file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zenkei.data.versions import container, state
+from zenkei.data.versions.keeper import Keeper
+from zenkei.data.versions.pairing import paired
+from zenkei.data.versions.reading import Done, Known, Reader, units
+from zenkei.data.versions.scan import MODE, MTIME, SIZE, Scan, scan
+from zenkei.data.versions.state import Seen
+from zenkei.data.versions.table import PIECE, Kind, VersionTable
+from zenkei.data.versions.workers import Workers, usual
+from zenkei.data.walk import open_root
+from zenkei.model.data import Digest
+from zenkei.model.errors import InvalidInput
+from zenkei.ports.trees import LeftOut
+
+Said = Callable[[str, int, int | None, int], None]
+"""Told what is being done, how much of it, of how much, and bytes."""
+OWNER_RUNS: Final = 0o100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Committed:
+    """stored_bytes: that the depot did not have. unchanged_files: known by their stat, not read."""
+
+    digest: Digest
+    files: int
+    size_bytes: int
+    stored_bytes: int
+    new_files: int
+    unchanged_files: int
+    links: int
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """depot: location. state: file of what the last commit of this directory saw.
+
+    against: versions that share content with this one, for a directory that has no such file yet.
+    """
+
+    depot: str
+    source: Path
+    state: Path | None = None
+    reference: bool = False
+    exclude: tuple[str, ...] = ()
+    jobs: int = 0
+    against: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Columns:
+    """The version as it comes together."""
+
+    digests: NDArray[np.uint8]
+    stats: NDArray[np.int64]
+    packs: dict[str, int] = field(default_factory=dict)
+    pack_sizes: list[int] = field(default_factory=list)
+    pieces: list[NDArray[np.void]] = field(default_factory=list)
+
+    def pack(self, name: str, size: int) -> int:
+        if name not in self.packs:
+            self.packs[name] = len(self.packs)
+            self.pack_sizes.append(size)
+        return self.packs[name]
+
+    def add(
+        self, pieces: NDArray[np.void], rows: NDArray[np.int64], packs: Iterable[tuple[str, int]]
+    ) -> None:
+        """rows: what the pieces' `row` means here, by number; packs likewise."""
+        numbers = np.array([self.pack(name, size) for name, size in packs], np.uint32)
+        if len(pieces):
+            moved = pieces.copy()
+            moved["row"] = rows[pieces["row"]]
+            moved["pack"] = numbers[pieces["pack"]]
+            self.pieces.append(moved)
+
+
+def commit(request: Request, said: Said) -> Committed:
+    """Raises InvalidInput naming a path that cannot be read, Unavailable for a full depot."""
+    began_ns = time.time_ns()
+    jobs = request.jobs or usual()
+    keeper = Keeper(request.depot)
+    try:
+        with keeper:
+            return _commit(request, jobs, keeper, began_ns, said)
+    except InvalidInput as error:
+        error.hint = error.hint.replace("in .zenkeiignore", "with `--exclude`")
+        raise
+
+
+def _commit(request: Request, jobs: int, keeper: Keeper, began_ns: int, said: Said) -> Committed:
+    found = scan(
+        request.source,
+        jobs=jobs,
+        exclude=request.exclude,
+        said=lambda files: said("scan", files, None, 0),
+    )
+    if request.reference:
+        return _put(_referenced(found, request.source), found, keeper, [])
+    keeper.begin()
+    seen = state.load(request.state, request.depot) if request.state else None
+    tables = [seen.table] if seen else []
+    tables += [container.read(content) for content in keeper.versions(request.against)]
+    gone = keeper.gone({name for table in tables for name in table.packs})
+    columns = _Columns(np.zeros((len(found.kinds), 32), np.uint8), found.stats)
+    known = _take_unchanged(columns, found, seen, gone)
+    rows = np.flatnonzero((found.kinds == Kind.FILE) & ~known)
+    done = _read(request, jobs, found, rows, Known(tables, gone), said)
+    for part in done:
+        columns.digests[part.rows] = np.frombuffer(part.digests, np.uint8).reshape(-1, 32)
+        columns.stats[part.rows] = part.stats
+        columns.add(part.pieces, part.rows, part.packs)
+    table = container.sealed(_table(found, columns))
+    committed = _put(table, found, keeper, done)
+    if request.state:
+        state.save(request.state, request.depot, Seen(table, columns.stats), began_ns)
+    return committed
+
+
+def _take_unchanged(
+    columns: _Columns, found: Scan, seen: Seen | None, gone: set[str]
+) -> NDArray[np.bool_]:
+    """Digests and places of what has not changed since, and is still in the depot."""
+    if seen is None or not len(seen.table):
+        return np.zeros(len(found.kinds), np.bool_)
+    old = seen.table
+    rows = paired(found, old)
+    known = state.unchanged(found, seen, rows)
+    lost = np.array([name in gone for name in old.packs], np.bool_)
+    if lost.any():
+        missing = np.zeros(len(old), np.bool_)
+        missing[old.pieces["row"][lost[old.pieces["pack"]]]] = True
+        known &= ~missing[rows]
+    moved = np.full(len(old), -1, np.int64)
+    moved[rows[known]] = np.flatnonzero(known)
+    columns.digests[known] = old.digests[rows[known]]
+    kept = old.pieces[moved[old.pieces["row"]] >= 0]
+    used = np.unique(kept["pack"])
+    number = np.zeros(len(old.packs), np.uint32)
+    number[used] = np.arange(len(used), dtype=np.uint32)
+    kept["pack"] = number[kept["pack"]]
+    packs = [(old.packs[at], int(old.pack_sizes[at])) for at in used.tolist()]
+    columns.add(kept, moved, packs)
+    return known
+
+
+def _read(
+    request: Request, jobs: int, found: Scan, rows: NDArray[np.int64], known: Known, said: Said
+) -> list[Done]:
+    sizes = found.stats[rows, SIZE]
+    spans = deque(units(sizes, jobs))
+    total, files, read = len(rows), 0, 0
+    if not spans:
+        return []
+    root = open_root(request.source, follow=True)
+
+    def prepare() -> Reader:
+        from zenkei.data.depots.opening import open_depot  # clients do not survive a fork
+
+        return Reader(root, found, rows, known, open_depot(request.depot))
+
+    done: list[Done] = []
+    try:
+        with Workers(min(jobs, len(spans)), prepare) as workers:
+            for part in workers.run(spans):
+                done.append(part)
+                files += len(part.rows)
+                read += int(part.stats[:, SIZE].sum())
+                said("read", files, total, read)
+    finally:
+        os.close(root)
+    return done
+
+
+def _table(found: Scan, columns: _Columns) -> VersionTable:
+    pieces = np.concatenate(columns.pieces) if columns.pieces else np.zeros(0, PIECE)
+    pieces = pieces[np.argsort(pieces["row"], kind="stable")]
+    return VersionTable(
+        digest=Digest(""),
+        directories=found.directories,
+        parents=found.parents,
+        name_data=found.name_data,
+        name_starts=found.name_starts,
+        kinds=found.kinds,
+        modes=_modes(found.kinds, columns.stats),
+        sizes=_sizes(found.kinds, columns.stats),
+        digests=columns.digests,
+        targets=found.targets,
+        packs=tuple(columns.packs),
+        pack_sizes=np.array(columns.pack_sizes, np.uint64),
+        pieces=pieces,
+    )
+
+
+def _referenced(found: Scan, source: Path) -> VersionTable:
+    """By reference nothing is read: what stat says stands for the content."""
+    empty = _Columns(np.zeros((len(found.kinds), 32), np.uint8), found.stats)
+    is_file = found.kinds == Kind.FILE
+    times = np.where(is_file, found.stats[:, MTIME], 0).astype(np.int64)
+    table = _table(found, empty)
+    origin = os.fsencode(os.path.realpath(source))
+    return container.sealed(replace(table, mtimes_ns=times, origin=origin))
+
+
+def _modes(kinds: NDArray[np.uint8], stats: NDArray[np.int64]) -> NDArray[np.uint16]:
+    """As git keeps them: of a file, whether its owner may run it."""
+    runs = (stats[:, MODE] & OWNER_RUNS) != 0
+    files = np.where(runs, 0o755, 0o644)
+    return np.choose(kinds, [files, 0o777, 0o755]).astype(np.uint16)
+
+
+def _sizes(kinds: NDArray[np.uint8], stats: NDArray[np.int64]) -> NDArray[np.uint64]:
+    return np.where(kinds == Kind.FILE, stats[:, SIZE], 0).astype(np.uint64)
+
+
+def _put(table: VersionTable, found: Scan, keeper: Keeper, done: list[Done]) -> Committed:
+    keeper.put(table)
+    files = int((table.kinds == Kind.FILE).sum())
+    read = sum(len(part.rows) for part in done)
+    return Committed(
+        digest=table.digest,
+        files=files,
+        size_bytes=table.size_bytes,
+        stored_bytes=sum(part.stored for part in done),
+        new_files=read,
+        unchanged_files=0 if table.mtimes_ns is not None else files - read,
+        links=len(table.targets),
+        left_out=tuple(found.left_out),
+    )

@@ -1,0 +1,115 @@
+"""The one process of a commit that speaks for it to the depot: intent, what is there, the version.
+
+Called by `commit`. A process of its own because clients of S3 do not survive the forks that follow,
+and because an intent must be kept alive while the parent is busy. Packs are put by the readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Final, Self
+
+from zenkei.data.digests import to_raw
+from zenkei.data.versions import container
+from zenkei.data.versions.table import VersionTable
+from zenkei.data.versions.workers import Workers
+from zenkei.model.errors import InvalidInput, NotFound
+
+AT_ONCE: Final = 16
+
+
+def version_name(digest: str) -> str:
+    """Of the object. Raises InvalidInput for what is no digest."""
+    return f"versions/{to_raw(digest).hex()}"
+
+
+class Keeper:
+    """The parent's side."""
+
+    def __init__(self, depot: str) -> None:
+        self._workers = Workers(1, lambda: _Kept(depot))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        self._workers.close()  # also after an error: the intent is taken back
+
+    def begin(self) -> None:
+        """From here on a collection leaves alone what this commit puts or touches."""
+        self._workers.ask(("begin",))
+
+    def versions(self, digests: Iterable[str]) -> list[bytes]:
+        """Objects of those that are there."""
+        found: list[bytes] = self._workers.ask(("versions", tuple(digests)))
+        return found
+
+    def gone(self, packs: set[str]) -> set[str]:
+        """Those that are not in the depot any more; the others are young again."""
+        missing: set[str] = self._workers.ask(("gone", tuple(sorted(packs))))
+        return missing
+
+    def put(self, table: VersionTable) -> None:
+        """The commit point."""
+        self._workers.ask(("put", table.digest, container.write(table)))
+
+
+class _Kept:
+    """In the process."""
+
+    def __init__(self, depot: str) -> None:
+        from zenkei.data.depots.opening import open_depot
+
+        self._depot = open_depot(depot)
+        self._stack = ExitStack()
+        self._promise: Any = None
+
+    def __call__(self, task: tuple[Any, ...]) -> Any:
+        verb: Callable[..., Any] = getattr(self, f"_{task[0]}")
+        return verb(*task[1:])
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _begin(self) -> None:
+        from zenkei.data.depots.intents import intent
+
+        self._promise = self._stack.enter_context(intent(self._depot))
+
+    def _versions(self, digests: tuple[str, ...]) -> list[bytes]:
+        found = []
+        for digest in digests:
+            try:
+                found.append(self._depot.read(version_name(digest)))
+            except NotFound:
+                continue
+        return found
+
+    def _gone(self, packs: tuple[str, ...]) -> set[str]:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            there = pool.map(lambda name: self._depot.touch(f"packs/{name}"), packs)
+        return {name for name, is_there in zip(packs, there, strict=True) if not is_there}
+
+    def _put(self, digest: str, content: bytes) -> None:
+        if self._promise is None:
+            self._begin()
+        self._promise.confirm()
+        name = version_name(digest)
+        if self._depot.touch(name):
+            if self._is_whole(name):
+                return
+            self._depot.remove(name)
+        self._depot.put(name, content)
+
+    def _is_whole(self, name: str) -> bool:
+        """The same content was committed before; its packs may be others, or be gone."""
+        try:
+            table = container.read(self._depot.read(name))
+        except (InvalidInput, NotFound):
+            return False
+        return not self._gone(table.packs)
