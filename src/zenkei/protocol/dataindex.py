@@ -40,6 +40,7 @@ ROW = struct.Struct("<32sQQIIBB6x")
 DIRECTORY = struct.Struct("<QI4x")
 FILE, LINK, EMPTY_DIRECTORY = 0, 1, 2
 MAX_ROWS = (1 << 32) - 1
+_PLACE = struct.Struct("<40xQII8x")
 _WORDS = struct.Struct("<Q48xB7x")
 _GROUPS = struct.Struct("<Q44xIB7x")
 Buffer = Union[bytes, memoryview, mmap.mmap]
@@ -147,6 +148,8 @@ class Index:
     def __init__(self, data: Buffer) -> None:
         self.sizes = read_header(data)
         self._data = data
+        self._names_at = self.sizes.names_at
+        self._directories: dict[int, bytes] = {}
         self.digest = "b3:" + self.sizes.digest.hex()
 
     @classmethod
@@ -167,14 +170,16 @@ class Index:
         return self._data
 
     def __getitem__(self, number: int) -> Row:
-        digest, size, at, length, folder, kind, is_program = self._row(number)
-        directory = self.directory(folder)
-        name = self._name(at, length)
-        path = directory + b"/" + name if directory else name
-        return Row(path, digest, size, kind, bool(is_program))
+        digest, size, _, _, _, kind, is_program = ROW.unpack_from(self._data, self._at(number))
+        return Row(self.path(number), digest, size, kind, bool(is_program))
 
     def path(self, number: int) -> bytes:
-        return self[number].path
+        at, length, folder = _PLACE.unpack_from(self._data, self._at(number))
+        directory = self._directories.get(folder)
+        if directory is None:
+            directory = self._directories[folder] = self.directory(folder)
+        name = self._name(at, length)
+        return directory + b"/" + name if directory else name
 
     def directory(self, number: int) -> bytes:
         """Path of a directory by its number; empty for the root."""
@@ -246,10 +251,10 @@ class Index:
         if total != self.sizes.size_bytes or len(self.files()) != self.sizes.files:
             raise ValueError("this index is damaged: its sums are wrong")
 
-    def _row(self, number: int) -> tuple[Any, ...]:
+    def _at(self, number: int) -> int:
         if not 0 <= number < self.sizes.rows:
             raise IndexError(f"row {number} of {self.sizes.rows}")
-        return ROW.unpack_from(self._data, HEADER.size + ROW.size * number)
+        return HEADER.size + ROW.size * number
 
     def _rows(self, form: struct.Struct) -> Iterator[tuple[Any, ...]]:
         return form.iter_unpack(memoryview(self._data)[HEADER.size : self.sizes.directories_at])
@@ -257,5 +262,5 @@ class Index:
     def _name(self, at: int, length: int) -> bytes:
         if at + length > self.sizes.names_bytes:
             raise ValueError("this index is damaged: a name lies outside")
-        start = self.sizes.names_at + at
+        start = self._names_at + at
         return bytes(self._data[start : start + length])

@@ -6,6 +6,7 @@
     zk.output_dir()              files written here are the job's result
     zk.seed_everything()         Python, NumPy, PyTorch, JAX where they are present
     zk.checkpoint.due()          time to save progress, with which the job can go on elsewhere
+    from zenkei.sdk import data  the datasets that the job file names, their splits and samplers
 
 Outside a job all of it does nothing harmless: the same program runs by hand. Standard library only,
 Python 3.8 and later; zenkei need not be installed in the job's environment.
