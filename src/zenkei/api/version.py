@@ -16,7 +16,7 @@ OLDEST_DAEMON = 1
 PROTOCOL_HEADER = "zenkei-protocol"
 VERSION_HEADER = "zenkei-version"
 
-SCHEMAS = ("0001", "0002", "0003", "0004", "0005")
+SCHEMAS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Of the database, oldest first: those that this version reads; it writes the last one."""
 
 RESTART_HINT = "`zenkei down && zenkei up` starts the daemon of this version; running jobs go on"

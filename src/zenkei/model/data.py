@@ -102,11 +102,15 @@ class Checkpoint:
 
 
 class ResultState(StrEnum):
-    """Of a Result, not of the job: the devices are free before sealing starts."""
+    """Of a Result, not of the job: the devices are free before sealing starts.
+
+    REMOVED: somebody has given up its files; its record stays.
+    """
 
     SEALING = "sealing"
     SEALED = "sealed"
     INCOMPLETE = "incomplete"
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,3 +125,18 @@ class Result:
     files: int = 0
     size_bytes: int = 0
     at_us: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResultTag:
+    """A name that people give to the result of an attempt. attempt: empty where it was taken away.
+
+    seq: place in the history of all names, set when it is kept.
+    """
+
+    project: str
+    tag: str
+    attempt: str
+    by: str
+    at_us: int = 0
+    seq: int = 0

@@ -77,7 +77,7 @@ class Difference:
     """The first difference of two jobs, or one of several. kind: end, metric, file.
 
     name: of the metric, path of the file. rank, step: of a metric, -1 if there is none. where: the
-    element inside of a file.
+    element inside of a file. relative, absolute: None where no number says it.
     """
 
     kind: str
@@ -88,8 +88,8 @@ class Difference:
     b: str = ""
     rank: int = -1
     step: int = -1
-    relative: float = 0.0
-    absolute: float = 0.0
+    relative: float | None = 0.0
+    absolute: float | None = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,8 +107,8 @@ class Comparison:
     points: int = 0
     files: int = 0
     size_bytes: int = 0
-    relative: float = 0.0
-    absolute: float = 0.0
+    relative: float | None = 0.0
+    absolute: float | None = 0.0
     notes: tuple[str, ...] = ()
     torch: tuple[str, ...] = ()
 
@@ -126,3 +126,8 @@ class Verification:
 
 
 NO_NUMBER = inf
+
+
+def finite(value: float) -> float | None:
+    """JSON has no infinities: None."""
+    return value if value < inf else None

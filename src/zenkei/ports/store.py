@@ -41,6 +41,8 @@ from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Dependency, Job, JobState
 from zenkei.model.queue import ClusterConfig, PastUsage
+from zenkei.ports.book import ResultBook
+from zenkei.ports.datasets import Registry
 
 T = TypeVar("T")
 MOST_NODE_EVENTS = 10_000
@@ -239,6 +241,14 @@ class Submitted(NamedTuple):
 
 class Store(Protocol):
     """See the module's promises. All methods may be called from any thread."""
+
+    @property
+    def datasets(self) -> Registry:
+        """Names, versions and grants of datasets, in the same database."""
+
+    @property
+    def book(self) -> ResultBook:
+        """Verdicts and names of results, in the same database."""
 
     def submit(self, unit: Unit[T]) -> Future[T]:
         """Queue a unit for the writer."""

@@ -19,7 +19,7 @@ import orjson
 
 from zenkei.model.cluster import Allocation, Node, NodeEvent, NodePart
 from zenkei.model.clusterlog import ClusterRecord
-from zenkei.model.data import Checkpoint, Result
+from zenkei.model.data import Checkpoint, Result, ResultTag
 from zenkei.model.dataset import Dataset, DatasetEvent, DatasetVersion
 from zenkei.model.event import (
     BODY_TYPES,
@@ -32,6 +32,7 @@ from zenkei.model.event import (
 )
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Job, JobState, StopReason
+from zenkei.model.verdict import Verification
 
 T = TypeVar("T")
 Decode = Callable[[Any], Any]
@@ -147,6 +148,8 @@ _decode_part: Final = _object(NodePart)
 decode_cluster_record: Final = _object(ClusterRecord)
 decode_result: Final = _object(Result)
 decode_checkpoint: Final = _object(Checkpoint)
+decode_result_tag: Final = _object(ResultTag)
+decode_verification: Final = _object(Verification)
 decode_dataset: Final = _object(Dataset)
 decode_dataset_version: Final = _object(DatasetVersion)
 decode_dataset_event: Final = _object(DatasetEvent)

@@ -35,6 +35,7 @@ from zenkei.ports.store import (
     Unit,
     Usage,
 )
+from zenkei.store.book import MemoryBook
 from zenkei.store.checking import (
     effects_of_nobody,
     replay_differs,
@@ -65,6 +66,7 @@ class MemoryStore:
     ) -> None:
         self.tables = Tables() if tables is None else tables
         self._clock = clock
+        self.book = self.tables.book = self.tables.book or MemoryBook(clock)
         self.datasets = self.tables.datasets = self.tables.datasets or MemoryDatasets(clock)
         self._owner = owner
         self._lease_us = int(lease_s * 1e6)
@@ -318,6 +320,8 @@ class MemoryStore:
             gone = {i for i in jobs if i in rows and rows[i].state.terminal}
             if gone:
                 forget(self.tables, gone)
+                for job in gone:
+                    self.book.forget(job)
             return len(gone)
 
     def backup(self, to: str) -> None:

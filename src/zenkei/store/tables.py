@@ -20,6 +20,7 @@ from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import Dependency, Job
 from zenkei.model.queue import PastUsage
 from zenkei.ports.store import MOST_NODE_EVENTS, Usage
+from zenkei.store.book import MemoryBook
 from zenkei.store.datasets import MemoryDatasets
 from zenkei.store.pastusage import Whose
 from zenkei.store.units import Counters, LostRace, RequestKey, WriteSet
@@ -60,6 +61,7 @@ class Tables:
     checkpoints: dict[tuple[AttemptId, int], Checkpoint] = field(default_factory=dict)
     cluster: list[ClusterRecord] = field(default_factory=list)
     past_usage: dict[Whose, tuple[int, PastUsage]] = field(default_factory=dict)
+    book: MemoryBook | None = None
     datasets: MemoryDatasets | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 

@@ -28,7 +28,7 @@ from zenkei.data.digests import to_raw
 from zenkei.data.manifest import parse
 from zenkei.model.data import Digest, Entry, EntryKind
 from zenkei.model.errors import InternalError, ZenkeiError
-from zenkei.model.verdict import Comparison, Difference, Finding, Tolerance, Verdict, worst
+from zenkei.model.verdict import Comparison, Difference, Finding, Tolerance, Verdict, finite, worst
 
 MOST_MEMORY_BYTES = 8 << 30
 MOST_CPU_S = 4 * 3600
@@ -70,11 +70,13 @@ def compare(order: Json) -> Json:
     given = order["looked_into"]
     looked_into = None if given is None else {path: finding_of(f) for path, f in given.items()}
     torch, notes = [], []
+    seen: list[Finding] = []
     files: list[tuple[Verdict, Difference]] = []
     for path, finding in compare_files(left, right, contents.open, tolerance, looked_into):
         if finding is None:
             torch.append(path)
             continue
+        seen.append(finding)
         if finding.note:
             notes.append(f"{path}: {finding.note}")
         if finding.verdict is not Verdict.IDENTICAL:
@@ -90,8 +92,8 @@ def compare(order: Json) -> Json:
         points=metrics.points,
         files=len([e for e in left if e.kind is EntryKind.FILE and not tolerance.ignores(e.path)]),
         size_bytes=sum(e.size_bytes for e in left),
-        relative=max([metrics.relative, *(d.relative for _, d in files)]),
-        absolute=max([metrics.absolute, *(d.absolute for _, d in files)]),
+        relative=finite(max([metrics.relative, *(f.relative for f in seen)])),
+        absolute=finite(max([metrics.absolute, *(f.absolute for f in seen)])),
         notes=tuple(notes[:MOST_TOLD]),
         torch=tuple(torch),
     )
@@ -135,8 +137,8 @@ def _of_file(path: str, finding: Finding) -> Difference:
         why=finding.why,
         a=finding.a,
         b=finding.b,
-        relative=finding.relative,
-        absolute=finding.absolute,
+        relative=finite(finding.relative),
+        absolute=finite(finding.absolute),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zenkei.data.compare.tally import apart, same, text
-from zenkei.model.verdict import NO_NUMBER, Difference, Tolerance, Verdict, worst
+from zenkei.model.verdict import NO_NUMBER, Difference, Tolerance, Verdict, finite, worst
 from zenkei.protocol import metrics as wire
 
 Ints: TypeAlias = NDArray[np.int64]
@@ -121,8 +121,8 @@ def compare_series(
             continue
         points += min(x.steps.size, y.steps.size)
         for verdict, difference in _of_one(rank, name, x, y, tolerance.of(name)):
-            relative = max(relative, difference.relative)
-            absolute = max(absolute, difference.absolute)
+            relative = max(relative, _endless(difference.relative))
+            absolute = max(absolute, _endless(difference.absolute))
             found.append((verdict, difference))
     verdict = worst(verdict for verdict, _ in found)
     deciding = [one for one in found if one[0] is verdict]
@@ -158,8 +158,8 @@ def _of_one(
             step=_step(x, int(at[i])),
             a=text(left[i]),
             b=text(right[i]),
-            relative=float(relative.max()),
-            absolute=float(absolute.max()),
+            relative=finite(float(relative.max())),
+            absolute=finite(float(absolute.max())),
         )
         return [(Verdict.DIFFERENT if beyond.size else Verdict.WITHIN, difference)]
     if sound < common:
@@ -182,9 +182,13 @@ def _unlike(rank: int, name: str, step: int, why: str, a: str = "", b: str = "")
         why=why,
         a=a,
         b=b,
-        relative=NO_NUMBER,
-        absolute=NO_NUMBER,
+        relative=None,
+        absolute=None,
     )
+
+
+def _endless(value: float | None) -> float:
+    return NO_NUMBER if value is None else value
 
 
 def _step(series: Series, at: int) -> int:

@@ -58,6 +58,8 @@ _OF_JOBS: Final = [
         t.usage,
         t.dependencies,
         t.results,
+        t.verdicts,
+        t.result_tags,
         t.checkpoints,
         t.outbox,
     )

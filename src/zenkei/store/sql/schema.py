@@ -182,6 +182,27 @@ past_usage = Table(
 )
 Index("past_usage_by_seq", past_usage.c.seq)
 
+verdicts = Table(
+    "verdicts",
+    metadata,
+    _int("job", primary_key=True),
+    _int("seq", primary_key=True),
+    _text("body"),
+)
+Index("verdicts_by_seq", verdicts.c.seq)
+
+result_tags = Table(
+    "result_tags",
+    metadata,
+    _key("seq"),
+    _int("job"),
+    _text("project"),
+    _text("tag"),
+    _text("body"),
+)
+Index("result_tags_by_name", result_tags.c.project, result_tags.c.tag, result_tags.c.seq)
+Index("result_tags_by_job", result_tags.c.job)
+
 datasets = Table(
     "datasets",
     metadata,

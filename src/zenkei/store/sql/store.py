@@ -21,6 +21,7 @@ from zenkei.ports.store import Committed, Unit
 from zenkei.store.codec import decode_effect
 from zenkei.store.listeners import Listeners
 from zenkei.store.sql import schema as t
+from zenkei.store.sql.book import SqlBook
 from zenkei.store.sql.datasets import SqlDatasets
 from zenkei.store.sql.maintenance import SqlMaintenance
 from zenkei.store.sql.opening import open_database
@@ -55,6 +56,7 @@ class SqlStore(SqlQueries, SqlMaintenance):
         self._owner = owner
         self._lease_us = int(lease_s * 1e6)
         self._clock = clock
+        self.book = SqlBook(self._database, clock)
         self.datasets = SqlDatasets(self._database, clock)
         self._cache = JobCache()
         self._cluster = ClusterCache()
