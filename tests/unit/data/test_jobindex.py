@@ -25,6 +25,12 @@ ROWS = [
 ]
 
 
+def mode(row: Row) -> int:
+    if row.kind == dataindex.FILE:
+        return 0o755 if row.is_program else 0o644
+    return 0o777 if row.kind == dataindex.LINK else 0o755
+
+
 def table(rows: list[Row]) -> VersionTable:
     """rows: in the order of a version."""
     folders = tuple(sorted({b"", b"a", *(row.path.rpartition(b"/")[0] for row in rows)}))
@@ -36,7 +42,7 @@ def table(rows: list[Row]) -> VersionTable:
         name_data=b"".join(names),
         name_starts=np.cumsum([0, *map(len, names)], dtype=np.uint64),
         kinds=np.array([row.kind for row in rows], np.uint8),
-        modes=np.array([0o755 if row.is_program else 0o644 for row in rows], np.uint16),
+        modes=np.array([mode(row) for row in rows], np.uint16),
         sizes=np.array([row.size for row in rows], np.uint64),
         digests=np.array([list(row.digest) for row in rows], np.uint8).reshape(len(rows), 32),
         targets={number: b"x" for number, row in enumerate(rows) if row.kind == Kind.LINK},

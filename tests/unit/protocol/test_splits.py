@@ -60,6 +60,13 @@ def test_fractions_mean_their_decimals_and_not_the_nearest_double():
     thirds = Split((("a", 1 / 3), ("b", 1 / 3), ("c", 1 / 3)))
     assert splits.cuts(9, splits.check(thirds)) == [3, 6, 9]
     assert splits.cuts(5, Split((("half", 0.5),))) == [3]
+    assert splits.cuts(10, Split((("less than it looks", 0.15),))) == [2]
+
+
+def test_another_seed_deals_anew():
+    words = [splits.group_word(b"%d" % number) for number in range(2000)]
+    one, other = (set(dealt(words, Split((("a", 0.5),), seed))[0]) for seed in (1, 2))
+    assert 420 < len(one & other) < 580
 
 
 def test_what_is_left_over_is_in_no_part():
