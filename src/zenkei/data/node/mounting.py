@@ -30,9 +30,19 @@ _LONGEST_STRING = 255
 class NotMounted(Exception):
     """The kernel refused; the text says which call, and what that means."""
 
-    def __init__(self, call: str, code: int, said: str = "") -> None:
-        super().__init__(_meaning(call, code) + (f" (the kernel says: {said})" if said else ""))
+    def __init__(self, why: str, code: int = 0) -> None:
+        super().__init__(why)
         self.code = code
+
+    @property
+    def is_missing(self) -> bool:
+        """A file was gone: fetching again may help."""
+        return self.code == errno.ENOENT
+
+
+def _refused(call: str, code: int, said: str = "") -> NotMounted:
+    more = f" (the kernel says: {said})" if said else ""
+    return NotMounted(_meaning(call, code) + more, code)
 
 
 def mount_image(image: Path, packs: Sequence[Path], at: Path) -> None:
@@ -69,8 +79,8 @@ def unmount(at: Path) -> bool:
         if code in {errno.EINVAL, errno.ENOENT}:
             return False
         if code != errno.EBUSY:
-            raise NotMounted("umount2", code)
-    raise NotMounted("umount2", errno.EBUSY)
+            raise _refused("umount2", code)
+    raise _refused("umount2", errno.EBUSY)
 
 
 def is_mount(at: Path) -> bool:
@@ -85,7 +95,7 @@ def _configure(context: int, command: int, key: bytes | None, value: bytes | Non
     try:
         _call("fsconfig", _SYS_FSCONFIG, context, command, key, value, 0)
     except NotMounted as refused:
-        raise NotMounted("fsconfig", refused.code, _said(context)) from None
+        raise _refused("fsconfig", refused.code, _said(context)) from None
 
 
 def _said(context: int) -> str:
@@ -116,7 +126,7 @@ def _call(name: str, number: int, *arguments: int | bytes | None) -> int:
     ]
     result: int = libc.syscall(ctypes.c_long(number), *typed)
     if result < 0:
-        raise NotMounted(name, ctypes.get_errno())
+        raise _refused(name, ctypes.get_errno())
     return result
 
 
