@@ -226,14 +226,18 @@ class Index:
         return found
 
     def groups(self) -> tuple[list[bytes], list[int]]:
-        """Names of the groups by their bytes, and by directory the number of its group.
+        """Names of the groups that have files, sorted, and by directory the number of its group.
 
-        The files at the top are in group 0, with an empty name, whether there are any or not.
+        -1: the top, or no file is there.
         """
-        tops = [self.directory(n).partition(b"/")[0] for n in range(self.sizes.directories)]
-        names = sorted(set(tops))
+        used = {folder for _, folder, kind in self._rows(_GROUPS) if kind == FILE}
+        tops = {folder: self.directory(folder).partition(b"/")[0] for folder in used}
+        names = sorted({top for top in tops.values() if top})
         numbers = {name: number for number, name in enumerate(names)}
-        return names, [numbers[top] for top in tops]
+        found = [-1] * self.sizes.directories
+        for folder, top in tops.items():
+            found[folder] = numbers.get(top, -1)
+        return names, found
 
     def verify(self) -> None:
         """Read all of it. Raises ValueError unless it is as it was written and makes sense."""

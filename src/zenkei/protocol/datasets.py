@@ -8,7 +8,8 @@ changed afterwards. A reader ignores keys that it does not know and fills in tho
       "name": "digits", "number": 3, "digest": "b3:...",    the version that the job is pinned to
       "at": "data/digits",              as the job file says
       "path": "/.../data/digits",       absolute; read-only for the job
-      "index_path": "/.../digits.index",  its list of rows (`protocol.dataindex`); "": there is none
+      "index_path": "/.../digits.index",  its rows (`protocol.dataindex`); "": there are none
+                                          and the job goes by the paths that it finds
       "split": {"parts": [["train", 0.8], ["val", 0.2]], "seed": 7, "by": "file"},     or null
       "rows_path": "/.../digits.rows",    rows of each part (`protocol.dataparts`); "": the job
                                         reckons them itself from the index, with the same result

@@ -112,7 +112,8 @@ class Dataset:
         """Rows of the whole version, by number. Raises OSError, ValueError."""
         if self._index is None:
             path = self.given.index_path
-            index = Index.open(path) if path else index_of(self.path, self.split is not None)
+            by_content = self.split is not None and not self.digest  # no version is known
+            index = Index.open(path) if path else index_of(self.path, by_content)
             if self.digest and path and index.digest != self.digest:
                 raise ValueError(f"{path} is the index of {index.digest}, not of {self.digest}")
             self._index = index
@@ -240,7 +241,8 @@ class Files(Sequence[str]):
     def arrays(self) -> dict[str, Any]:
         """NumPy columns in this order: row, size, digest (n, 32), group, is_program.
 
-        group: numbers into `groups`. Paths are not among them: a million are 100 MB of objects.
+        group: numbers into `groups`, -1 for a file at the top. Paths are not among them: a million
+        are 100 MB of objects.
         """
         import numpy as np
 
@@ -250,12 +252,12 @@ class Files(Sequence[str]):
         numbers = np.asarray(self.rows, np.uint32)
         rows = data_numpy.rows_of(index)[numbers]
         found = {key: rows[key] for key in ("size", "digest", "is_program")}
-        group = np.asarray(index.groups()[1], np.uint32)[rows["directory"]]
+        group = np.asarray(index.groups()[1], np.int32)[rows["directory"]]
         return {"row": numbers, "group": group, **found}
 
     @property
     def groups(self) -> list[str]:
-        """Directories of the top of the whole version, by their bytes; the first is the top."""
+        """Directories of the top that have files, of the whole version, sorted by their bytes."""
         return [os.fsdecode(name) for name in self.dataset.index.groups()[0]]
 
     def array(self, place: int) -> Any:

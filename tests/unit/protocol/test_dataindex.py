@@ -72,7 +72,7 @@ def test_a_file_at_the_top_is_in_no_group_and_one_without_digest_goes_by_its_pat
     one, two = (int.from_bytes(byte * 8, "little") for byte in (b"1", b"2"))
     assert found.words("file") == [zero, unread, one, two]
     assert found.words("group") == [zero, unread, *map(splits.group_word, (b"a", b"b"))]
-    assert found.groups() == ([b"", b"a", b"b"], [0, 1, 1, 2])
+    assert found.groups() == ([b"a", b"b"], [-1, -1, 0, 1])
 
 
 @pytest.mark.parametrize(

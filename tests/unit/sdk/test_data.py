@@ -157,15 +157,15 @@ def test_the_job_files_shuffle_is_the_order_unless_it_is_not_wanted(job):
 
 def test_columns_are_those_of_the_rows(job):
     job({"split": SPLIT})
-    val = data.open("digits").files("val").shuffled(1)
+    val = data.open("digits").files().shuffled(1)
     columns = val.arrays()
     assert columns["size"].tolist() == [val.size(place) for place in range(len(val))]
     assert [bytes(one).hex() for one in columns["digest"]] == [
         val.digest(place)[3:] for place in range(len(val))
     ]
-    names_of = [val.groups[number] for number in columns["group"]]
+    names_of = [val.groups[number] if number >= 0 else "" for number in columns["group"]]
     assert names_of == [val.group(place) for place in range(len(val))]
-    assert val.groups == ["", "class-0", "class-1", "class-2"]
+    assert val.groups == ["class-0", "class-1", "class-2"]
 
 
 def test_arrays_are_mapped_and_never_unpickled(tmp_path):
@@ -220,6 +220,15 @@ def test_a_name_that_is_not_there_or_stands_for_two_says_what_helps(job, monkeyp
     monkeypatch.delenv(names.DATASETS)
     with pytest.raises(LookupError, match="under `datasets` in the job file, or give its dir"):
         data.open("digits")
+
+
+def test_without_an_index_a_job_goes_by_paths_and_reads_no_content(job, tree):
+    job({"split": SPLIT, "index_path": ""})
+    digits = data.open("digits")
+    assert {digits.files().digest(place) for place in range(21)} == {""}
+    words = [splits.group_word(path.encode()) for path in digits.files()]
+    expected = [[digits.files()[place] for place in part] for part in splits.divide(words, SPLIT)]
+    assert [list(digits.files(part)) for part in digits.parts] == expected
 
 
 def test_an_index_of_another_version_is_refused(job):
