@@ -88,6 +88,7 @@ class Plant:
         self.commands = plane.commands
         self.nodes = plane.nodes
         self.cluster = plane.cluster
+        self.datasets = plane.datasets
         self.tree = plane.tree
         self.machines = plane.machines
         self.queries = plane.queries

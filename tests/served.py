@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self, cast
@@ -21,14 +21,16 @@ from zenkei import __version__
 from zenkei.api.requests import VirtualNodes
 from zenkei.client.client import Client
 from zenkei.client.sse import Message
+from zenkei.control.datawork import DatasetWork
 from zenkei.model.access import Principal
+from zenkei.model.errors import Conflict
 from zenkei.protocol import logs
 from zenkei.server import http
 from zenkei.server.health import Health
 from zenkei.server.keeping import Keeping
 from zenkei.server.listening import Listener
 from zenkei.server.progress import ProgressBoard
-from zenkei.server.services import Services
+from zenkei.server.services import DatasetServices, Services
 from zenkei.sim.doubles import TreesDouble
 
 OWNER = Principal(name="ann", uid=1000, operator=True)
@@ -63,10 +65,32 @@ def services_of(plant: Plant, home: Path, principal: Principal = OWNER) -> Servi
         ),
         declare=declared.append,
         hold_starts=lambda why: None,
+        datasets=_datasets(plant),
         keeping=cast("Keeping", None),  # its routes have tests of their own
         stop=lambda: None,
         version=__version__,
     )
+
+
+class NoWorks:
+    """`ports.datasets.DataWorks` of a place without a store."""
+
+    def run(
+        self, order: Mapping[str, Any], said: Callable[[Mapping[str, Any]], None]
+    ) -> Mapping[str, Any]:
+        raise Conflict("no-depot", f"nothing here does `{order['do']}`", hint="try again")
+
+
+def _datasets(plant: Plant) -> DatasetServices:
+    work = DatasetWork(
+        datasets=plant.datasets,
+        registry=plant.store.datasets,
+        works=NoWorks(),
+        depot="/nowhere",
+        state="/nowhere",
+        pinned=frozenset,
+    )
+    return DatasetServices(names=plant.datasets, work=work)
 
 
 class Served(AbstractContextManager["Served"]):

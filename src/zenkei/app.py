@@ -28,6 +28,9 @@ from zenkei import __version__
 from zenkei.api.requests import VirtualNodes
 from zenkei.auth.secrets import FileSecrets
 from zenkei.control.controller import Controller
+from zenkei.control.datapins import PinCache
+from zenkei.control.datasets import Datasets
+from zenkei.control.datawork import DatasetWork
 from zenkei.control.plane import Ports, assemble
 from zenkei.control.upkeep import Upkeep
 from zenkei.data.blobs_dir import DirectoryBlobs
@@ -35,12 +38,14 @@ from zenkei.data.collector import DirectoryCollector
 from zenkei.data.job_checkpoints import JobCheckpoints
 from zenkei.data.scan import Limits as CodeLimits
 from zenkei.data.tree import DirectoryTrees
+from zenkei.data.works import ProcessWorks
 from zenkei.engines.local import Limits as LogLimits
 from zenkei.engines.local import LocalEngine, NodesConfig
 from zenkei.engines.local.execute import LocalExecute
 from zenkei.engines.local.folders import LocalFolders
 from zenkei.envs.builder import UvBuilder
 from zenkei.model.access import Principal
+from zenkei.model.data import Digest
 from zenkei.model.errors import Denied, InternalError, InvalidInput, Unavailable, ZenkeiError
 from zenkei.ports.store import Store
 from zenkei.server import home as homes
@@ -51,7 +56,7 @@ from zenkei.server.keeping import Keeping
 from zenkei.server.listening import Listener
 from zenkei.server.nodes import enter_nodes
 from zenkei.server.progress import ProgressBoard
-from zenkei.server.services import Services
+from zenkei.server.services import DatasetServices, Services
 from zenkei.server.system import SystemClock, ThreadWorkers, collect_rarely
 from zenkei.settings import Settings, load
 from zenkei.store.sql import SqlStore
@@ -106,7 +111,9 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
         version=__version__,
         progress=board.say,
         guard=guard,
+        whose=_whose,
     )
+    keeping = _keeping(home, parts)
     health = Health(
         home=home,
         version=__version__,
@@ -133,7 +140,8 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
         trees=parts.trees,
         blobs=parts.blobs,
         progress=board,
-        keeping=_keeping(home, parts),
+        keeping=keeping,
+        datasets=_datasets(settings, parts, plane.datasets, keeping.upkeep),
         principal=principal_of,
         health=health,
         declare=declare,
@@ -252,6 +260,34 @@ def _keeping(home: Path, parts: Adapters) -> Keeping:
     return Keeping(
         secrets=parts.secrets, upkeep=upkeep, collector=collector, execute=LocalExecute(home)
     )
+
+
+def _datasets(
+    settings: Settings, parts: Adapters, names: Datasets, upkeep: Upkeep
+) -> DatasetServices:
+    pins = PinCache(parts.blobs)
+    scans = settings.home / "scans"
+    scans.mkdir(mode=0o700, exist_ok=True)
+
+    def pinned() -> frozenset[Digest]:
+        lists = upkeep.pinned_data()
+        return frozenset(pin.digest for digest in lists for pin in pins.get(digest))
+
+    work = DatasetWork(
+        datasets=names,
+        registry=parts.store.datasets,
+        works=ProcessWorks(),
+        depot=settings.dataset_store,
+        state=str(scans),
+        pinned=pinned,
+    )
+    return DatasetServices(names=names, work=work)
+
+
+def _whose(name: str) -> Principal:
+    """The person in whose name a job is prepared."""
+    owner = principal_of(os.geteuid())
+    return owner if name == owner.name else Principal(name=name)
 
 
 def principal_of(uid: int) -> Principal:

@@ -40,6 +40,13 @@ class Settings:
     env_build_timeout_s: float = _why(3600.0, "slow links and large packages differ by site")
     worker_threads: int = _why(8, "how much of the machine the daemon may use for builds")
 
+    datasets: str = _why("", "a directory or S3 bucket that many share; empty: one in the home")
+
+    @property
+    def dataset_store(self) -> str:
+        """Location of the content of datasets."""
+        return self.datasets or str(self.home / "datasets")
+
     @property
     def socket(self) -> Path:
         return self.home / "zenkei.sock"

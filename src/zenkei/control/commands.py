@@ -13,6 +13,7 @@ from dataclasses import replace
 from zenkei import spec as specs
 from zenkei.control import bulk
 from zenkei.control.admission import admit
+from zenkei.control.datasets import Datasets
 from zenkei.control.draft import Draft, no_job
 from zenkei.control.editing import Edit
 from zenkei.control.pins import NONE, Repeated, pins_of
@@ -34,11 +35,16 @@ class Commands:
     """See the module's docstring."""
 
     def __init__(
-        self, store: Store, cache: SpecCache, engines: Mapping[str, Engine] | None = None
+        self,
+        store: Store,
+        cache: SpecCache,
+        engines: Mapping[str, Engine] | None = None,
+        datasets: Datasets | None = None,
     ) -> None:
         self._store = store
         self._specs = cache
         self._engines = engines or {}
+        self._datasets = datasets or Datasets(store.datasets)
 
     def submit(
         self,
@@ -55,11 +61,14 @@ class Commands:
 
         request_key: a second submit under the same key returns the jobs of the first; Conflict if
         it asks for something else. repeated: the jobs that these repeat.
-        NotFound, InvalidInput for a queue that is not there or never gives what is asked for.
+        NotFound, InvalidInput for a queue that is not there or never gives what is asked for, and
+        for datasets that are not there or may not be read.
         """
         if not can(principal, Verb.SUBMIT, Target(owner=principal.name, project=spec.project)):
             raise Denied("may-not-submit", f"{principal.name} may not submit to {spec.project}")
         self._check_dependencies(principal, spec.after)
+        if repeated is None:
+            self._datasets.pin(principal, spec.datasets)  # what cannot be had is told at once
         text, digest = specs.canonical(spec), specs.digest(spec)
         of = repeated.of if repeated else ""
         only, pins = (repeated.only, repeated.pins) if repeated else (None, ())

@@ -25,6 +25,7 @@ from zenkei.model.dataset import (
     Grant,
     Permission,
     Reference,
+    Storing,
     is_name,
     is_tag,
     parse_reference,
@@ -103,6 +104,15 @@ class Datasets:
             )
         return tuple(pins)
 
+    def check(self, who: Principal, pins: Iterable[DatasetPin]) -> None:
+        """Whether these versions, pinned earlier, may be read now. Raises NotFound.
+
+        Of a name that was removed meanwhile nobody can say who might: operators may.
+        """
+        for pin in pins:
+            if not who.operator:
+                self._readable(who, pin.name)
+
     # -- changing ----------------------------------------------------------------------------------
 
     def create(self, who: Principal, name: str, *, description: str = "") -> Dataset:
@@ -123,6 +133,12 @@ class Datasets:
                 hint="choose another name, or commit a new version to it if you may",
             )
         return replace(row, revision=1)
+
+    def ensure(self, who: Principal, name: str) -> None:
+        """Make it unless it is there; one that may not be seen is in the way (Conflict)."""
+        rows = self._registry.dataset(name)
+        if rows is None or not may(who, Permission.READ, rows.dataset):
+            self.create(who, name)
 
     def writable(self, who: Principal, name: str) -> DatasetRows:
         """What a commit starts from. Raises NotFound, Denied."""
@@ -452,7 +468,9 @@ def _text(text: str) -> str:
     return text
 
 
-def content_of(digest: Digest, found: Mapping[str, Any]) -> DatasetVersion:
+def content_of(
+    digest: Digest, found: Mapping[str, Any], storing: Storing = Storing.PACKED
+) -> DatasetVersion:
     """What a worker has stored, before it has a name and a number."""
     return DatasetVersion(
         dataset="",
@@ -461,4 +479,5 @@ def content_of(digest: Digest, found: Mapping[str, Any]) -> DatasetVersion:
         files=int(found["files"]),
         size_bytes=int(found["size_bytes"]),
         stored_bytes=int(found.get("stored_bytes", 0)),
+        storing=storing,
     )

@@ -17,10 +17,9 @@ from zenkei.control.checkpoints import CheckpointKeeper
 from zenkei.control.dependencies import wake_dependents_of
 from zenkei.control.draft import Draft
 from zenkei.control.lanes import RESUMING, Lanes
-from zenkei.control.orders import launch_orders
+from zenkei.control.orders import Orders
 from zenkei.control.prepare import Preparer
 from zenkei.control.sealing import Sealer
-from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.decide import Stale
 from zenkei.lifecycle.history import attempts
@@ -64,7 +63,7 @@ class Dispatcher:
         self,
         *,
         store: Store,
-        cache: SpecCache,
+        orders: Orders,
         engines: Mapping[str, Engine],
         preparer: Preparer,
         sealer: Sealer,
@@ -73,7 +72,7 @@ class Dispatcher:
         owner: str,
     ) -> None:
         self._store = store
-        self._specs = cache
+        self._orders = orders
         self._engines = engines
         self._preparer = preparer
         self._sealer = sealer
@@ -125,7 +124,7 @@ class Dispatcher:
     def _engine(self, effects: list[Effect]) -> None:
         """Stops go before launches: the engine then never starts what is already unwanted."""
         launches = [e for e in effects if e.kind is EffectKind.LAUNCH]
-        orders = launch_orders(self._store, self._specs, [_attempt(e) for e in launches])
+        orders = self._orders.of(_attempt(e) for e in launches)
         tried = [self._try(e, orders) for e in effects if e.kind is not EffectKind.LAUNCH]
         tried += self._launches(launches, orders)
         self._finish(
@@ -180,7 +179,7 @@ class Dispatcher:
                 assert order.resume is not None, "only what is resumed from is damaged"
                 self._checkpoints.lose(effect.job, order.resume, str(damage))
             attempt = _attempt(effect)
-            order = launch_orders(self._store, self._specs, [attempt]).get(attempt)
+            order = self._orders.of([attempt]).get(attempt)
 
     def _stop(self, effect: Effect) -> None:
         message = StopAttempt(
@@ -211,7 +210,7 @@ class Dispatcher:
         def decide(view: View) -> tuple[Changes, None]:
             draft = Draft(view)
             try:
-                policy = self._specs.get(draft.job(effect.job).spec).retry
+                policy = self._orders.specs.get(draft.job(effect.job).spec).retry
                 failed = StopReason.LAUNCH_FAILED
                 report = c.ReportExited(attempt=number, reason=failed, exit=exit_)
                 draft.advance(effect.job, report)

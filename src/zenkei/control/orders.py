@@ -6,8 +6,10 @@ One read unit serves a whole batch of launches: jobs, and what each of them hold
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from zenkei.control.checkpoints import resume_point
+from zenkei.control.datapins import PinCache
 from zenkei.control.specs import SpecCache
 from zenkei.model.cluster import Allocation, Node
 from zenkei.model.ids import AttemptId, JobId
@@ -23,28 +25,36 @@ Kokolis et al., HPCA 2025, section III, measured 0.002 to 0.007 for hardware alo
 """
 
 
-def launch_orders(
-    store: Store, cache: SpecCache, attempts: Iterable[AttemptId]
-) -> dict[AttemptId, LaunchOrder]:
-    """Orders for those of `attempts` that still hold their allocation and have not been stopped."""
-    wanted = tuple(attempts)
-    held = {a.attempt: a for a in store.allocations_of(wanted)}
-    jobs = tuple(dict.fromkeys(attempt.job for attempt in wanted))
-    names = tuple(dict.fromkeys(part.node for a in held.values() for part in a.parts))
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What launch orders are made of."""
 
-    def decide(view: View) -> tuple[Changes, tuple[dict[JobId, Job], dict[str, Node]]]:
-        rows = {job: row for job in jobs if (row := view.job(job)) is not None}
-        nodes = {name: node for name in names if (node := view.node(name)) is not None}
-        return Changes(), (rows, nodes)
+    store: Store
+    specs: SpecCache
+    pins: PinCache
 
-    rows, nodes = store.submit(Unit(reads=Reads(jobs=jobs, nodes=names), decide=decide)).result()
-    orders = {}
-    for attempt in wanted:
-        row, allocation = rows.get(attempt.job), held.get(attempt)
-        if row is not None and allocation is not None and _is_current(row, attempt):
-            resume = resume_point(store, row.id) if row.step >= 0 else None
-            orders[attempt] = _order(row, allocation, nodes, cache, resume)
-    return orders
+    def of(self, attempts: Iterable[AttemptId]) -> dict[AttemptId, LaunchOrder]:
+        """For those of `attempts` that still hold their allocation and have not been stopped."""
+        wanted = tuple(attempts)
+        held = {a.attempt: a for a in self.store.allocations_of(wanted)}
+        jobs = tuple(dict.fromkeys(attempt.job for attempt in wanted))
+        names = tuple(dict.fromkeys(part.node for a in held.values() for part in a.parts))
+
+        def decide(view: View) -> tuple[Changes, tuple[dict[JobId, Job], dict[str, Node]]]:
+            rows = {job: row for job in jobs if (row := view.job(job)) is not None}
+            nodes = {name: node for name in names if (node := view.node(name)) is not None}
+            return Changes(), (rows, nodes)
+
+        unit = Unit(reads=Reads(jobs=jobs, nodes=names), decide=decide)
+        rows, nodes = self.store.submit(unit).result()
+        orders = {}
+        for attempt in wanted:
+            row, allocation = rows.get(attempt.job), held.get(attempt)
+            if row is not None and allocation is not None and _is_current(row, attempt):
+                resume = resume_point(self.store, row.id) if row.step >= 0 else None
+                order = _order(row, allocation, nodes, self.specs, resume)
+                orders[attempt] = replace(order, data=self.pins.get(row.data))
+        return orders
 
 
 def _is_current(row: Job, attempt: AttemptId) -> bool:

@@ -12,17 +12,21 @@ from zenkei.control.checkpoints import CheckpointKeeper, Shared
 from zenkei.control.cluster import ClusterCommands
 from zenkei.control.commands import Commands
 from zenkei.control.controller import Controller
+from zenkei.control.datapins import PinCache
+from zenkei.control.datasets import Datasets
 from zenkei.control.dispatcher import Dispatcher
 from zenkei.control.feed import Feed
 from zenkei.control.learning import Learning
 from zenkei.control.machines import Machines
 from zenkei.control.nodecommands import NodeCommands
+from zenkei.control.orders import Orders
 from zenkei.control.planner import PlanKeeper
-from zenkei.control.prepare import Preparer
+from zenkei.control.prepare import DataPreparer, Preparer
 from zenkei.control.queries import Queries
 from zenkei.control.queuetree import QueueTree
 from zenkei.control.sealing import Sealer
 from zenkei.control.specs import SpecCache
+from zenkei.model.access import Principal
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.builder import Builder
 from zenkei.ports.engine import Engine
@@ -52,6 +56,7 @@ class ControlPlane:
     commands: Commands
     nodes: NodeCommands
     cluster: ClusterCommands
+    datasets: Datasets
     tree: QueueTree
     machines: Machines
     queries: Queries
@@ -67,21 +72,28 @@ def assemble(
     version: str,
     progress: Callable[[int, str], None] = lambda number, line: None,
     guard: Callable[[], str] = lambda: "",
+    whose: Callable[[str], Principal] = lambda name: Principal(name=name),
 ) -> ControlPlane:
     """Join everything; nothing runs until `controller` is stepped.
 
     owner: names this process in leases, new at each start. progress: told what a preparation does.
-    guard: why nothing may start now.
+    guard: why nothing may start now. whose: the person of a name, whose jobs are prepared.
     """
     store, engines = ports.store, ports.engines
     cache = SpecCache(store)
+    pins, datasets = PinCache(ports.blobs), Datasets(store.datasets)
     keeper = PlanKeeper(store, cache, Learning(store, cache, ports.workers))
     dispatcher = Dispatcher(
         store=store,
-        cache=cache,
+        orders=Orders(store, cache, pins),
         engines=engines,
         preparer=Preparer(
-            store=store, cache=cache, engines=engines, builder=ports.builder, progress=progress
+            store=store,
+            cache=cache,
+            engines=engines,
+            builder=ports.builder,
+            data=DataPreparer(datasets, pins, whose),
+            progress=progress,
         ),
         sealer=Sealer(
             store=store, cache=cache, trees=ports.trees, blobs=ports.blobs, version=version
@@ -108,9 +120,10 @@ def assemble(
     store.listen(feed.heard)
     queries = Queries(store=store, cache=cache, keeper=keeper, engines=engines, blobs=ports.blobs)
     return ControlPlane(
-        commands=Commands(store, cache, engines),
+        commands=Commands(store, cache, engines, datasets),
         nodes=NodeCommands(store, cache),
         cluster=ClusterCommands(store),
+        datasets=datasets,
         tree=QueueTree(store),
         machines=machines,
         queries=queries,

@@ -9,10 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
+from zenkei.control.datapins import PinCache
+from zenkei.control.datasets import Datasets
 from zenkei.control.draft import Draft
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
+from zenkei.model.access import Principal
 from zenkei.model.data import Digest
+from zenkei.model.dataset import DatasetPin
 from zenkei.model.errors import (
     PermanentEngineError,
     TemporaryEngineError,
@@ -20,7 +24,7 @@ from zenkei.model.errors import (
     ZenkeiError,
 )
 from zenkei.model.event import Effect
-from zenkei.model.job import FailureClass, Job, JobState
+from zenkei.model.job import FailureClass, Job, JobSpec, JobState
 from zenkei.ports.builder import Builder
 from zenkei.ports.engine import Artefact, ArtefactKind, Engine
 from zenkei.ports.store import Changes, Reads, Store, Unit, View
@@ -35,6 +39,30 @@ about it."""
 MOST_DELAY_S = 60.0
 
 
+class DataPreparer:
+    """Pins the datasets of a job, in the name of its owner. whose: the person of a name."""
+
+    def __init__(
+        self, datasets: Datasets, pins: PinCache, whose: Callable[[str], Principal]
+    ) -> None:
+        self._datasets = datasets
+        self._pins = pins
+        self._whose = whose
+
+    def pin(self, row: Job, spec: JobSpec) -> tuple[Digest, tuple[DatasetPin, ...]]:
+        """The list's digest, and the list. Raises NotFound for what the owner may not read.
+
+        A job that repeats another one keeps its versions; whether they may be read is asked anew.
+        """
+        who = self._whose(row.owner)
+        if row.data:
+            pins = self._pins.get(row.data)
+            self._datasets.check(who, pins)
+            return row.data, pins
+        pins = self._datasets.pin(who, spec.datasets)
+        return self._pins.put(pins), pins
+
+
 class Preparer:
     """progress(number, line): what a follower of the job is shown meanwhile."""
 
@@ -45,12 +73,14 @@ class Preparer:
         cache: SpecCache,
         engines: Mapping[str, Engine],
         builder: Builder,
+        data: DataPreparer,
         progress: Callable[[int, str], None],
     ) -> None:
         self._store = store
         self._specs = cache
         self._engines = engines
         self._builder = builder
+        self._data = data
         self._progress = progress
 
     def prepare(self, effect: Effect) -> float | None:
@@ -61,7 +91,7 @@ class Preparer:
             self._commit(effect, lambda row: None)
             return None
         try:
-            env = self._realise(number, waiting[0])
+            env, data = self._realise(number, waiting[0])
         except (Unavailable, TemporaryEngineError) as error:
             is_full = _is_full(error)
             if effect.tries < MOST_TRIES or is_full:
@@ -75,10 +105,10 @@ class Preparer:
             refused = c.FailPreparation(message=_say(error), failure=FailureClass.USER_ERROR)
             self._commit(effect, lambda row: refused)
         else:
-            self._commit(effect, lambda row: c.Prepare(env=env))
+            self._commit(effect, lambda row: c.Prepare(env=env, data=data))
         return None
 
-    def _realise(self, number: int, row: Job) -> Digest:
+    def _realise(self, number: int, row: Job) -> tuple[Digest, Digest]:
         spec = self._specs.get(row.spec)
 
         def say(line: str) -> None:
@@ -88,13 +118,16 @@ class Preparer:
         env = row.env
         if spec.env.needs_build and not env:
             env = self._builder.lock(spec.env, say)
+        data, pins = self._data.pin(row, spec) if spec.datasets else (Digest(""), ())
         for engine in self._engines.values():
             if env:
                 engine.prepare(Artefact(kind=ArtefactKind.ENV, digest=env), say)
             if row.code:
                 engine.prepare(Artefact(kind=ArtefactKind.CODE, digest=row.code), say)
+            for pin in pins:
+                engine.prepare(Artefact(kind=ArtefactKind.DATA, digest=pin.digest), say)
             engine.check(spec, row.params, env)
-        return env
+        return env, data
 
     def _commit(self, effect: Effect, command: Callable[[Job], c.Command | None]) -> None:
         """One transaction for all members that still wait for this preparation."""

@@ -114,6 +114,10 @@ class Upkeep:
         _operate(principal)
         return self._environments.refresh()
 
+    def pinned_data(self) -> frozenset[Digest]:
+        """Digests of the lists of dataset versions that jobs have, whatever their state."""
+        return frozenset(row.data for row in self._rows() if row.data)
+
     def locks_in_use(self) -> frozenset[Digest]:
         return frozenset(row.env for row in self._rows(UNFINISHED) if row.env)
 
@@ -170,7 +174,7 @@ class Upkeep:
         trees: set[Digest] = set()
         for rows in self._pages():
             for row in rows:
-                roots |= {row.code, row.source, row.env}
+                roots |= {row.code, row.source, row.env, row.data}
                 if not row.state.terminal:
                     trees.add(row.code)
             for result in self._store.results_of(row.id for row in rows).values():

@@ -27,6 +27,7 @@ from typing import Protocol, TypeAlias
 
 from zenkei.model.cluster import Node, NodePart
 from zenkei.model.data import CheckpointPart, Digest
+from zenkei.model.dataset import DatasetPin
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Exit, JobSpec, Notice, StopReason
 
@@ -60,7 +61,8 @@ class LaunchOrder:
     nodes: in rank order, beside the parts that hold them. params: values of array and matrix.
     env, code: artefacts that `prepare` has realised at the place; empty if none.
     seed: given to the ranks, chosen by the spec or derived from the job's id. failures_per_day: how
-    often an attempt of this size fails, for the interval between checkpoints.
+    often an attempt of this size fails, for the interval between checkpoints. data: dataset
+    versions that the ranks find at their places.
     """
 
     attempt: AttemptId
@@ -74,6 +76,7 @@ class LaunchOrder:
     run_as: RunAs = RunAs()
     resume: ResumePoint | None = None
     failures_per_day: float = 0.0
+    data: tuple[DatasetPin, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,6 +220,7 @@ class ArtefactKind(StrEnum):
 
     ENV = "env"
     CODE = "code"
+    DATA = "data"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

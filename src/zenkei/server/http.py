@@ -8,6 +8,7 @@ from zenkei.server import (
     errors,
     routes_checkpoints,
     routes_cluster,
+    routes_datasets,
     routes_exec,
     routes_jobs,
     routes_metrics,
@@ -35,6 +36,7 @@ ROUTERS = (
     routes_queues.router,
     routes_secrets.router,
     routes_upkeep.router,
+    routes_datasets.router,
 )
 
 

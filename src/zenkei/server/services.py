@@ -12,6 +12,8 @@ import anyio.to_thread
 from zenkei.api.requests import VirtualNodes
 from zenkei.control.cluster import ClusterCommands
 from zenkei.control.commands import Commands
+from zenkei.control.datasets import Datasets
+from zenkei.control.datawork import DatasetWork
 from zenkei.control.feed import Feed
 from zenkei.control.machines import Machines
 from zenkei.control.nodecommands import NodeCommands
@@ -27,6 +29,14 @@ from zenkei.server.series import Summaries
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetServices:
+    """names: versions, tags and grants. work: what is done with content."""
+
+    names: Datasets
+    work: DatasetWork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +61,7 @@ class Services:
     blobs: Blobs
     progress: ProgressBoard
     keeping: Keeping
+    datasets: DatasetServices
     principal: Callable[[int], Principal]
     health: Callable[[], dict[str, Any]]
     declare: Callable[[VirtualNodes], None]
