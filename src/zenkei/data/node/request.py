@@ -48,6 +48,26 @@ class Request:
             raise _bad(key, value, "true or false")
         return value
 
+    def part(self, key: str) -> Request | None:
+        """The object at `key`, to be looked at in the same way; None if it is not there."""
+        value = self._values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise _bad(key, value, "an object")
+        return Request(value)
+
+    def shares(self, key: str) -> tuple[tuple[str, float], ...]:
+        """Pairs of a name and a number."""
+        value = self._values.get(key)
+        pairs = value if isinstance(value, list) else [value]
+        for pair in pairs:
+            match pair:
+                case [str(), int() | float()]:
+                    continue
+            raise _bad(key, value, "a list of names with numbers")
+        return tuple((str(name), float(share)) for name, share in pairs)
+
     def choices(self, key: str, allowed: Sequence[str]) -> list[str]:
         """Some of `allowed`; all of them if the key is not there."""
         value = self._values.get(key)
