@@ -146,12 +146,13 @@ def _copy_data(source: int, target: int, size: int) -> None:
                 raise
             break  # only a hole is left
         end = os.lseek(source, start, os.SEEK_HOLE)
-        _copy_range(source, target, start, end)
+        copy_range(source, target, start, end)
         position = end
     os.ftruncate(target, size)
 
 
-def _copy_range(source: int, target: int, start: int, end: int) -> None:
+def copy_range(source: int, target: int, start: int, end: int) -> None:
+    """By the kernel where the file systems let it: no copy at all on some."""
     while start < end:
         try:
             count = os.copy_file_range(source, target, end - start, start, start)
