@@ -16,12 +16,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self, cast
 
+from tests.comparing import ComparerDouble
 from tests.plant import Plant
 from zenkei import __version__
 from zenkei.api.requests import VirtualNodes
 from zenkei.client.client import Client
 from zenkei.client.sse import Message
 from zenkei.control.datawork import DatasetWork
+from zenkei.control.resultuses import assemble_results
 from zenkei.model.access import Principal
 from zenkei.model.errors import Conflict
 from zenkei.protocol import logs
@@ -66,6 +68,14 @@ def services_of(plant: Plant, home: Path, principal: Principal = OWNER) -> Servi
         declare=declared.append,
         hold_starts=lambda why: None,
         datasets=_datasets(plant),
+        results=assemble_results(
+            store=plant.store,
+            commands=plant.commands,
+            queries=plant.queries,
+            blobs=plant.blobs,
+            trees=TreesDouble(),
+            comparer=ComparerDouble(),
+        ),
         keeping=cast("Keeping", None),  # its routes have tests of their own
         stop=lambda: None,
         version=__version__,

@@ -31,10 +31,12 @@ from zenkei.control.controller import Controller
 from zenkei.control.datapins import PinCache
 from zenkei.control.datasets import Datasets
 from zenkei.control.datawork import DatasetWork
-from zenkei.control.plane import Ports, assemble
+from zenkei.control.plane import ControlPlane, Ports, assemble
+from zenkei.control.resultuses import ResultUses, assemble_results
 from zenkei.control.upkeep import Upkeep
 from zenkei.data.blobs_dir import DirectoryBlobs
 from zenkei.data.collector import DirectoryCollector
+from zenkei.data.compare.child import ChildComparer
 from zenkei.data.job_checkpoints import JobCheckpoints
 from zenkei.data.scan import Limits as CodeLimits
 from zenkei.data.tree import DirectoryTrees
@@ -142,6 +144,7 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
         progress=board,
         keeping=keeping,
         datasets=_datasets(settings, parts, plane.datasets, keeping.upkeep),
+        results=_results(home, parts, plane),
         principal=principal_of,
         health=health,
         declare=declare,
@@ -282,6 +285,17 @@ def _datasets(
         pinned=pinned,
     )
     return DatasetServices(names=names, work=work)
+
+
+def _results(home: Path, parts: Adapters, plane: ControlPlane) -> ResultUses:
+    return assemble_results(
+        store=parts.store,
+        commands=plane.commands,
+        queries=plane.queries,
+        blobs=parts.blobs,
+        trees=parts.trees,
+        comparer=ChildComparer(parts.blobs, home / "tmp"),
+    )
 
 
 def _whose(name: str) -> Principal:

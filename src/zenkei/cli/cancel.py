@@ -78,8 +78,12 @@ def release(argv: list[str]) -> int:
 
 
 def rerun(argv: list[str]) -> int:
-    """New jobs with the spec and code of old ones; prints their ids."""
-    parser = Parser("rerun", "Run jobs again, as new jobs with the same spec and code.")
+    """New jobs with all that the old ones had; prints their ids."""
+    parser = Parser(
+        "rerun",
+        "Run jobs again from their records: the same spec, code, environment lock, data versions "
+        "and seed, wherever tags point now and whatever was published since.",
+    )
     parser.jobs()
     key = os.urandom(16).hex()
     return _each(

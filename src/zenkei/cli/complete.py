@@ -23,7 +23,7 @@ ONLY = {
     "explain": "held,preparing,pending",
 }
 JOBS = frozenset(
-    [*ONLY, "show", "logs", "events", "wait", "rerun", "metrics", "stacks"]
+    [*ONLY, "show", "logs", "events", "wait", "rerun", "verify", "diff", "metrics", "stacks"]
 )  # verbs whose arguments are jobs
 NOUNS = {"result": True, "checkpoint": True, "env": False, "secret": False, "node": False}
 """Verbs of two words, and whether the third is a job."""

@@ -21,6 +21,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "release": ("cancel", "release", "let held jobs go on"),
     "preempt": ("cancel", "preempt", "take a job's devices: checkpoint, stop, back into the line"),
     "rerun": ("cancel", "rerun", "run a job again as a new job"),
+    "verify": ("verify", "verify", "run a job again and say whether it came to the same"),
+    "diff": ("diff", "diff", "what is not the same about two jobs, most suspicious first"),
     "init": ("init", "init", "write a commented job.yaml from what stands in a directory"),
     "schema": ("schema", "schema", "the JSON Schema of job and cluster files, for editors"),
     "events": ("events", "events", "what happened to a job, in order"),

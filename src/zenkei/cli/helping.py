@@ -7,7 +7,8 @@ from collections.abc import Mapping
 GROUPS = {
     "Start": ("init", "run", "submit", "schema"),
     "Watch": ("ps", "show", "logs", "events", "metrics", "stacks", "wait", "explain"),
-    "Steer": ("edit", "cancel", "hold", "release", "preempt", "rerun", "exec"),
+    "Steer": ("edit", "cancel", "hold", "release", "preempt", "exec"),
+    "Reproduce": ("rerun", "verify", "diff"),
     "Keep": ("result", "checkpoint", "env", "secret", "du", "prune"),
     "Cluster": ("nodes", "node", "queue", "cluster", "pause", "unpause"),
     "Machine": ("up", "down", "doctor", "completion", "version", "help"),

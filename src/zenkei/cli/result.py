@@ -1,4 +1,7 @@
-"""`zenkei result ls|fetch|record JOB`: what a job left, and the record of how it came about."""
+"""`zenkei result ls|fetch|record JOB`: what a job left, and the record of how it came about.
+
+What else is done with results is in `resultbook`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import sys
 
 from zenkei.api import limits
-from zenkei.cli import render, session
+from zenkei.cli import render, resultbook, session
 from zenkei.cli.arguments import Parser
 from zenkei.cli.nouns import Action, act
 from zenkei.client.client import segment
@@ -98,7 +101,15 @@ def _row(entry: dict[str, object]) -> list[str]:
 ACTIONS: dict[str, dict[str, Action]] = {
     "result": {
         "ls": (list_, "files of a job's result"),
+        "show": (resultbook.show, "what is known of a result: state, names, verdicts"),
+        "get": (resultbook.get, "one file of a result"),
         "fetch": (fetch, "write a job's result into a directory"),
         "record": (record, "the record: what ran, where, with what, and how it ended"),
+        "diff": (resultbook.diff, "compare metrics and files of two jobs"),
+        "lineage": (resultbook.lineage, "what a result came from, and what came of it"),
+        "tag": (resultbook.tag, "give a result a name"),
+        "untag": (resultbook.untag, "take a name away"),
+        "tags": (resultbook.tags, "names of results; of one name its history"),
+        "rm": (resultbook.remove, "give up the files of a result; its record stays"),
     }
 }

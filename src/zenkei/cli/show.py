@@ -92,6 +92,10 @@ def _job(job: Json) -> None:
             _pair(name, digest)
     _git(job["git"])
     _result(job["result"])
+    for verdict in job["verdicts"]:
+        from zenkei.cli.resultbook import verdict_line
+
+        _pair("verdict", verdict_line(verdict, job["id"]))
     for number, attempt in enumerate(job["attempts"]):
         _attempt(attempt)
         for name, value in progress_lines(job["progress"][number]) if job["progress"] else ():

@@ -73,7 +73,8 @@ async def show_job(svc: Svc, who: Who, job: JobText) -> Response:
             counts = Counter(row.state for row in rows)
             members = [_row(svc, row) for row in rows]
             return array_view(rows) | {"states": counts, "jobs": members}
-        return _everything(svc.queries.show(who, found))
+        kept = svc.results.reproduction.verdicts(who, found)
+        return _everything(svc.queries.show(who, found)) | {"verdicts": kept}
 
     return Json(await in_thread(read))
 
@@ -159,7 +160,7 @@ async def release_job(svc: Svc, who: Who, job: JobText) -> Response:
 async def rerun_job(
     svc: Svc, who: Who, job: JobText, body: Annotated[Rerun, Body()] = NO_KEY
 ) -> Response:
-    """A new job with the spec and code of this one."""
+    """A new job with all that this one had: spec, code, environment lock, data versions, seed."""
     found = await job_id(svc, who, job)
     jobs = await in_thread(svc.commands.rerun, who, found, request_key=body.request_key)
     first = jobs[0]

@@ -19,6 +19,7 @@ from zenkei.control.machines import Machines
 from zenkei.control.nodecommands import NodeCommands
 from zenkei.control.queries import Queries
 from zenkei.control.queuetree import QueueTree
+from zenkei.control.resultuses import ResultUses
 from zenkei.model.access import Principal
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.store import Store
@@ -62,6 +63,7 @@ class Services:
     progress: ProgressBoard
     keeping: Keeping
     datasets: DatasetServices
+    results: ResultUses
     principal: Callable[[int], Principal]
     health: Callable[[], dict[str, Any]]
     declare: Callable[[VirtualNodes], None]

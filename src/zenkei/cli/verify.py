@@ -1,0 +1,168 @@
+"""`zenkei verify JOB`: runs a job again from its record and says whether it came to the same.
+
+Exit codes: 0 identical or within the tolerance, 1 different, 2 there is no verdict, because it
+could not be run or compared. Interrupting leaves the second job alone: `--against` takes it up.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from zenkei.cli import session
+from zenkei.cli.arguments import Parser
+from zenkei.cli.render import clean, count, paint, size
+from zenkei.cli.tolerances import add_tolerance, tolerance_of
+from zenkei.client.client import Client, segment
+from zenkei.client.failure import Failure
+
+Json = dict[str, Any]
+DIFFERENT, NO_VERDICT, INTERRUPTED = 1, 2, 130
+WORDS = {"identical": "identical", "within_tolerance": "within tolerance", "different": "different"}
+COLOURS = {"identical": "32", "within_tolerance": "32", "different": "31"}
+MOST_SHOWN = 5
+MOST_LOOKS = 3
+
+
+def verify(argv: list[str]) -> int:
+    """See the module's docstring."""
+    parser = Parser("verify", "Run a job again from its record, and compare what it comes to.")
+    parser.jobs(many=False)
+    add_tolerance(parser)
+    parser.add_argument(
+        "--against", metavar="JOB", help="compare with this job, which repeats it; run nothing"
+    )
+    args = parser.parse_args(argv)
+    tolerance = tolerance_of(args)
+    try:
+        verdict = _verdict(session.open(), args, tolerance)
+    except Failure as failure:
+        # whatever kept it from a verdict has one exit code here
+        failure.exit_code = NO_VERDICT
+        raise
+    if verdict is None:
+        return INTERRUPTED
+    found = verdict["comparison"]["verdict"]
+    code = DIFFERENT if found == "different" else 0
+    if args.json:
+        ended = {"code": code, "by": "zenkei", "text": WORDS[found]}
+        session.print_json({"verdict": verdict, "exit": ended})
+        return code
+    tell(verdict)
+    return code
+
+
+def _verdict(client: session.Session, args: Any, tolerance: Json) -> Json | None:
+    """None if it was interrupted."""
+    job, against = args.job, args.against
+    first = client.get(f"/v1/jobs/{segment(job)}")
+    if first.get("array"):
+        raise Failure(
+            "is-an-array",
+            f"{first['id']} is an array, and this takes one job",
+            hint=f"name a member, such as {first['jobs'][0]['id']}",
+        )
+    job = str(first["id"])
+    if against is None:
+        key = os.urandom(16).hex()
+        against = str(client.post(f"/v1/jobs/{segment(job)}/rerun", {"request_key": key})["id"])
+        _say(f"job {against} runs job {job} again", args)
+        if not _over(client, against, args):
+            hint = f"the verdict, once it is over: zenkei verify {job} --against {against}"
+            print(f"zenkei: {hint}", file=sys.stderr)
+            return None
+    for _ in range(MOST_LOOKS):
+        body = {"against": str(against), "tolerance": tolerance}
+        answer = ask(client, "POST", f"/v1/jobs/{segment(job)}/verdict", body)
+        if answer["verdict"] is not None:
+            found: Json = answer["verdict"]
+            return found
+        _say(f"job {answer['waits_for']} looks into checkpoints, in their environment", args)
+        if not _over(client, answer["waits_for"], args):
+            return None
+    raise Failure("no-verdict", f"no verdict on job {job}: its checkpoints could not be compared")
+
+
+def ask(client: Client, method: str, path: str, body: Any = None, **query: str) -> Json:
+    """The answer of a request that may take long: the last event of its stream."""
+    import json
+
+    from zenkei.client.failure import Disconnected, of_answer
+
+    for message in client.stream(method, path, body, **query):
+        data: Json = json.loads(message.data)
+        if message.event == "error":
+            raise of_answer(int(data.get("status", 500)), data)
+        if message.event == "done":
+            return data
+    raise Disconnected("the daemon ended the stream")
+
+
+def _over(client: session.Session, job: str, args: Any) -> bool:
+    """Wait until a job is over and kept; False if a person has had enough."""
+    from zenkei.cli.following import Follower, detached, follow
+
+    follower = Follower(quiet=args.json)
+    try:
+        follow(client, follower, None, f"/v1/jobs/{segment(job)}/follow", logs=False)
+    except KeyboardInterrupt:
+        detached(job, as_json=args.json)
+        return False
+    return True
+
+
+def _say(text: str, args: Any) -> None:
+    if not args.json:
+        print(f"zenkei: {clean(text)}", file=sys.stderr)
+
+
+def tell(verdict: Json) -> None:
+    """A verdict for people."""
+    found = verdict["comparison"]
+    word = paint(WORDS[found["verdict"]], COLOURS[found["verdict"]])
+    print(f"{word}: job {verdict['against']} against job {verdict['job']}")
+    tell_comparison(found)
+    if found["verdict"] == "different":
+        advise(verdict["job"], verdict["against"], found)
+
+
+def tell_comparison(found: Json) -> None:
+    """What was compared, and what is not the same."""
+    metrics = f"{count(found['metrics'], 'metric')}, {count(found['points'], 'value')}"
+    print(f"  compared: {metrics}; {count(found['files'], 'file')}, {size(found['size_bytes'])}")
+    if found["relative"] and found["absolute"]:
+        apart = f"{found['relative']:.3g} relative, {found['absolute']:.3g} absolute"
+        print(f"  greatest difference: {apart}")
+    if found["first"]:
+        print(f"  first: {clean(difference(found['first']))}")
+    for other in found["others"][:MOST_SHOWN]:
+        print(f"  also: {clean(difference(other))}")
+    more = len(found["others"]) - MOST_SHOWN
+    if more > 0:
+        print(f"  and {more} more: --json has them")
+    for note in found["notes"]:
+        print(f"  note: {clean(note)}")
+
+
+def advise(job: str, against: str, found: Json) -> None:
+    """What to do next, on stderr."""
+    text = f"`zenkei diff {job} {against}` says what is not the same"
+    if found["relative"] and found["absolute"]:
+        enough = min(found["relative"], found["absolute"]) * 1.01
+        text += f"; --tolerance {enough:.2g} would let these numbers pass"
+    print(f"hint: {text}", file=sys.stderr)
+
+
+def difference(found: Json) -> str:
+    """One place where two jobs differ, in a line."""
+    values = f": {found['a'] or 'nothing'} against {found['b'] or 'nothing'}"
+    values = values if found["a"] or found["b"] else ""
+    why = f": {found['why']}" if found["why"] else ""
+    if found["kind"] == "metric":
+        rank = f", rank {found['rank']}" if found["rank"] > 0 else ""
+        return f"metric {found['name']} at step {found['step']}{rank}{why}{values}"
+    if found["kind"] == "file":
+        where = f", {found['where']}" if found["where"] else ""
+        return f"file {found['name']}{where}{why}{values}"
+    return f"{found['why']}{values}"
