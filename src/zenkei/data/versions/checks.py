@@ -54,7 +54,8 @@ def _check_directories(table: VersionTable) -> None:
     last = b""
     for path in directories[1:]:
         parent, _, name = path.rpartition(b"/")
-        if path <= last or parent not in known or not _is_name(name) or b"\0" in path:
+        path_is_inside = parent in known and not path.startswith(b"/")
+        if path <= last or not path_is_inside or not _is_name(name) or b"\0" in path:
             raise refused(f"the directory `{_shown(path)}` is not one of a sorted tree")
         if len(path) > MAX_PATH_BYTES:
             raise refused(f"the directory `{_shown(path)}` has too long a path")

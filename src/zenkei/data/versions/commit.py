@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from zenkei.data.depots.opening import open_depot
 from zenkei.data.versions import container, state
 from zenkei.data.versions.keeper import Keeper
 from zenkei.data.versions.pairing import paired
@@ -118,7 +119,8 @@ def _commit(request: Request, jobs: int, keeper: Keeper, began_ns: int, said: Sa
     if request.reference:
         return _put(_referenced(found, request.source), found, keeper, [])
     keeper.begin()
-    seen = state.load(request.state, request.depot) if request.state else None
+    depot = keeper.location()
+    seen = state.load(request.state, depot) if request.state else None
     tables = [seen.table] if seen else []
     tables += [container.read(content) for content in keeper.versions(request.against)]
     gone = keeper.gone({name for table in tables for name in table.packs})
@@ -133,7 +135,7 @@ def _commit(request: Request, jobs: int, keeper: Keeper, began_ns: int, said: Sa
     table = container.sealed(_table(found, columns))
     committed = _put(table, found, keeper, done)
     if request.state:
-        state.save(request.state, request.depot, Seen(table, columns.stats), began_ns)
+        state.save(request.state, depot, Seen(table, columns.stats), began_ns)
     return committed
 
 
@@ -175,8 +177,6 @@ def _read(
     root = open_root(request.source, follow=True)
 
     def prepare() -> Reader:
-        from zenkei.data.depots.opening import open_depot  # clients do not survive a fork
-
         return Reader(root, found, rows, known, open_depot(request.depot))
 
     done: list[Done] = []

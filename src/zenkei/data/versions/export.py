@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from zenkei.data import disk
 from zenkei.data.depots.depot import Depot
+from zenkei.data.depots.opening import open_depot
 from zenkei.data.fill import CREATE
 from zenkei.data.manifest import path_bytes, path_text, shown
 from zenkei.data.versions.checks import refused
@@ -197,8 +198,6 @@ def _fill(
     files, size = 0, 0
 
     def prepare() -> _Writer:
-        from zenkei.data.depots.opening import open_depot
-
         return _Writer(table, root, open_depot(depot))
 
     with Workers(min(jobs, max(1, len(tasks))), prepare) as workers:

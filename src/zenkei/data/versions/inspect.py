@@ -17,6 +17,7 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from zenkei.data.depots.depot import Depot
+from zenkei.data.depots.opening import open_depot
 from zenkei.data.manifest import path_text
 from zenkei.data.versions import container
 from zenkei.data.versions.commit import Said
@@ -60,8 +61,6 @@ def verify(
         tasks.extend((at, row) for at, table in enumerate(tables) for row in _large_rows(table))
 
     def prepare() -> _Inspector:
-        from zenkei.data.depots.opening import open_depot
-
         return _Inspector(open_depot(depot), tables, sizes, deep=deep)
 
     looked, total = 0, 0
@@ -79,8 +78,6 @@ def _tables(depot: str, names: list[str]) -> tuple[list[VersionTable], list[Faul
     """Those that can be read, and what is wrong with the others."""
 
     def prepare() -> Callable[[str], tuple[str, bytes]]:
-        from zenkei.data.depots.opening import open_depot
-
         opened = open_depot(depot)
         return lambda digest: (digest, _version(opened, digest))
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Final, Self
 
+from zenkei.data.depots.opening import open_depot
 from zenkei.data.digests import to_raw
 from zenkei.data.versions import container
 from zenkei.data.versions.table import VersionTable
@@ -40,6 +41,11 @@ class Keeper:
     ) -> None:
         self._workers.close()  # also after an error: the intent is taken back
 
+    def location(self) -> str:
+        """Of the depot, in the one way in which the depot itself writes it."""
+        text: str = self._workers.ask(("location",))
+        return text
+
     def begin(self) -> None:
         """From here on a collection leaves alone what this commit puts or touches."""
         self._workers.ask(("begin",))
@@ -63,8 +69,6 @@ class _Kept:
     """In the process."""
 
     def __init__(self, depot: str) -> None:
-        from zenkei.data.depots.opening import open_depot
-
         self._depot = open_depot(depot)
         self._stack = ExitStack()
         self._promise: Any = None
@@ -75,6 +79,9 @@ class _Kept:
 
     def close(self) -> None:
         self._stack.close()
+
+    def _location(self) -> str:
+        return self._depot.location
 
     def _begin(self) -> None:
         from zenkei.data.depots.intents import intent

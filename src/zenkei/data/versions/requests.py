@@ -168,6 +168,7 @@ def _gc(asked: Asked, said: Said) -> dict[str, Any]:
     done = collect(
         open_depot(asked["depot"]),
         keep=set(asked["keep"]),
+        packs_of=lambda content: container.read(content).packs,
         grace_s=float(asked["grace_s"]),
         dry_run=bool(asked.get("dry_run", False)),
     )
