@@ -222,6 +222,8 @@ class Cache:
 
     def _fetch(self, name: str, size: int, progress: _Progress) -> None:
         for _ in range(_TRIES):
+            if self.stopping.is_set():
+                raise Stopped
             with self.layout.temporary() as folder, disk.disk_errors(self.layout.root):
                 target = folder / "pack"
                 if not self._link(name, size, target):

@@ -108,6 +108,15 @@ class Claims:
             pause_s = min(2 * pause_s, _POLL_S[1])
         return claim
 
+    def sweep(self) -> None:
+        """Remove the claims of dead processes; they would be taken over, too."""
+        for path in self._folder.iterdir():
+            if not _token(path):
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+            else:
+                self._free(path.name, path)
+
     def _free(self, name: str, path: Path) -> bool:
         """Take a stale claim away; True if it is worth trying again."""
         token = _token(path)

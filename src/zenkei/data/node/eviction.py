@@ -94,6 +94,7 @@ class Eviction:
         """Dead holders, mounts and copies of nobody, unfinished files."""
         self._holders.sweep()
         self._layout.sweep()
+        self._claims.sweep()
         for path in (self._layout.root / MOUNTS).iterdir():
             self.unmount_unused(path.name)
         copies = self._layout.root / COPIES

@@ -60,7 +60,7 @@ class Request:
     def shares(self, key: str) -> tuple[tuple[str, float], ...]:
         """Pairs of a name and a number."""
         value = self._values.get(key)
-        pairs = value if isinstance(value, list) else [value]
+        pairs: list[Any] = value if isinstance(value, list) else [value]
         for pair in pairs:
             match pair:
                 case [str(), int() | float()]:
