@@ -18,11 +18,11 @@ MOST_CHANGES = 40
 def diff(argv: list[str]) -> int:
     """Exit code 0, whatever differs."""
     parser = Parser("diff", "What is not the same about two jobs, most suspicious first.")
-    parser.add_argument("a", metavar="A", help="a job")
-    parser.add_argument("b", metavar="B", help="another one")
+    parser.add_argument("jobs", nargs=2, metavar="JOB", help="42, or a member 42.7")
     args = parser.parse_args(argv)
-    path = f"/v1/jobs/{segment(args.a)}/differences"
-    found = ask(session.open(), "GET", path, other=args.b)
+    first, second = args.jobs
+    path = f"/v1/jobs/{segment(first)}/differences"
+    found = ask(session.open(), "GET", path, other=second)
     if args.json:
         session.print_json(found)
         return 0

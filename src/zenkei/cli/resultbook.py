@@ -98,12 +98,12 @@ def diff(argv: list[str]) -> int:
     from zenkei.cli.verify import WORDS, ask, tell_comparison
 
     parser = Parser("result diff", "Compare metrics and files of two jobs; run and keep nothing.")
-    parser.add_argument("a", metavar="A", help="a job")
-    parser.add_argument("b", metavar="B", help="another one")
+    parser.add_argument("jobs", nargs=2, metavar="JOB", help="42, or a member 42.7")
     add_tolerance(parser)
     args = parser.parse_args(argv)
-    body = {"other": args.b, "tolerance": tolerance_of(args)}
-    answer = ask(session.open(), "POST", f"{_path(args.a)}/result/diff", body)
+    first, second = args.jobs
+    body = {"other": second, "tolerance": tolerance_of(args)}
+    answer = ask(session.open(), "POST", f"{_path(first)}/result/diff", body)
     found = answer["comparison"]
     if args.json:
         session.print_json(answer)

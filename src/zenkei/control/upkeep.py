@@ -66,8 +66,8 @@ class Upkeep:
     ) -> Pruned:
         """Forget jobs that ended more than `older_than_s` ago, but for the newest `keep`.
 
-        A job stays while another waits for it, while its result is being kept, and while a member
-        of its array stays.
+        A job stays while another waits for it, while its result is being kept or has a name, and
+        while a member of its array stays.
         """
         _operate(principal)
         chosen = tuple(sorted(self._old(older_than_s, keep)))
@@ -143,12 +143,14 @@ class Upkeep:
     def _old(self, older_than_s: float, keep: int) -> Iterator[JobId]:
         limit_us = self._clock.now_us() - int(older_than_s * 1e6)
         awaited = self._store.awaited()
+        # what people have given a name is kept for good
+        named = {AttemptId.parse(tag.attempt).job for tag in self._store.book.tags()}
         submissions: dict[int, list[JobId]] = defaultdict(list)
         stay: set[int] = {job.number for job in awaited if job.member == WHOLE}
         for rows in self._pages():
             old = [row for row in rows if _is_old(row, limit_us)]
             results = self._store.results_of(row.id for row in old)
-            gone = {row.id for row in old if _is_kept(row, results)} - awaited
+            gone = {row.id for row in old if _is_kept(row, results)} - awaited - named
             for row in rows:
                 submissions[row.id.number].append(row.id)
                 if row.id not in gone:

@@ -19,6 +19,10 @@ COLOURS = {
     Part.DATASET: "#fce7f3",
 }
 MOST_LABEL = 30
+TIP = (
+    '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" '
+    'markerHeight="8" orient="auto"><path d="M0 0L8 4L0 8z" fill="#6b7280"/></marker></defs>'
+)
 
 
 def svg(graph: Lineage) -> str:
@@ -30,16 +34,11 @@ def svg(graph: Lineage) -> str:
             places[vertex.id] = (MARGIN + x * (WIDTH + GAP_X), MARGIN + y * (HEIGHT + GAP_Y))
     wide = 2 * MARGIN + len(columns) * (WIDTH + GAP_X) - GAP_X
     high = 2 * MARGIN + max((len(c) for c in columns), default=0) * (HEIGHT + GAP_Y) - GAP_Y
-    out = [
-        (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" '
-            f'viewBox="0 0 {wide} {high}" font-family="sans-serif" font-size="12">'
-        ),
-        (
-            '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" '
-            'markerHeight="8" orient="auto"><path d="M0 0L8 4L0 8z" fill="#6b7280"/></marker></defs>'
-        ),
-    ]
+    size = f'width="{wide}" height="{high}" viewBox="0 0 {wide} {high}"'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">'
+    )
+    out = [head, TIP]
     out += [_edge(places[e.source], places[e.target], e.word) for e in graph.edges]
     out += [_box(vertex, *places[vertex.id], graph.root) for vertex in graph.vertices]
     return "\n".join([*out, "</svg>", ""])
