@@ -8,6 +8,7 @@ import numpy as np
 from blake3 import blake3
 
 from zenkei.data.digests import digest_of
+from zenkei.data.versions import container
 from zenkei.data.versions.table import PIECE, Kind, VersionTable
 
 EMPTY_DIRECTORY = None
@@ -32,6 +33,31 @@ def ancestors(path: bytes) -> list[bytes]:
     return [b"/".join(parts[:depth]) for depth in range(len(parts) + 1)]
 
 
+class _Packs:
+    """Small contents together, each start padded to 512 bytes; large ones in packs of their own."""
+
+    def __init__(self, piece_bytes: int, pack_bytes: int) -> None:
+        self._piece_bytes, self._pack_bytes = piece_bytes, pack_bytes
+        self._shared = -1
+        self.packs: list[bytearray] = []
+        self.pieces: list[tuple[int, int, int, int]] = []
+
+    def add(self, row: int, data: bytes) -> None:
+        if len(data) > self._piece_bytes:
+            for start in range(0, len(data), self._piece_bytes):
+                part = data[start : start + self._piece_bytes]
+                self.pieces.append((row, len(self.packs), 0, len(part)))
+                self.packs.append(bytearray(part))
+        elif data:
+            if self._shared < 0 or len(self.packs[self._shared]) > self._pack_bytes:
+                self._shared = len(self.packs)
+                self.packs.append(bytearray())
+            pack = self.packs[self._shared]
+            pack += bytes(-len(pack) % 512)
+            self.pieces.append((row, self._shared, len(pack), len(data)))
+            pack += data
+
+
 def version(
     tree: Tree, *, piece_bytes: int = 1 << 20, pack_bytes: int = 1 << 16, listed: bool = True
 ) -> tuple[VersionTable, dict[str, bytes]]:
@@ -43,56 +69,41 @@ def version(
     if listed:
         directories |= {path for path, content in tree.items() if content is EMPTY_DIRECTORY}
     folders = sorted(directories)
-    index = {path: number for number, path in enumerate(folders)}
     rows = sorted((path.rpartition(b"/")[0], path.rpartition(b"/")[2]) for path in tree)
-    kinds, modes, sizes, digests, targets = [], [], [], [], {}
-    pieces: list[tuple[int, int, int, int]] = []
-    packs: list[bytearray] = []
-    shared = -1
-    for row, (folder, name) in enumerate(rows):
-        content = tree[folder + b"/" + name if folder else name]
-        mode = 0o755 if isinstance(content, Program) else 0o644
-        data = content.content if isinstance(content, Program) else content
-        modes.append(mode)
-        if not isinstance(data, bytes):
-            kinds.append(Kind.LINK if isinstance(data, Link) else Kind.DIRECTORY)
-            if isinstance(data, Link):
-                targets[row] = data.target
-            sizes.append(0)
-            digests.append(bytes(32))
-            continue
-        kinds.append(Kind.FILE)
-        sizes.append(len(data))
-        digests.append(blake3(data).digest())
-        if len(data) > piece_bytes:
-            for start in range(0, len(data), piece_bytes):
-                part = data[start : start + piece_bytes]
-                pieces.append((row, len(packs), 0, len(part)))
-                packs.append(bytearray(part))
-            continue
-        if not data:
-            continue
-        if shared < 0 or len(packs[shared]) > pack_bytes:
-            shared = len(packs)
-            packs.append(bytearray())
-        packs[shared] += bytes(-len(packs[shared]) % 512)
-        pieces.append((row, shared, len(packs[shared]), len(data)))
-        packs[shared] += data
-    names = [blake3(pack).hexdigest() for pack in packs]
-    lengths = [len(name) for _, name in rows]
+    contents = [tree[folder + b"/" + name if folder else name] for folder, name in rows]
+    kept = _Packs(piece_bytes, pack_bytes)
+    data = [each.content if isinstance(each, Program) else each for each in contents]
+    files = [each if isinstance(each, bytes) else b"" for each in data]
+    for row, content in enumerate(files):
+        kept.add(row, content)
+    names = [blake3(pack).hexdigest() for pack in kept.packs]
+    digests = [blake3(x).digest() if isinstance(x, bytes) else bytes(32) for x in data]
+    index = {path: number for number, path in enumerate(folders)}
     table = VersionTable(
-        digest=digest_of(repr((rows, kinds, modes, sizes, digests, targets)).encode()),
+        digest=digest_of(b""),
         directories=tuple(folders),
         parents=np.array([index[folder] for folder, _ in rows], dtype=np.uint32),
         name_data=b"".join(name for _, name in rows),
-        name_starts=np.cumsum([0, *lengths], dtype=np.uint64),
-        kinds=np.array(kinds, dtype=np.uint8),
-        modes=np.array(modes, dtype=np.uint16),
-        sizes=np.array(sizes, dtype=np.uint64),
+        name_starts=np.cumsum([0, *(len(name) for _, name in rows)], dtype=np.uint64),
+        kinds=np.array([_kind(each) for each in contents], dtype=np.uint8),
+        modes=np.array([_mode(each) for each in contents], dtype=np.uint16),
+        sizes=np.array([len(each) for each in files], dtype=np.uint64),
         digests=np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32),
-        targets=targets,
+        targets={row: each.target for row, each in enumerate(contents) if isinstance(each, Link)},
         packs=tuple(names),
-        pack_sizes=np.array([len(pack) for pack in packs], dtype=np.uint64),
-        pieces=np.array(pieces, dtype=PIECE),
+        pack_sizes=np.array([len(pack) for pack in kept.packs], dtype=np.uint64),
+        pieces=np.array(kept.pieces, dtype=PIECE),
     )
-    return table, dict(zip(names, map(bytes, packs), strict=True))
+    return container.sealed(table), dict(zip(names, map(bytes, kept.packs), strict=True))
+
+
+def _kind(content: Content) -> Kind:
+    if isinstance(content, Link):
+        return Kind.LINK
+    return Kind.DIRECTORY if content is EMPTY_DIRECTORY else Kind.FILE
+
+
+def _mode(content: Content) -> int:
+    if isinstance(content, Link):
+        return 0o777
+    return 0o755 if content is EMPTY_DIRECTORY or isinstance(content, Program) else 0o644
