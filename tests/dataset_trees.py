@@ -1,4 +1,4 @@
-"""Directories, depots and versions of datasets for tests: committed and exported in this process."""
+"""Directories, depots and versions of datasets for tests, committed and exported in process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from zenkei.data.versions import container, requests
 from zenkei.data.versions.table import PIECE, Kind, VersionTable
 from zenkei.model.data import Digest
 
-Tree = dict[bytes, bytes | None | tuple[str, bytes]]
+Tree = Mapping[bytes, bytes | tuple[str, bytes] | None]
 """Contents by path; None: an empty directory; ("link", target)."""
 
 
@@ -43,10 +44,10 @@ def write_tree(root: Path, tree: Tree) -> Path:
     return root
 
 
-def read_tree(root: Path) -> Tree:
+def read_tree(root: Path) -> dict[bytes, bytes | tuple[str, bytes] | None]:
     """The reverse of `write_tree`; an executable file must begin like one, and only that."""
     top = os.fsencode(root)
-    found: Tree = {}
+    found: dict[bytes, bytes | tuple[str, bytes] | None] = {}
     for folder, directories, files in os.walk(top):
         for name in [*files, *directories]:
             path = os.path.join(folder, name)

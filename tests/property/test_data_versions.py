@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +36,13 @@ def can_exist(tree: Tree) -> bool:
     )
 
 
+def shortened(content: Any) -> Any:
+    """As much of it as a false digest holds, and its size."""
+    if not isinstance(content, bytes):
+        return content
+    return b"%d" % len(content) + content[:32].ljust(32, b"x")
+
+
 def same(a: VersionTable, b: VersionTable) -> bool:
     columns = ("parents", "name_starts", "kinds", "modes", "sizes", "digests", "pack_sizes")
     values = ("digest", "directories", "name_data", "targets", "packs", "origin")
@@ -59,12 +68,8 @@ def test_a_version_of_paths_that_exclude_each_other_is_refused(tree: Tree):
         content = container.write(table_of(tree))
     except (KeyError, ValueError):
         return
-    try:
+    with pytest.raises(InvalidInput, match="refused"):
         container.read(content)
-    except InvalidInput as error:
-        assert error.code == "bad-version"
-    else:
-        raise AssertionError("it was read")
 
 
 @FAST
@@ -74,12 +79,8 @@ def test_a_damaged_version_is_refused_wherever_it_is_damaged(tree: Tree, data: s
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] ^= 1 << data.draw(st.integers(0, 7))
     cut = content[: data.draw(st.sampled_from([at, len(content)]))]
-    try:
+    with pytest.raises(InvalidInput, match="refused"):
         container.read(bytes(cut))
-    except InvalidInput as error:
-        assert error.code == "bad-version"
-    else:
-        raise AssertionError("it was read")
 
 
 @FAST
@@ -90,19 +91,12 @@ def test_what_two_versions_do_not_share_is_named_and_nothing_else(a: Tree, b: Tr
         for row in range(len(table)):
             content = tree[table.path(row)]
             if isinstance(content, bytes):
-                table.digests[row] = np.frombuffer(content[:32].ljust(32, b"x"), np.uint8)
+                table.digests[row] = np.frombuffer(shortened(content)[-32:], np.uint8)
     found = compare.difference(*(container.sealed(table) for table in tables))
     assert {tables[1].path(int(row)) for row in found.added} == b.keys() - a.keys()
     assert {tables[0].path(int(row)) for row in found.removed} == a.keys() - b.keys()
-    changed = {path for path in a.keys() & b.keys() if a[path] != b[path]}
-    assert {tables[1].path(int(row)) for row in found.changed_b} >= {
-        path
-        for path in changed
-        if not isinstance(a[path], bytes)
-        or not isinstance(b[path], bytes)
-        or bytes(a[path])[:32].ljust(32, b"x") != bytes(b[path])[:32].ljust(32, b"x")  # type: ignore[arg-type]
-    }
-    assert {tables[1].path(int(row)) for row in found.changed_b} <= changed
+    changed = {path for path in a.keys() & b.keys() if shortened(a[path]) != shortened(b[path])}
+    assert {tables[1].path(int(row)) for row in found.changed_b} == changed
 
 
 @SLOW
@@ -113,7 +107,7 @@ def test_what_is_committed_and_exported_is_what_was_there(tree: Tree):
         first = place.commit(tree)
         kept = read_tree(place.source)
         for item in first["left_out"]:
-            kept.pop(item["path"].encode("utf-8", "surrogateescape"))
+            del kept[item["path"].encode("utf-8", "surrogateescape")]
         out = place.export(first["digest"])
         assert read_tree(out) == kept
         again = place.commit(source=str(out), state=None)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.dataset_trees import Place, age, read_tree, write_tree
+from zenkei.data.versions import commit as commit_module
 from zenkei.data.versions import reading, state
 from zenkei.data.versions.workers import FORK
 from zenkei.model.errors import InvalidInput
@@ -122,8 +123,8 @@ def test_content_that_the_depot_lost_is_stored_again(place: Place, old_files: No
 def test_a_new_directory_shares_what_a_version_named_by_the_caller_has(place: Place):
     first = place.commit({b"a": b"1" * 1000, b"b": b"2" * 1000})
     write_tree(place.folder / "other", {b"c": b"1" * 1000, b"d": b"3" * 100})
-    asked = {"source": str(place.folder / "other"), "state": None}
-    second = place.commit(**asked, against=[first["digest"]])
+    other = str(place.folder / "other")
+    second = place.commit(source=other, state=None, against=[first["digest"]])
     assert second["stored_bytes"] == 512
     assert read_tree(place.export(second["digest"]))[b"c"] == b"1" * 1000
 
@@ -286,3 +287,32 @@ def test_old_times_are_no_reason_to_believe_a_file_that_was_just_written(place: 
     age(place.source)  # mtime says an hour ago, ctime says now
     place.commit()
     assert place.commit()["new_files"] == 1
+
+
+def test_content_that_is_removed_while_a_commit_runs_is_stored_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    """As by a collection that took the commit, which slept, for dead."""
+    real = commit_module._table
+
+    def removing(*arguments: Any) -> Any:
+        monkeypatch.setattr(commit_module, "_table", real)
+        for pack in place.packs():
+            pack.unlink()
+        return real(*arguments)
+
+    monkeypatch.setattr(commit_module, "_table", removing)
+    done = place.commit({b"a": b"1", b"b": b"2"})
+    assert place.faults(done["digest"]) == []
+
+
+def test_a_version_of_which_something_is_gone_is_whole_after_the_same_commit(place: Place):
+    """The version is there already, but names another pack: the new one takes its place."""
+    first = place.commit({b"a": b"1", b"b": b"2"})
+    second = place.commit({b"c": b"3"})
+    (place.source / "c").unlink()
+    for pack in place.packs():
+        pack.unlink()
+    assert place.commit(state=None)["digest"] == first["digest"]
+    assert place.faults(first["digest"]) == []
+    assert {fault["why"] for fault in place.faults(second["digest"])} == {"it is missing"}

@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -30,12 +31,13 @@ from zenkei.data.versions.table import PIECE, Kind, VersionTable
 from zenkei.data.versions.workers import Workers, usual
 from zenkei.data.walk import open_root
 from zenkei.model.data import Digest
-from zenkei.model.errors import InvalidInput
+from zenkei.model.errors import InvalidInput, Unavailable
 from zenkei.ports.trees import LeftOut
 
 Said = Callable[[str, int, int | None, int], None]
 """Told what is being done, how much of it, of how much, and bytes."""
 OWNER_RUNS: Final = 0o100
+TRIES: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,31 +100,49 @@ class _Columns:
 
 def commit(request: Request, said: Said) -> Committed:
     """Raises InvalidInput naming a path that cannot be read, Unavailable for a full depot."""
-    began_ns = time.time_ns()
     jobs = request.jobs or usual()
     keeper = Keeper(request.depot)
     try:
         with keeper:
-            return _commit(request, jobs, keeper, began_ns, said)
+            if request.reference:
+                found = _scan(request, jobs, said)
+                table = _referenced(found, request.source)
+                keeper.put(table)
+                return _committed(table, found, [])
+            keeper.begin()
+            for _ in range(TRIES):
+                if (done := _commit(request, jobs, keeper, said)) is not None:
+                    return done
     except InvalidInput as error:
         error.hint = error.hint.replace("in .zenkeiignore", "with `--exclude`")
         raise
+    raise Unavailable(
+        "content-collected",
+        f"the dataset store loses content while it is committed ({TRIES} tries)",
+        hint="is something else than zenkei removing files there? `zenkei dataset verify` tells "
+        "what is lost",
+    )
 
 
-def _commit(request: Request, jobs: int, keeper: Keeper, began_ns: int, said: Said) -> Committed:
-    found = scan(
+def _scan(request: Request, jobs: int, said: Said) -> Scan:
+    return scan(
         request.source,
         jobs=jobs,
         exclude=request.exclude,
         said=lambda files: said("scan", files, None, 0),
     )
-    if request.reference:
-        return _put(_referenced(found, request.source), found, keeper, [])
-    keeper.begin()
+
+
+def _commit(request: Request, jobs: int, keeper: Keeper, said: Said) -> Committed | None:
+    """None if packs that it needs were removed meanwhile; the next try stores them again."""
+    began_ns = time.time_ns()
+    found = _scan(request, jobs, said)
     depot = keeper.location()
     seen = state.load(request.state, depot) if request.state else None
     tables = [seen.table] if seen else []
-    tables += [container.read(content) for content in keeper.versions(request.against)]
+    for content in keeper.versions(request.against):
+        with suppress(InvalidInput):  # a damaged one only shares nothing
+            tables.append(container.read(content))
     gone = keeper.gone({name for table in tables for name in table.packs})
     columns = _Columns(np.zeros((len(found.kinds), 32), np.uint8), found.stats)
     known = _take_unchanged(columns, found, seen, gone)
@@ -133,10 +153,11 @@ def _commit(request: Request, jobs: int, keeper: Keeper, began_ns: int, said: Sa
         columns.stats[part.rows] = part.stats
         columns.add(part.pieces, part.rows, part.packs)
     table = container.sealed(_table(found, columns))
-    committed = _put(table, found, keeper, done)
+    if not keeper.put(table):
+        return None
     if request.state:
         state.save(request.state, depot, Seen(table, columns.stats), began_ns)
-    return committed
+    return _committed(table, found, done)
 
 
 def _take_unchanged(
@@ -233,8 +254,7 @@ def _sizes(kinds: NDArray[np.uint8], stats: NDArray[np.int64]) -> NDArray[np.uin
     return np.where(kinds == Kind.FILE, stats[:, SIZE], 0).astype(np.uint64)
 
 
-def _put(table: VersionTable, found: Scan, keeper: Keeper, done: list[Done]) -> Committed:
-    keeper.put(table)
+def _committed(table: VersionTable, found: Scan, done: list[Done]) -> Committed:
     files = int((table.kinds == Kind.FILE).sum())
     read = sum(len(part.rows) for part in done)
     return Committed(

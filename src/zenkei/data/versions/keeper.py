@@ -1,4 +1,4 @@
-"""The one process of a commit that speaks for it to the depot: intent, what is there, the version.
+"""The process of a commit that speaks for it to the depot: intent, what is there, the version.
 
 Called by `commit`. A process of its own because clients of S3 do not survive the forks that follow,
 and because an intent must be kept alive while the parent is busy. Packs are put by the readers.
@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Final, Self
 
+from zenkei.data.depots.intents import Promise, intent
 from zenkei.data.depots.opening import open_depot
 from zenkei.data.digests import to_raw
 from zenkei.data.versions import container
@@ -48,7 +49,7 @@ class Keeper:
 
     def begin(self) -> None:
         """From here on a collection leaves alone what this commit puts or touches."""
-        self._workers.ask(("begin",))
+        self._workers.ask(("start",))
 
     def versions(self, digests: Iterable[str]) -> list[bytes]:
         """Objects of those that are there."""
@@ -60,9 +61,10 @@ class Keeper:
         missing: set[str] = self._workers.ask(("gone", tuple(sorted(packs))))
         return missing
 
-    def put(self, table: VersionTable) -> None:
-        """The commit point."""
-        self._workers.ask(("put", table.digest, container.write(table)))
+    def put(self, table: VersionTable) -> bool:
+        """The commit point. False if packs are gone: what they held must be stored again."""
+        whole: bool = self._workers.ask(("put", table.digest, container.write(table), table.packs))
+        return whole
 
 
 class _Kept:
@@ -71,7 +73,7 @@ class _Kept:
     def __init__(self, depot: str) -> None:
         self._depot = open_depot(depot)
         self._stack = ExitStack()
-        self._promise: Any = None
+        self._promise: Promise | None = None
 
     def __call__(self, task: tuple[Any, ...]) -> Any:
         verb: Callable[..., Any] = getattr(self, f"_{task[0]}")
@@ -83,10 +85,13 @@ class _Kept:
     def _location(self) -> str:
         return self._depot.location
 
-    def _begin(self) -> None:
-        from zenkei.data.depots.intents import intent
+    def _start(self) -> None:
+        self._begin()
 
-        self._promise = self._stack.enter_context(intent(self._depot))
+    def _begin(self) -> Promise:
+        if self._promise is None:
+            self._promise = self._stack.enter_context(intent(self._depot))
+        return self._promise
 
     def _versions(self, digests: tuple[str, ...]) -> list[bytes]:
         found = []
@@ -102,16 +107,21 @@ class _Kept:
             there = pool.map(lambda name: self._depot.touch(f"packs/{name}"), packs)
         return {name for name, is_there in zip(packs, there, strict=True) if not is_there}
 
-    def _put(self, digest: str, content: bytes) -> None:
-        if self._promise is None:
-            self._begin()
-        self._promise.confirm()
+    def _put(self, digest: str, content: bytes, packs: tuple[str, ...]) -> bool:
+        """Looked for before, as nobody may see a version that lacks something; and after, as we may
+
+        have slept so long that a collection took us for dead.
+        """
+        self._begin().confirm()
+        if self._missing(packs):
+            return False
         name = version_name(digest)
         if self._depot.touch(name):
             if self._is_whole(name):
-                return
+                return True
             self._depot.remove(name)
         self._depot.put(name, content)
+        return not self._missing(packs)
 
     def _is_whole(self, name: str) -> bool:
         """The same content was committed before; its packs may be others, or be gone."""
@@ -120,3 +130,7 @@ class _Kept:
         except (InvalidInput, NotFound):
             return False
         return not self._gone(table.packs)
+
+    def _missing(self, packs: tuple[str, ...]) -> bool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return None in pool.map(self._depot.stat, [f"packs/{name}" for name in packs])

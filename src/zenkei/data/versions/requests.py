@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from zenkei.data.depots.collect import collect
 from zenkei.data.depots.opening import open_depot
 from zenkei.data.manifest import path_text
 from zenkei.data.versions import compare, container, inspect
@@ -163,7 +164,6 @@ def _list(asked: Asked, said: Said) -> dict[str, Any]:
 
 
 def _gc(asked: Asked, said: Said) -> dict[str, Any]:
-    from zenkei.data.depots.collect import collect
 
     done = collect(
         open_depot(asked["depot"]),
