@@ -34,6 +34,7 @@ from zenkei.control.datawork import DatasetWork
 from zenkei.control.plane import ControlPlane, Ports, assemble
 from zenkei.control.resultuses import ResultUses, assemble_results
 from zenkei.control.upkeep import Upkeep
+from zenkei.data import tickets
 from zenkei.data.blobs_dir import DirectoryBlobs
 from zenkei.data.collector import DirectoryCollector
 from zenkei.data.compare.child import ChildComparer
@@ -43,6 +44,7 @@ from zenkei.data.tree import DirectoryTrees
 from zenkei.data.works import ProcessWorks
 from zenkei.engines.local import Limits as LogLimits
 from zenkei.engines.local import LocalEngine, NodesConfig
+from zenkei.engines.local.datasets import NodeDatasets
 from zenkei.engines.local.execute import LocalExecute
 from zenkei.engines.local.folders import LocalFolders
 from zenkei.envs.builder import UvBuilder
@@ -228,6 +230,16 @@ def _adapters(settings: Settings) -> Adapters:
         ),
     )
     engine.resume_from(checkpoints)
+    engine.read_from(
+        NodeDatasets(
+            ProcessWorks("zenkei.data.node"),
+            tickets.issue,
+            depot=settings.dataset_store,
+            cache=home / "data-cache",
+            key=home / "data.key",
+            budget_bytes=settings.data_cache_bytes,
+        )
+    )
     return Adapters(
         owner=owner,
         clock=clock,

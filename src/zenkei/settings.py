@@ -40,6 +40,7 @@ class Settings:
     env_build_timeout_s: float = _why(3600.0, "slow links and large packages differ by site")
     worker_threads: int = _why(8, "how much of the machine the daemon may use for builds")
 
+    data_cache_bytes: int = _why(100 * GIB, "how much of its disk a node may fill with datasets")
     datasets: str = _why("", "a directory or S3 bucket that many share; empty: one in the home")
 
     @property

@@ -71,7 +71,7 @@ class Attempt:
 
     def open(self) -> None:
         """Folders that ranks and readers expect."""
-        folders = [names.METRICS_SUBDIR, names.OUTPUTS_DIR, names.TMP_DIR]
+        folders = [names.METRICS_SUBDIR, names.STARTS_SUBDIR, names.OUTPUTS_DIR, names.TMP_DIR]
         if self.document.checkpoint is not None:
             folders += [names.CHECKPOINTS_DIR, names.MARKERS_DIR]
         for name in folders:

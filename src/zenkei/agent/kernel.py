@@ -20,6 +20,8 @@ _CLONE_NEWIPC = 0x08000000
 _MS_NODEV = 4
 _MNT_DETACH = 2
 _IPC_RMID = 0
+_PR_CAPBSET_DROP = 24
+_DAC_READ_SEARCH, _SYS_PTRACE, _SYS_ADMIN, _MKNOD = 2, 19, 21, 27
 
 
 def become_subreaper() -> None:
@@ -32,13 +34,34 @@ def die_with_parent(number: int) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
-def show_read_only(directory: str) -> None:
-    """In a mount namespace of this process's own, make `directory` read-only. Raises OSError."""
-    path = os.fsencode(directory)
+def own_mounts() -> None:
+    """A mount namespace of this process's own. Raises OSError."""
     _check(_LIBC.unshare(_CLONE_NEWNS))
     _check(_LIBC.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None))
-    _check(_LIBC.mount(path, path, None, _MS_BIND, None))
-    _check(_LIBC.mount(None, path, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID, None))
+
+
+def show_read_only(directory: str, at: str = "") -> None:
+    """In a mount namespace of this process's own, make `directory` read-only, or show it so at
+
+    another path, which exists. Raises OSError.
+    """
+    source, target = os.fsencode(directory), os.fsencode(at or directory)
+    own_mounts()
+    _check(_LIBC.mount(source, target, None, _MS_BIND, None))
+    flags = _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    _check(_LIBC.mount(None, target, None, flags, None))
+
+
+def cover(directory: str) -> None:
+    """Let this process and all below it see an empty directory there. Raises OSError."""
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    _check(_LIBC.mount(b"hidden", os.fsencode(directory), b"tmpfs", flags, b"mode=0555,size=0"))
+
+
+def cannot_look_behind() -> None:
+    """What is executed from here on can neither undo a mount nor go around it, also as root."""
+    for capability in (_DAC_READ_SEARCH, _SYS_PTRACE, _SYS_ADMIN, _MKNOD):
+        _check(_LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0))
 
 
 def hide_shared_memory(shm: str) -> None:

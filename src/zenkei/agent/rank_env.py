@@ -38,12 +38,15 @@ def variables(attempt: Attempt, rank: int, local: int) -> dict[str, str]:
             names.LOCAL_WORLD_SIZE: str(document.ranks),
             names.OUTPUT_DIR: os.path.abspath(names.OUTPUTS_DIR),
             names.METRICS_DIR: os.path.abspath(names.METRICS_SUBDIR),
+            names.STARTS_DIR: os.path.abspath(names.STARTS_SUBDIR),
             names.TMPDIR: os.path.abspath(names.TMP_DIR),
             "TMPDIR": os.path.abspath(names.TMP_DIR),
             names.TREE: document.tree,
             names.STACKS: f"{names.STACKS_SIGNAL}:{os.path.abspath(names.STACKS_RAW)}",
         }
     )
+    if document.data is not None:
+        found[names.DATASETS] = os.path.abspath(names.DATASETS_FILE)
     found.update(_of_checkpoint(document, rank))
     if attempt.interface:
         found[names.INTERFACE] = attempt.interface

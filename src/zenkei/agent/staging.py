@@ -11,13 +11,14 @@ import os
 import shutil
 import signal
 
-from zenkei.agent import diary, health, kernel, mpi, rank_env
+from zenkei.agent import datasets, diary, health, kernel, mpi, rank_env
 from zenkei.agent.attempt import FULL, Attempt, Cause
 from zenkei.protocol import launch, names
 
 _DISK_FULL = 3
 _FAILED = 4
 _UNHEALTHY = 5
+_NO_DATA = 6
 HEALTH_FILE = "health"
 
 
@@ -37,7 +38,12 @@ def start(attempt: Attempt) -> int:
             if attempt.document.code_dir:
                 shutil.copytree(attempt.document.code_dir, names.WORK_DIR, symlinks=True)
             prepare(attempt)
+            if attempt.document.data is not None:
+                datasets.fetch(attempt.document, os.getppid())
             status = 0
+    except datasets.NoData as error:
+        _tell([str(error)])
+        status = _NO_DATA
     except (OSError, shutil.Error) as error:
         full = any(str(os.strerror(number)) in str(error) for number in FULL)
         status = _DISK_FULL if full else _FAILED
@@ -55,6 +61,8 @@ def verdict(status: int) -> Cause | None:
         return None
     if code == _UNHEALTHY:
         return unfit(_told())
+    if code == _NO_DATA:
+        return Cause("launch_failed", detail="; ".join(_told()))
     if code == _DISK_FULL:
         return Cause("disk_full", detail="the disk is full: the code could not be copied")
     return Cause("launch_failed", detail="the code could not be copied to the attempt's directory")
@@ -134,9 +142,25 @@ def protect_environment(document: launch.Launch) -> bool:
     return True
 
 
+def show_data(attempt: Attempt) -> Cause | None:
+    """Put the datasets in their places; why the attempt ends if that cannot be."""
+    if attempt.document.data is None:
+        return None
+    try:
+        datasets.show(attempt)
+    except datasets.NoData as error:
+        return Cause("launch_failed", detail=str(error))
+    except (OSError, ValueError) as error:
+        diary.note_exception()
+        return Cause("launch_failed", detail=f"the datasets could not be shown: {error}")
+    return None
+
+
 def remove_private(document: launch.Launch) -> None:
     """After the end: temporary files, secrets, what MPI left in shared memory."""
     if document.launcher == "mpi":
         mpi.sweep_shared_memory()
+    if document.data is not None:
+        datasets.remove_copies()
     shutil.rmtree(names.TMP_DIR, ignore_errors=True)
     shutil.rmtree(rank_env.secret_folder(document), ignore_errors=True)

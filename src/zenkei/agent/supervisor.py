@@ -173,9 +173,7 @@ class Supervisor:
         self.attempt.open()
         document = self.attempt.document
         self.attempt.group.create(document.memory_bytes, document.cpu_milli)
-        remains.hide(document)
-        self.protected = staging.protect_environment(self.attempt.document)
-        if document.code_dir or gpus.given(document):
+        if document.code_dir or gpus.given(document) or document.data is not None:
             self.staging = staging.start(self.attempt)
             return
         cause = staging.unfit(health.check(health.of(document)))
@@ -187,7 +185,10 @@ class Supervisor:
 
     def _start_ranks(self) -> None:
         document = self.attempt.document
-        cause = self.meeting.arrange()
+        # after staging: what the helper of the node mounts is for others too
+        remains.hide(document)
+        self.protected = staging.protect_environment(document)
+        cause = staging.show_data(self.attempt) or self.meeting.arrange()
         if cause is not None:
             self.attempt.blame(cause)
             return

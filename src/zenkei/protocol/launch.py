@@ -45,6 +45,33 @@ class HangWatch(NamedTuple):
     timeout_s: float = 0.0
 
 
+class DataMount(NamedTuple):
+    """A dataset version for the ranks. at: relative to their directory, or absolute.
+
+    ticket: leave for this attempt to read it. split, shuffle: as in `protocol.datasets`.
+    """
+
+    name: str
+    digest: str
+    at: str
+    number: int = 0
+    ticket: str = ""
+    split: dict[str, Any] | None = None
+    shuffle: dict[str, Any] | None = None
+
+
+class DataPlan(NamedTuple):
+    """helper: argv of the node helper. request: what it is always told. hide: directories that the
+
+    ranks shall not see: where the helper and the store keep what others read too.
+    """
+
+    helper: tuple[str, ...]
+    request: dict[str, Any]
+    mounts: tuple[DataMount, ...]
+    hide: tuple[str, ...] = ()
+
+
 class Launch(NamedTuple):
     """Built with keywords only.
 
@@ -92,6 +119,7 @@ class Launch(NamedTuple):
     port: int = 0
     heartbeat_s: float = 5.0
     at_us: int = 0
+    data: DataPlan | None = None
 
 
 def dump(document: Launch) -> bytes:
@@ -101,6 +129,9 @@ def dump(document: Launch) -> bytes:
     for name in ("checkpoint", "hang"):
         part = getattr(document, name)
         fields[name] = part and part._asdict()
+    if document.data is not None:
+        mounts = [mount._asdict() for mount in document.data.mounts]
+        fields["data"] = {**document.data._asdict(), "mounts": mounts}
     return json.dumps(fields, sort_keys=True).encode() + b"\n"
 
 
@@ -120,4 +151,20 @@ def load(data: bytes) -> Launch:
     for name, kind in (("checkpoint", Checkpointing), ("hang", HangWatch)):
         part = known.get(name)
         known[name] = part and kind(**{key: part[key] for key in kind._fields if key in part})
+    known["data"] = _data(known.get("data"))
     return Launch(**known)
+
+
+def _data(part: dict[str, Any] | None) -> DataPlan | None:
+    if part is None:
+        return None
+    mounts = tuple(
+        DataMount(**{key: row[key] for key in DataMount._fields if key in row})
+        for row in part["mounts"]
+    )
+    return DataPlan(
+        helper=tuple(part["helper"]),
+        request=part["request"],
+        mounts=mounts,
+        hide=tuple(part.get("hide", ())),
+    )

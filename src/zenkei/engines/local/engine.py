@@ -26,6 +26,7 @@ from typing import Any
 
 from zenkei.engines.local import checkpoints, orders, probing
 from zenkei.engines.local import nodes as node_room
+from zenkei.engines.local.datasets import Datasets, NoDatasets
 from zenkei.engines.local.devices import DeviceWatch
 from zenkei.engines.local.hanging import Hung
 from zenkei.engines.local.launchers import refuse_missing
@@ -33,7 +34,7 @@ from zenkei.engines.local.layout import WAKE_FROM_NODE, Layout
 from zenkei.engines.local.link import AgentLink
 from zenkei.engines.local.nodes import NodesConfig
 from zenkei.engines.local.runs import Run, Runs
-from zenkei.engines.local.shipping import ship_agent, ship_sdk
+from zenkei.engines.local.shipping import ship_agent, ship_python, ship_sdk
 from zenkei.engines.local.silence import Patience
 from zenkei.engines.local.watch import Watch
 from zenkei.model.cluster import Node
@@ -107,6 +108,7 @@ class LocalEngine:
         self._builder = builder
         self._trees = trees
         self._checkpoints: Checkpoints | None = None
+        self._datasets: Datasets = NoDatasets()
         self._secrets = secrets
         self._config = nodes
         self._limits = limits
@@ -118,7 +120,7 @@ class LocalEngine:
             warm=warm,
             without=without,
         )
-        self._own_python()
+        ship_python(self._layout.agent / "bin")
         self._stripes = tuple(RLock() for _ in range(64))
         self._env_dirs: dict[Digest, tuple[str, float]] = {}
         self._env_lock = Lock()
@@ -168,6 +170,10 @@ class LocalEngine:
         """From now on these are the nodes; None: this machine. The caller checks what is held."""
         self._config = nodes
 
+    def read_from(self, place: Datasets) -> None:
+        """From now on datasets are found there; before: none are."""
+        self._datasets = place
+
     def resume_from(self, place: Checkpoints) -> None:
         """From now on checkpoints to go on from are found there; before: where the code is."""
         self._checkpoints = place
@@ -177,6 +183,9 @@ class LocalEngine:
     def prepare(self, artefact: Artefact, progress: Callable[[str], None]) -> None:
         if artefact.kind is ArtefactKind.ENV:
             self._env_dir(artefact.digest, progress, checked_s=0.0)
+            return
+        if artefact.kind is ArtefactKind.DATA:
+            self._datasets.prefetch(artefact.digest, progress)
             return
         target = self._layout.code_tree(artefact.digest)
         # two attempts of the same code may come at once; a tree is laid out by one of them
@@ -218,6 +227,7 @@ class LocalEngine:
         if order.code:
             self.prepare(Artefact(kind=ArtefactKind.CODE, digest=order.code), lambda _line: None)
             code_dir = str(self._layout.code_tree(order.code))
+        self._datasets.prefetch_all(order)
         # not under the lock: an order to stop need not wait until a large checkpoint is copied
         resume_dir = "" if self._runs.known(order.attempt) else self._lay_out_resume(order)
         with self._locked(order.attempt), _engine_errors():
@@ -228,6 +238,7 @@ class LocalEngine:
             documents = orders.documents(
                 order, place, env_dir=env_dir, code_dir=code_dir, resume_dir=resume_dir
             )
+            documents = self._datasets.into(documents, order)
             run = Run(
                 attempt=order.attempt,
                 nodes=tuple(node.name for node, _ in order.nodes),
@@ -372,8 +383,8 @@ class LocalEngine:
             return _slice(directory / logs.INDEX_FILE, offset, limit)
         if kind == "stacks" and not tail:
             return _slice(folder / f"node-{int(number)}" / STACKS, offset, limit)
-        if kind == "metrics" and not tail:
-            found = sorted(folder.glob(f"node-*/{names.METRICS_SUBDIR}/{int(number)}"))
+        if kind in (names.METRICS_SUBDIR, names.STARTS_SUBDIR) and not tail:
+            found = sorted(folder.glob(f"node-*/{kind}/{int(number)}"))
             return _slice(found[0], offset, limit) if found else b""
         return b""
 
@@ -426,17 +437,6 @@ class LocalEngine:
             port=port,
             heartbeat_s=self._limits.patience.silent_s / BEATS,
         )
-
-    def _own_python(self) -> None:
-        """`python` for jobs that ask for no environment: the interpreter under zenkei's own."""
-        folder = self._layout.agent / "bin"
-        folder.mkdir(exist_ok=True, mode=0o700)
-        real = os.path.realpath(sys.executable)
-        for name in ("python", "python3"):
-            link = folder / name
-            if not link.is_symlink() or os.readlink(link) != real:
-                link.unlink(missing_ok=True)
-                link.symlink_to(real)
 
     def _locked(self, attempt: AttemptId) -> RLock:
         return self._stripes[hash(attempt) % len(self._stripes)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from zenkei import spec as specs
 from zenkei.model.cluster import Node, NodePart
 from zenkei.model.errors import PermanentEngineError
-from zenkei.model.job import CheckpointRanks, HangPolicy, Launcher
+from zenkei.model.job import CheckpointRanks, HangPolicy, JobSpec, Launcher
 from zenkei.ports.engine import LaunchOrder
 from zenkei.protocol import launch, names
 
@@ -166,6 +166,7 @@ def _common(order: LaunchOrder, place: Place, env_dir: str) -> dict[str, str]:
     env["PYTHONUNBUFFERED"] = "1"
     if order.spec.seed is not None or order.spec.deterministic:
         env["PYTHONHASHSEED"] = str(order.seed % (1 << 32))
+    env[names.START] = _start(order.spec)
     addresses = [node.address for node, _ in order.nodes]
     env.update(
         {
@@ -185,6 +186,13 @@ def _common(order: LaunchOrder, place: Place, env_dir: str) -> dict[str, str]:
     env.update(variables)
     env["PYTHONPATH"] = ":".join(filter(None, search))
     return env
+
+
+def _start(spec: JobSpec) -> str:
+    """What each Python of the job does when it starts; the job's own variables may say `off`."""
+    if spec.deterministic:
+        return "seed,deterministic"
+    return "report" if spec.seed is None else "seed"
 
 
 def _of_node(node: Node, part: NodePart) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -26,8 +27,11 @@ def ship_agent(folder: Path) -> Path:
 def ship_sdk(folder: Path) -> Path:
     """What a job's Python finds as `zenkei`, and runs when it starts (`sdk.sitecustomize`)."""
     root = Path(zenkei.__path__[0])
-    start = (root / "sdk" / "sitecustomize.py").read_bytes()
-    return _ship(folder, "sdk", "zip", ("protocol", "sdk"), {"sitecustomize.py": start})
+    start = {
+        "sitecustomize.py": (root / "sdk" / "sitecustomize.py").read_bytes(),
+        "_zenkei_start.py": (root / "sdk" / "starthook.py").read_bytes(),
+    }
+    return _ship(folder, "sdk", "zip", ("protocol", "sdk"), start)
 
 
 def _ship(
@@ -53,3 +57,14 @@ def _zip(files: dict[str, bytes]) -> bytes:
         for name in sorted(files):
             archive.writestr(zipfile.ZipInfo(name, _STAMP), files[name])
     return buffer.getvalue()
+
+
+def ship_python(folder: Path) -> None:
+    """`python` for jobs that ask for no environment: the interpreter under zenkei's own."""
+    folder.mkdir(exist_ok=True, mode=0o700)
+    real = os.path.realpath(sys.executable)
+    for name in ("python", "python3"):
+        link = folder / name
+        if not link.is_symlink() or os.readlink(link) != real:
+            link.unlink(missing_ok=True)
+            link.symlink_to(real)

@@ -1,0 +1,157 @@
+"""Datasets on this machine: fetched before devices are held, then supervisors are told of them.
+
+Called by the engine. The node helper is a process of zenkei's own Python; supervisors start it
+again to mount what was fetched, with a ticket that is good for their attempt only.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from zenkei.model.data import Digest
+from zenkei.model.dataset import DatasetPin
+from zenkei.model.errors import PermanentEngineError, TemporaryEngineError, Unavailable, ZenkeiError
+from zenkei.ports.datasets import DataWorks
+from zenkei.ports.engine import LaunchOrder
+from zenkei.protocol import launch
+
+HELPER: Final = (sys.executable, "-P", "-m", "zenkei.data.node")
+TICKET_S: Final = 3600.0
+"""For a start; what is mounted stays."""
+Ticket = Callable[[bytes, str, str, float], str]
+
+
+class Datasets(Protocol):
+    """What the engine asks for."""
+
+    def prefetch(self, digest: Digest, progress: Callable[[str], None]) -> None: ...
+
+    def prefetch_all(self, order: LaunchOrder) -> None: ...
+
+    def into(
+        self, documents: tuple[launch.Launch, ...], order: LaunchOrder
+    ) -> tuple[launch.Launch, ...]: ...
+
+
+class NoDatasets:
+    """Of an engine that was given no place for them."""
+
+    def prefetch(self, digest: Digest, progress: Callable[[str], None]) -> None:
+        raise PermanentEngineError("this engine was given no place for datasets")
+
+    def prefetch_all(self, order: LaunchOrder) -> None:
+        for pin in order.data:
+            self.prefetch(pin.digest, lambda _line: None)
+
+    def into(
+        self, documents: tuple[launch.Launch, ...], order: LaunchOrder
+    ) -> tuple[launch.Launch, ...]:
+        return documents
+
+
+class NodeDatasets:
+    """works: orders to the node helper. ticket: (key, attempt, digest, until) to its text.
+
+    depot: where content is. cache: this node's. budget_bytes: of the cache; 0: no limit.
+    """
+
+    def __init__(
+        self,
+        works: DataWorks,
+        ticket: Ticket,
+        *,
+        depot: str,
+        cache: Path,
+        key: Path,
+        budget_bytes: int,
+    ) -> None:
+        self._works = works
+        self._ticket = ticket
+        self._depot = depot
+        self._cache = cache
+        self._key = key
+        self._budget_bytes = budget_bytes
+
+    def prefetch(self, digest: Digest, progress: Callable[[str], None]) -> None:
+        """Have a version in the cache. Raises engine errors."""
+
+        def said(told: Mapping[str, Any]) -> None:
+            total = told.get("total")
+            of = f" of {total}" if total else ""
+            progress(f"data {digest[:11]}: {told.get('what', 'at work')} {told.get('done', 0)}{of}")
+
+        order = {"do": "prefetch", **self._request(), "digest": digest}
+        try:
+            self._works.run(order, said)
+        except Unavailable as error:
+            raise TemporaryEngineError(f"{error}") from error
+        except ZenkeiError as error:
+            raise PermanentEngineError(f"{error}") from error
+
+    def prefetch_all(self, order: LaunchOrder) -> None:
+        """Quick for what is there already."""
+        for pin in order.data:
+            self.prefetch(pin.digest, lambda _line: None)
+
+    def into(
+        self, documents: tuple[launch.Launch, ...], order: LaunchOrder
+    ) -> tuple[launch.Launch, ...]:
+        """Tell the supervisors of the attempt."""
+        if not order.data:
+            return documents
+        plan = self._plan(order)
+        return tuple(document._replace(data=plan) for document in documents)
+
+    def _plan(self, order: LaunchOrder) -> launch.DataPlan:
+        key = self._own_key()
+        until_s = time.time() + TICKET_S
+        mounts = tuple(
+            _mount(pin, self._ticket(key, str(order.attempt), pin.digest, until_s))
+            for pin in order.data
+        )
+        local = (self._depot,) if self._depot.startswith("/") else ()
+        return launch.DataPlan(
+            helper=HELPER,
+            request={**self._request(), "key": str(self._key)},
+            mounts=mounts,
+            hide=(str(self._cache), *local),
+        )
+
+    def _request(self) -> dict[str, Any]:
+        return {
+            "cache": str(self._cache),
+            "budget_bytes": self._budget_bytes,
+            "depot": self._depot,
+            "link": True,
+        }
+
+    def _own_key(self) -> bytes:
+        """Made once; readable by the daemon's owner only."""
+        try:
+            descriptor = os.open(self._key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return self._key.read_bytes()
+        with os.fdopen(descriptor, "wb") as file:
+            made = secrets.token_bytes(32)
+            file.write(made)
+        return made
+
+
+def _mount(pin: DatasetPin, ticket: str) -> launch.DataMount:
+    split = asdict(pin.split) if pin.split else None
+    return launch.DataMount(
+        name=pin.name,
+        digest=pin.digest,
+        at=pin.at,
+        number=pin.number,
+        ticket=ticket,
+        split=split,
+        shuffle=asdict(pin.shuffle) if pin.shuffle else None,
+    )
