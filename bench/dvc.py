@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,8 +18,9 @@ class Dvc:
         self._place = Path(tempfile.gettempdir()) / f"zenkei-bench-{os.getuid()}" / "dvc"
         if not (self._place / "bin" / "dvc").exists():
             python = self._place / "bin" / "python"
-            _run("uv", "venv", "-q", self._place)
-            _run("uv", "pip", "install", "-q", "--python", python, VERSION)
+            uv = Path(sys.executable).parent / "uv"
+            _run(uv, "venv", "-q", self._place)
+            _run(uv, "pip", "install", "-q", "--python", python, VERSION)
 
     def __call__(self, folder: Path, *words: str) -> None:
         environ = os.environ | {
