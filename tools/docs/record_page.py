@@ -31,7 +31,7 @@ it ended. `zenkei result record JOB` prints it. Secrets appear by name only. Tim
 since the epoch, UTC. Digests name content in zenkei's store. The version of these keys is
 {version}; keys are added, never renamed or removed within a version.
 """
-OPEN = frozenset({"spec", "params", "labels"})
+OPEN = frozenset({"spec", "params", "labels", "imported"})
 """Keys below which the author of the job or of the node chooses the names."""
 
 

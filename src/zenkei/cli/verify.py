@@ -23,6 +23,8 @@ WORDS = {"identical": "identical", "within_tolerance": "within tolerance", "diff
 COLOURS = {"identical": "32", "within_tolerance": "32", "different": "31"}
 MOST_SHOWN = 5
 MOST_LOOKS = 3
+MOST_ADVISED = 1e-3
+"""What lies further apart is no matter of rounding."""
 
 
 def verify(argv: list[str]) -> int:
@@ -150,7 +152,8 @@ def advise(job: str, against: str, found: Json) -> None:
     text = f"`zenkei diff {job} {against}` says what is not the same"
     if found["relative"] and found["absolute"]:
         enough = min(found["relative"], found["absolute"]) * 1.01
-        text += f"; --tolerance {enough:.2g} would let these numbers pass"
+        if enough <= MOST_ADVISED:
+            text += f"; --tolerance {enough:.2g} would let these numbers pass"
     print(f"hint: {text}", file=sys.stderr)
 
 

@@ -15,6 +15,7 @@ import orjson
 from zenkei import spec as specs
 from zenkei.control.orders import seed_of
 from zenkei.control.progress import Steps, progress_of
+from zenkei.control.starts import Starts
 from zenkei.lifecycle.history import Attempt, attempts
 from zenkei.model.cluster import Node, NodePart
 from zenkei.model.data import Checkpoint, Digest, GitState, Result
@@ -22,6 +23,7 @@ from zenkei.model.event import Event
 from zenkei.model.job import Job, JobSpec
 
 RECORD_VERSION = 1
+SILENT = Starts()
 UNCONTROLLED = (
     "threads of numerical libraries and the order of floating-point sums are not controlled",
     "GPU kernels may be non-deterministic unless the program selects deterministic ones",
@@ -59,10 +61,12 @@ class Records:
         result: Result,
         git: GitState | None = None,
         saved: Saved | None = None,
+        starts: Starts = SILENT,
     ) -> dict[str, object]:
         """JSON document of one job as of its last attempt. git: of the code, if it is known.
 
-        saved: what is known of its progress, if it can save checkpoints.
+        saved: what is known of its progress, if it can save checkpoints. starts: what its Pythons
+        have said of themselves.
         """
         return {
             "record": RECORD_VERSION,
@@ -82,6 +86,8 @@ class Records:
             "seed": seed_of(row, spec.seed),
             "deterministic": spec.deterministic,
             "not_controlled": UNCONTROLLED,
+            "start_hook": starts.document(spec),
+            "imported": starts.imported,
             "rerun_of": row.rerun_of,
             "submitted_us": row.submitted_us,
             "attempts": [self._attempt(attempt, saved) for attempt in attempts(events)],

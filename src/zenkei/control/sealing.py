@@ -18,6 +18,7 @@ from zenkei.control.origins import Origins
 from zenkei.control.progress import reported_steps
 from zenkei.control.records import Records, Saved, encode
 from zenkei.control.specs import SpecCache
+from zenkei.control.starts import MOST_BYTES, Starts, starts_of
 from zenkei.model.data import Digest, Result, ResultState
 from zenkei.model.errors import EngineError, TemporaryEngineError, Unavailable, ZenkeiError
 from zenkei.model.event import Effect
@@ -77,8 +78,9 @@ class Sealer:
             if row is not None:
                 spec, git = self._specs.get(row.spec), origins.git(row.source)
                 events = histories.get(attempt.job, ())
-                saved = self._saved(row, spec, engine_of(effect))
-                document = written.document(row, spec, events, result, git, saved)
+                engine = engine_of(effect)
+                saved, starts = self._saved(row, spec, engine), _starts(engine, attempt, spec)
+                document = written.document(row, spec, events, result, git, saved, starts)
                 records[attempt] = encode(document)
         digests = dict(zip(records, self._blobs.put_many(records.values()), strict=True))
         self._commit(
@@ -134,3 +136,14 @@ class Sealer:
             files=files,
             size_bytes=size_bytes,
         )
+
+
+def _starts(engine: Engine, attempt: AttemptId, spec: JobSpec) -> Starts:
+    """Of every rank where it matters what was seeded; else the first speaks for all."""
+    asked = spec.resources.nodes * spec.resources.ranks
+    is_seeded = spec.seed is not None or spec.deterministic
+
+    def read(rank: int) -> bytes:
+        return engine.read(attempt, f"starts/{rank}", 0, MOST_BYTES)
+
+    return starts_of(read, asked if is_seeded else 1)
