@@ -48,6 +48,9 @@ def fetch(document: launch.Launch, supervisor: int) -> None:
                 "copy_to": os.path.abspath(os.path.join(FOLDER, str(number))),
             }
         )
+        if mount.split:
+            to = os.path.abspath(os.path.join(FOLDER, f"{number}.rows"))
+            request["split"] = {**mount.split, "to": to}
         os.makedirs(FOLDER, mode=0o700, exist_ok=True)
         found.append(_ask(document.data.helper, request, mount.name))
     with open(FOUND_FILE, "w", encoding="utf-8") as file:
@@ -92,7 +95,7 @@ def show(attempt: Attempt) -> None:
                 index = _bind_file(index, os.path.abspath(f"{FOLDER}/{number}.index"))
         else:
             _link(ready["path"], place, mount)
-        given.append(_given(mount, place, index))
+        given.append(_given(mount, place, index, ready))
     with open(names.DATASETS_FILE, "wb") as document:
         document.write(datasets.dump(tuple(given)))
     if is_root:
@@ -146,7 +149,9 @@ def _make_room(place: str, mount: launch.DataMount) -> None:
         )
 
 
-def _given(mount: launch.DataMount, place: str, index: str) -> datasets.Given:
+def _given(
+    mount: launch.DataMount, place: str, index: str, ready: dict[str, Any]
+) -> datasets.Given:
     split, shuffle = mount.split, mount.shuffle
     parts = tuple((name, part) for name, part in split["parts"]) if split else ()
     return datasets.Given(
@@ -156,6 +161,8 @@ def _given(mount: launch.DataMount, place: str, index: str) -> datasets.Given:
         number=mount.number,
         at=mount.at,
         index_path=index,
+        rows_path=ready.get("rows_path") or "",
+        rows_digest=ready.get("rows_digest") or "",
         split=Split(parts, split["seed"], split["by"]) if split else None,
         shuffle=Shuffle(shuffle["seed"], shuffle["epoch"]) if shuffle else None,
     )

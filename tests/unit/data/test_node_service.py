@@ -319,6 +319,19 @@ def test_a_version_by_reference_is_shown_where_it_lies_while_it_is_unchanged(
     assert (tmp_path / "theirs" / "c").exists()
 
 
+def test_a_job_finds_the_rows_of_a_version_by_reference_too(
+    ask: Ask, depot: FolderDepot, tmp_path: Path
+):
+    digest = by_reference(tmp_path / "theirs", depot)
+    split = {"parts": [["all", 1.0]], "to": str(tmp_path / "rows")}
+    answer = ask("mount", digest=digest, holder="1/1", split=split)
+    index = dataindex.Index.open(answer["index"])
+    assert index.digest == digest
+    assert answer["parts"] == {"all": index.sizes.files}
+    assert index.sizes.files > 0
+    ask("release", holder="1/1")
+
+
 @pytest.mark.parametrize("change", ["gone", "longer", "touched", "replaced"])
 def test_a_version_by_reference_is_refused_once_a_file_is_another(
     ask: Ask, depot: FolderDepot, tmp_path: Path, change: str

@@ -80,13 +80,13 @@ class Node:
                     "why": "by reference: sizes and times are those of the commit, the content "
                     "was not looked at",
                     "rungs": [],
-                    "index": None,
                 }
             else:
                 answer = self._show(request, digest, copy_to, before)
-                answer["index"] = str(self.cache.index(digest))
-                if (split := request.part("split")) is not None:
-                    answer |= deal(split, Path(answer["index"]))
+            index = self.cache.index(digest)
+            answer["index"] = str(index)
+            if (split := request.part("split")) is not None:
+                answer |= deal(split, index)
             pid = request.count("pid", 0)
             keep(
                 Hold(
