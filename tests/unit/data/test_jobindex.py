@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zenkei.data.versions import jobindex
+from zenkei.data.depots.opening import open_depot
+from zenkei.data.versions import commit, container, jobindex
 from zenkei.data.versions.table import PIECE, Kind, VersionTable
 from zenkei.model.data import Digest
 from zenkei.model.dataset import Split
 from zenkei.protocol import dataindex, dataparts, splits
 from zenkei.protocol.dataindex import Index, Row
 from zenkei.protocol.dataparts import Parts
+from zenkei.sdk import data
 
 ROWS = [
     Row(b"README", b"0" * 32, 7),
@@ -98,3 +100,36 @@ def test_parts_are_rows_of_files_as_plain_python_reckons_them(index: Path, by: s
     assert [list(part) for part in parts.rows.values()] == expected
     assert counts == {name: len(part) for name, part in parts.rows.items()}
     assert all(ROWS[row].kind == dataindex.FILE for part in expected for row in part)
+
+
+@pytest.mark.parametrize("by", ["file", "group"])
+def test_a_directory_by_hand_has_the_rows_and_parts_of_its_version(tmp_path: Path, by: str):
+    source = tmp_path / "digits"
+    for number in range(30):
+        path = source / f"c-{number % 4}" / f"{number % 7}.d" / f"{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"content {number % 25}")
+    (source / "c-0" / "run").write_text("x")
+    (source / "c-0" / "run").chmod(0o755)
+    (source / "c" / "none").mkdir(parents=True)
+    (source / "c-1" / "latest").symlink_to("0.d")
+    (source / "README").touch()
+    (tmp_path / "depot").mkdir()
+    request = commit.Request(depot=str(tmp_path / "depot"), source=source, jobs=1)
+    done = commit.commit(request, lambda *_told: None)
+    depot = open_depot(str(tmp_path / "depot"))
+    stored = container.read(depot.read(f"versions/{done.digest.removeprefix('b3:')}"))
+    jobindex.write(stored, tmp_path / "index")
+    made = Index.open(str(tmp_path / "index"))
+    split = {"train": 0.7, "val": 0.3}
+    by_hand = data.open("digits", path=source, split=split, seed=7, by=by)
+    assert [made[row] for row in range(len(made))] == [
+        by_hand.index[row] for row in range(len(made))
+    ]
+    assert made.groups()[0] == by_hand.index.groups()[0]
+    wanted = Split(parts=tuple(split.items()), seed=7, by=by)
+    jobindex.write_parts(tmp_path / "index", wanted, tmp_path / "rows")
+    parts = Parts.open(str(tmp_path / "rows")).rows
+    assert {name: list(rows) for name, rows in parts.items()} == {
+        name: list(by_hand.files(name).rows) for name in by_hand.parts
+    }
