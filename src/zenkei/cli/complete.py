@@ -25,7 +25,14 @@ ONLY = {
 JOBS = frozenset(
     [*ONLY, "show", "logs", "events", "wait", "rerun", "verify", "diff", "metrics", "stacks"]
 )  # verbs whose arguments are jobs
-NOUNS = {"result": True, "checkpoint": True, "env": False, "secret": False, "node": False}
+NOUNS = {
+    "dataset": False,
+    "result": True,
+    "checkpoint": True,
+    "env": False,
+    "secret": False,
+    "node": False,
+}
 """Verbs of two words, and whether the third is a job."""
 NOUNS |= {"queue": False, "cluster": False}
 WORDS = {"schema": ["job", "cluster"], "completion": ["bash", "zsh", "fish"]}

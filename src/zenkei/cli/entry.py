@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "stacks": ("stacks", "stacks", "where the ranks of a job are, or were when it hung"),
     "checkpoint": ("checkpoint", "checkpoint", "what a job can go on from; ask for a new one"),
     "result": ("result", "result", "files and record that a job has left"),
+    "dataset": ("dataset", "dataset", "datasets: versions, tags, who may use them"),
     "env": ("env", "env", "environments on this machine"),
     "secret": ("secret", "secret", "keys of a project, given to its jobs"),
     "du": ("du", "du", "what zenkei keeps on this disk"),

@@ -9,7 +9,7 @@ GROUPS = {
     "Watch": ("ps", "show", "logs", "events", "metrics", "stacks", "wait", "explain"),
     "Steer": ("edit", "cancel", "hold", "release", "preempt", "exec"),
     "Reproduce": ("rerun", "verify", "diff"),
-    "Keep": ("result", "checkpoint", "env", "secret", "du", "prune"),
+    "Keep": ("dataset", "result", "checkpoint", "env", "secret", "du", "prune"),
     "Cluster": ("nodes", "node", "queue", "cluster", "pause", "unpause"),
     "Machine": ("up", "down", "doctor", "completion", "version", "help"),
 }
