@@ -22,7 +22,6 @@ from zenkei.protocol.splits import Shuffle, Split
 if TYPE_CHECKING:
     from zenkei.agent.attempt import Attempt
 
-FOUND_FILE = "datasets-found"
 FOLDER = "data"
 PASSED = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -43,7 +42,7 @@ def fetch(document: launch.Launch, supervisor: int) -> None:
                 "digest": mount.digest,
                 "ticket": mount.ticket,
                 "attempt": document.attempt,
-                "holder": f"{document.attempt} {document.node_rank} {number}",
+                "holder": document.attempt,
                 "pid": supervisor,
                 "copy_to": os.path.abspath(os.path.join(FOLDER, str(number))),
             }
@@ -53,7 +52,7 @@ def fetch(document: launch.Launch, supervisor: int) -> None:
             request["split"] = {**mount.split, "to": to}
         os.makedirs(FOLDER, mode=0o700, exist_ok=True)
         found.append(_ask(document.data.helper, request, mount.name))
-    with open(FOUND_FILE, "w", encoding="utf-8") as file:
+    with open(names.DATASETS_FOUND, "w", encoding="utf-8") as file:
         json.dump(found, file)
 
 
@@ -82,7 +81,7 @@ def show(attempt: Attempt) -> None:
     """Put everything in its place. Raises NoData, OSError."""
     plan = attempt.document.data
     assert plan is not None
-    with open(FOUND_FILE, encoding="utf-8") as file:
+    with open(names.DATASETS_FOUND, encoding="utf-8") as file:
         found = json.load(file)
     is_root = os.geteuid() == 0
     given = []

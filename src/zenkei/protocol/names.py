@@ -57,6 +57,8 @@ INTERFACE = "ZENKEI_INTERFACE"
 
 LAUNCH_FILE = "launch.json"
 DATASETS_FILE = "datasets.json"
+DATASETS_FOUND = "datasets-found"
+"""What the node helper answered, before the ranks start."""
 SPOOL_FILE = "spool"
 HEARTBEAT_FILE = "heartbeat"
 """Touched by a supervisor every few seconds."""

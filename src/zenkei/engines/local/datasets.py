@@ -6,11 +6,13 @@ again to mount what was fetched, with a ticket that is good for their attempt on
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,9 +20,12 @@ from typing import Any, Final, Protocol
 from zenkei.model.data import Digest
 from zenkei.model.dataset import DatasetPin
 from zenkei.model.errors import PermanentEngineError, TemporaryEngineError, Unavailable, ZenkeiError
+from zenkei.model.ids import AttemptId
 from zenkei.ports.datasets import DataWorks
 from zenkei.ports.engine import LaunchOrder
-from zenkei.protocol import launch
+from zenkei.protocol import launch, names
+
+log = logging.getLogger(__name__)
 
 HELPER: Final = (sys.executable, "-P", "-m", "zenkei.data.node")
 TICKET_S: Final = 3600.0
@@ -39,6 +44,10 @@ class Datasets(Protocol):
         self, documents: tuple[launch.Launch, ...], order: LaunchOrder
     ) -> tuple[launch.Launch, ...]: ...
 
+    def release(self, attempt: AttemptId, folder: Path) -> None: ...
+
+    def close(self) -> None: ...
+
 
 class NoDatasets:
     """Of an engine that was given no place for them."""
@@ -54,6 +63,12 @@ class NoDatasets:
         self, documents: tuple[launch.Launch, ...], order: LaunchOrder
     ) -> tuple[launch.Launch, ...]:
         return documents
+
+    def release(self, attempt: AttemptId, folder: Path) -> None:
+        return
+
+    def close(self) -> None:
+        return
 
 
 class NodeDatasets:
@@ -78,6 +93,7 @@ class NodeDatasets:
         self._cache = cache
         self._key = key
         self._budget_bytes = budget_bytes
+        self._later = ThreadPoolExecutor(1, thread_name_prefix="datasets")
 
     def prefetch(self, digest: Digest, progress: Callable[[str], None]) -> None:
         """Have a version in the cache. Raises engine errors."""
@@ -108,6 +124,25 @@ class NodeDatasets:
             return documents
         plan = self._plan(order)
         return tuple(document._replace(data=plan) for document in documents)
+
+    def release(self, attempt: AttemptId, folder: Path) -> None:
+        """Nobody of the attempt in `folder` reads any more; what is mounted for it alone goes.
+
+        Returns at once. Undone, the next use of the cache does it: the holders are dead.
+        """
+        if any(folder.glob(f"node-*/{names.DATASETS_FOUND}")):
+            self._later.submit(self._release, attempt)
+
+    def close(self) -> None:
+        """After what was released meanwhile."""
+        self._later.shutdown()
+
+    def _release(self, attempt: AttemptId) -> None:
+        order = {"do": "release", "cache": str(self._cache), "holder": str(attempt)}
+        try:
+            self._works.run(order, lambda _told: None)
+        except ZenkeiError as error:
+            log.warning("datasets not released attempt=%s why=%s", attempt, error)
 
     def _plan(self, order: LaunchOrder) -> launch.DataPlan:
         key = self._own_key()

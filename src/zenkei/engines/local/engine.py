@@ -158,6 +158,7 @@ class LocalEngine:
         self._devices.close()
         self._watch.close()
         self._link.close(wait_s=wait_s)
+        self._datasets.close()
 
     def inventory(self) -> tuple[Node, ...]:
         if self._config is not None:
@@ -366,6 +367,7 @@ class LocalEngine:
     def retire(self, attempt: AttemptId) -> None:
         with self._locked(attempt):
             self._runs.retire(attempt)
+        self._datasets.release(attempt, self._layout.attempt(attempt))
         checkpoints.forget_resume(self._layout, attempt)
 
     # -- streams -----------------------------------------------------------------------------------
