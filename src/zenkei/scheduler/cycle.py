@@ -101,12 +101,19 @@ class Cycle:
         return blocked or bool(self._claimed) or self._stopped_at is not None
 
     def _make_way(self) -> None:
-        """A job that a cap stops may displace less important ones of its queue."""
+        """A job that a limit stops may displace others that hold what it is full of."""
         if not self._turn.capped:
             return
         told = (d.victim.key for d in self.decisions if isinstance(d, Preempt))
         settled = frozenset((*self._claimed, *(job.key for job in self.started), *told))
-        capped = Capped(self._known, self._placer, self._turn, self._calendar, self._now_us)
+        capped = Capped(
+            self._known,
+            self._placer,
+            self._turn,
+            self._calendar,
+            self._occupancy,
+            self._now_us,
+        )
         way = capped.first(settled)
         if capped.next_us is not None:
             self._next_us.append(capped.next_us)

@@ -9,14 +9,22 @@ there is not room any more for the largest that one of them asks for next.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from zenkei.scheduler.limits import Lending, beyond, wrong_kind
 from zenkei.scheduler.reasons import Reason, ReasonCode
 from zenkei.scheduler.seats import Ask, Seat, User
 from zenkei.scheduler.snapshot import JobClass
 from zenkei.scheduler.terms import BASE, GPU, Bound
-from zenkei.scheduler.tree import Held, QueueTree
+from zenkei.scheduler.tree import Branch, Held, QueueTree
+
+_PASSING: Final = (
+    ReasonCode.QUEUE_CAP,
+    ReasonCode.USER_CAP,
+    ReasonCode.BORROW_LIMIT,
+    ReasonCode.QUOTA_NOT_LENT,
+)
+"""Limits that are full now and would not be if others held less."""
 
 
 class Leave(NamedTuple):
@@ -61,10 +69,10 @@ class Gates:
         return found if found is not None else self._why.get((queue, user, job_class))
 
     def capped(self) -> dict[int, set[tuple[int, int]]]:
-        """By leaf, the (user, class) that a cap refused; user -1: anybody's."""
+        """By leaf, the (user, class) that a limit refused for now; user -1: anybody's."""
         found: dict[int, set[tuple[int, int]]] = {}
         for (queue, user, job_class), reason in self._why.items():
-            if reason.code in (ReasonCode.QUEUE_CAP, ReasonCode.USER_CAP):
+            if reason.code in _PASSING:
                 found.setdefault(queue, set()).add((user, job_class))
         return found
 
@@ -195,8 +203,9 @@ class Gates:
                         found.append(Shortage(name, who, bound.resource, short))
         path = [seat.branch for seat in leaf.path]
         for r, more in enumerate(amounts if self._lending is not None else ()):
-            if more and self._lending is not None and not self._lending.room(path, r, more):
-                found.append(Shortage("", "", r, more))
+            short = self._lending.short(path, r, more) if self._lending is not None else 0
+            if short > 0:
+                found.append(Shortage("", "", r, short))
         return found
 
     def _obstacle(
@@ -314,6 +323,11 @@ class Gates:
             self._lending.take([seat.branch for seat in leaf.path], amounts)
             for r, amount in enumerate(amounts):
                 self._root.held[r] += amount
+
+    def give(self, branch: Branch, amounts: Sequence[int]) -> None:
+        """What is not lent, as if a job in `branch` held so much less: for trials."""
+        if self._lending is not None:
+            self._lending.take([*branch.path()], [-amount for amount in amounts])
 
     def _watch(self, leaf: Seat, amounts: Sequence[int]) -> None:
         for seat in (*leaf.path[1:], self._root):

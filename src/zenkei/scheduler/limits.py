@@ -90,9 +90,12 @@ class Lending:
 
     def room(self, path: Sequence[Branch], resource: int, asked: int) -> bool:
         """Whether so much more in the queue that `path` starts with leaves what is kept."""
+        return self.short(path, resource, asked) <= 0
+
+    def short(self, path: Sequence[Branch], resource: int, asked: int) -> int:
+        """By how much others would have to hold less, so that there is room; not above 0: none."""
         more = self._grown(path, resource, asked)
-        root = self._tree.root
-        return not more or self._need[0][resource] + more <= root.terms.total[resource]
+        return more - self.left(resource) if more else 0
 
     def _grown(self, path: Sequence[Branch], resource: int, asked: int) -> int:
         """By how much the need of the whole cluster grows."""
@@ -105,12 +108,13 @@ class Lending:
         return more
 
     def take(self, path: Sequence[Branch], amounts: Sequence[int]) -> None:
+        """Amounts below zero are given back."""
         for r, asked in enumerate(amounts):
             more = asked
             for branch in (*path, self._tree.root):
                 own, need = self._own[branch.place], self._need[branch.place]
                 own[r] += more
-                more = max(need[r], own[r]) - need[r]
+                more = max(own[r], branch.terms.kept[r]) - need[r]
                 need[r] += more
 
     def left(self, resource: int) -> int:

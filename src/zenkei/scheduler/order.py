@@ -243,10 +243,18 @@ class Turn:
         leaf, person = self._visit(self._tree.branch(queue), user)
         return self._gates.shortages(leaf, person, wanted)
 
+    def is_owed(self, queue: str, wanted: JobClass) -> bool:
+        """Whether its leaf stays within a quota with such a job, of what that quota names."""
+        leaf = self._seat(self._tree.branch(queue))
+        amounts = self._tree.vector(Held.of(wanted, wanted.fewest))
+        said = [(r, most) for r, most in leaf.branch.terms.quota if amounts[r]]
+        return bool(said) and all(leaf.held[r] + amounts[r] <= most for r, most in said)
+
     def give(self, queue: str, user: str, held: Held, times: int = 1) -> None:
-        """As if a job there had ended; -1: it has not. For `trial`; what is not lent stays so."""
+        """As if a job there had ended; -1: it has not. For `trial`."""
         amounts = [amount * times for amount in self._tree.vector(held)]
         branch: Branch | None = self._tree.branch(queue)
+        self._gates.give(self._tree.branch(queue), amounts)
         while branch is not None:
             seat = self._seats.get(branch.place)
             people = [] if seat is None else [u.held for u in seat.users.values() if u.name == user]

@@ -15,7 +15,7 @@ Cost: O(jobs + queues) in NumPy, O(nodes) for where it could go, then O(nodes x 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -106,13 +106,14 @@ def victims(
     *,
     now_us: int,
     levels: Sequence[str] = (),
+    among: Container[int] | None = None,
 ) -> Displacement | Spared | None:
     """The cheapest jobs to displace for `asker`; None: it has no right over enough of them.
 
     free: by node, what is left now, after everything that the plan has given away and kept for
     others (claims count as taken, also where what they keep is still held: below zero is right).
-    levels: `ClusterConfig.levels`. Not to be called for a job whose claim is in force. The gang's
-    limits (caps) are the caller's matter: it has passed them.
+    levels: `ClusterConfig.levels`. among: nobody else is displaced. Not to be called for a job
+    whose claim is in force. The gang's limits (caps) are the caller's matter.
     """
     if not policy.preempt:
         return None
@@ -126,6 +127,8 @@ def victims(
         policy=policy,
         now_us=now_us,
     )
+    if among is not None:
+        rights.only(among)
     stopping = occupancy.stopping()
     if not rights.may and not rights.spared and not stopping:
         return None

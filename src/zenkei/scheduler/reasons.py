@@ -371,7 +371,7 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.USER_CAP: lambda n: _full(n, _person(n)),
     ReasonCode.BORROW_LIMIT: lambda n: _full(n, _borrower(n)),
     ReasonCode.QUOTA_NOT_LENT: lambda n: (
-        f"asks for {amount(n, 'asked')} beyond its quota, and {amount(n, 'unheld')} are not held, "
+        f"asks for {amount(n, 'asked')}, and {amount(n, 'unheld')} are not held, "
         f"of which {amount(n, 'kept')} are kept for queues that do not lend all of their quota"
     ),
     ReasonCode.QUEUE_PAUSED: lambda n: f"queue `{n['queue']}` is paused: {n['why']}",

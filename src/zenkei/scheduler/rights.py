@@ -27,7 +27,7 @@ once somebody is taken, O(1) before.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -346,6 +346,13 @@ class Rights:
                     guard = _Guard(marks.used, at, tuple(strict), tuple(either), tuple(cells))
                     known.append(guard)
         return known
+
+    def only(self, jobs: Container[int]) -> None:
+        """There is no right over others; before anybody is taken."""
+        self.may = {job: reason for job, reason in self.may.items() if job in jobs}
+        self.spared = [job for job in self.spared if job in jobs]
+        told = self._roster.columns()[JOB, self._free].tolist()
+        self._free = self._free[np.array([job in self.may for job in told], np.bool_)]
 
     def allows(self, job: int) -> bool:
         """Whether `job` may be taken beside those that are taken already."""
