@@ -97,7 +97,13 @@ _NO_FAULT = frozenset({None, FailureClass.NONE, FailureClass.CANCELLED, FailureC
 
 def digests(job: Job) -> View:
     """The artefacts of a job by digest; empty texts where there is none."""
-    return {"spec": job.spec, "code": job.code, "source": job.source, "environment": job.env}
+    return {
+        "spec": job.spec,
+        "code": job.code,
+        "source": job.source,
+        "environment": job.env,
+        "data": job.data,
+    }
 
 
 def git_view(git: GitState | None) -> View | None:

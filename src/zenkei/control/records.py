@@ -19,6 +19,7 @@ from zenkei.control.starts import Starts
 from zenkei.lifecycle.history import Attempt, attempts
 from zenkei.model.cluster import Node, NodePart
 from zenkei.model.data import Checkpoint, Digest, GitState, Result
+from zenkei.model.dataset import DatasetPin
 from zenkei.model.event import Event
 from zenkei.model.job import Job, JobSpec
 
@@ -44,10 +45,16 @@ class Saved:
 class Records:
     """Makes the records of a batch: what its jobs share (spec, nodes) is put into words once.
 
-    version: zenkei's own.
+    version: zenkei's own. pins: the list of dataset versions behind its digest.
     """
 
-    def __init__(self, nodes: Mapping[str, Node], version: str) -> None:
+    def __init__(
+        self,
+        nodes: Mapping[str, Node],
+        version: str,
+        pins: Callable[[Digest], Iterable[DatasetPin]] = lambda _digest: (),
+    ) -> None:
+        self._pins = pins
         self._nodes = nodes
         self._version = version
         self._specs: dict[Digest, dict[str, object]] = {}
@@ -83,6 +90,8 @@ class Records:
             "source": row.source,
             "git": asdict(git) if git is not None else None,
             "environment": row.env,
+            "data": row.data,
+            "datasets": [asdict(pin) for pin in self._pins(row.data)],
             "seed": seed_of(row, spec.seed),
             "deterministic": spec.deterministic,
             "not_controlled": UNCONTROLLED,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from zenkei.control.datapins import PinCache
 from zenkei.control.dependencies import wake_dependents_of
 from zenkei.control.origins import Origins
 from zenkei.control.progress import reported_steps
@@ -48,6 +49,7 @@ class Sealer:
         self._specs = cache
         self._trees = trees
         self._blobs = blobs
+        self._pins = PinCache(blobs)
         self._version = version
 
     def seal(self, effects: list[Effect], engine_of: Callable[[Effect], Engine]) -> None:
@@ -58,7 +60,7 @@ class Sealer:
         """
         jobs = tuple(dict.fromkeys(effect.job for effect in effects))
         nodes = {node.name: node for node in self._store.nodes()}
-        written = Records(nodes, self._version)
+        written = Records(nodes, self._version, self._pins.get)
         histories = self._store.histories(jobs)
         rows = self._store.rows_of(jobs)
         origins = Origins(self._blobs)
