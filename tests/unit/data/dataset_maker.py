@@ -45,9 +45,10 @@ class _Packs:
     def add(self, row: int, data: bytes) -> None:
         if len(data) > self._piece_bytes:
             for start in range(0, len(data), self._piece_bytes):
-                part = data[start : start + self._piece_bytes]
-                self.pieces.append((row, len(self.packs), 0, len(part)))
-                self.packs.append(bytearray(part))
+                part = bytearray(data[start : start + self._piece_bytes])
+                if part not in self.packs:
+                    self.packs.append(part)
+                self.pieces.append((row, self.packs.index(part), 0, len(part)))
         elif data:
             if self._shared < 0 or len(self.packs[self._shared]) > self._pack_bytes:
                 self._shared = len(self.packs)

@@ -53,12 +53,15 @@ class Record:
 
 
 class Cache:
-    """make_room: asked for bytes before they are fetched; raises if there is no room."""
+    """depot: or what opens it, once something has to be fetched. link: take hard links into it.
+
+    make_room: asked for bytes before they are fetched; raises if there is no room.
+    """
 
     def __init__(
         self,
         layout: Layout,
-        depot: Depot | None,
+        depot: Depot | Callable[[], Depot] | None,
         *,
         link: bool = False,
         said: Said = lambda *_: None,
@@ -69,7 +72,7 @@ class Cache:
         self.claims = claims or Claims(layout)
         self.stopping = threading.Event()
         self._depot = depot
-        self._folder = _folder_of(depot) if link and depot is not None else None
+        self._links = link
         self._said = said
         self._make_room = make_room
         self._table: tuple[str, VersionTable] | None = None
@@ -149,9 +152,10 @@ class Cache:
                 self._source().fetch(f"{VERSIONS}/{name}", folder / "version")
                 try:
                     table = _read(name, (folder / "version").read_bytes())
-                except InvalidInput:
+                except InvalidInput as error:
                     if not left:
-                        raise _damaged(f"{VERSIONS}/{name}", self._source()) from None
+                        what = f"{VERSIONS}/{name}"
+                        raise _damaged(what, self._source(), error.message) from None
                     continue
                 (folder / "version").rename(path)
                 return table
@@ -237,10 +241,11 @@ class Cache:
 
     def _link(self, name: str, size: int, target: Path) -> bool:
         """The kernel reads blocks of 512 bytes to their end: a pack without it must be padded."""
-        if self._folder is None or size % images.BLOCK:
+        folder = _folder_of(self._source()) if self._links else None
+        if folder is None or size % images.BLOCK:
             return False
         try:
-            os.link(self._folder / PACKS / name, target, follow_symlinks=False)
+            os.link(folder / PACKS / name, target, follow_symlinks=False)
         except OSError:
             return False
         return target.stat(follow_symlinks=False).st_size == size
@@ -260,6 +265,8 @@ class Cache:
                 "this version is not in the cache, and no depot was named to fetch it from",
                 hint="name the depot in the request",
             )
+        if callable(self._depot):
+            self._depot = self._depot()
         return self._depot
 
 
@@ -322,14 +329,14 @@ def _folder_of(depot: Depot) -> Path | None:
 def _read(name: str, content: bytes) -> VersionTable:
     table = container.read(content)
     if table.digest != f"b3:{name}":
-        raise InvalidInput("bad-version", f"it is the version {table.digest}")
+        raise InvalidInput("bad-version", f"it does not have its digest but {table.digest}")
     return table
 
 
-def _damaged(name: str, depot: Depot) -> Unavailable:
+def _damaged(name: str, depot: Depot, why: str = "it does not have its digest") -> Unavailable:
     return Unavailable(
         "content-damaged",
-        f"`{name}` does not have its digest, fetched twice from {depot.location}",
+        f"`{name}`, fetched twice from {depot.location}, is refused: {why}",
         hint="`zenkei dataset verify` names what is damaged; committing the same files again "
         "repairs it",
         details={"object": name, "depot": depot.location},

@@ -43,7 +43,7 @@ class Node:
         location = request.text("depot", "")
         self.cache = Cache(
             self.layout,
-            open_depot(location) if location else None,
+            (lambda: open_depot(location)) if location else None,
             link=request.flag("link"),
             said=said,
             make_room=self.eviction.make_room,

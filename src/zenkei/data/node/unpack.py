@@ -26,6 +26,7 @@ from zenkei.model.errors import Conflict, Unavailable
 
 _SMALL_BYTES: Final = 1 << 18
 _ROWS_A_PROCESS: Final = 2_000
+_BYTES_A_PROCESS: Final = 1 << 24
 _OVERHEAD_BYTES: Final = 4096
 
 
@@ -87,9 +88,8 @@ def _write(table: VersionTable, packs: Sequence[Path], part: bytes, processes: i
 
 def _ranges(table: VersionTable, processes: int) -> list[tuple[int, int]]:
     """Rows for each process, about as many bytes and files for each."""
-    processes = min(processes, len(table) // _ROWS_A_PROCESS + 1)
-    if table.size_bytes > _SMALL_BYTES * 64:
-        processes = max(processes, min(2, len(table)))
+    worth = max(len(table) // _ROWS_A_PROCESS, table.size_bytes // _BYTES_A_PROCESS) + 1
+    processes = min(processes, worth)
     work = np.cumsum(table.sizes.astype(np.float64) + 32_768.0)
     cuts = np.searchsorted(work, np.linspace(0, work[-1] if len(work) else 0, processes + 1)[1:-1])
     ends = [0, *cuts.tolist(), len(table)]
