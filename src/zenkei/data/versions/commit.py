@@ -24,7 +24,7 @@ from zenkei.data.depots.opening import open_depot
 from zenkei.data.versions import container, state
 from zenkei.data.versions.keeper import Keeper
 from zenkei.data.versions.pairing import paired
-from zenkei.data.versions.reading import Done, Known, Reader, units
+from zenkei.data.versions.reading import BUFFERS, BUFFERS_ALONE, Done, Known, Reader, units
 from zenkei.data.versions.scan import MODE, MTIME, SIZE, Scan, scan
 from zenkei.data.versions.state import Seen
 from zenkei.data.versions.table import PIECE, Kind, VersionTable
@@ -196,13 +196,16 @@ def _read(
     if not spans:
         return []
     root = open_root(request.source, follow=True)
+    count = min(jobs, len(spans))
+    buffers = BUFFERS if count > 1 else BUFFERS_ALONE
 
     def prepare() -> Reader:
-        return Reader(root, found, rows, known, open_depot(request.depot))
+        depot = open_depot(request.depot)
+        return Reader(root, found, rows, known, depot, buffers=buffers)
 
     done: list[Done] = []
     try:
-        with Workers(min(jobs, len(spans)), prepare) as workers:
+        with Workers(count, prepare) as workers:
             for part in workers.run(spans):
                 done.append(part)
                 files += len(part.rows)
