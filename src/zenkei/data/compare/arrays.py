@@ -8,10 +8,14 @@ chunk. Cost: about the time to read both files.
 from __future__ import annotations
 
 import contextlib
+import lzma
+import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -24,7 +28,18 @@ CHUNK_BYTES = 1 << 22
 MOST_HEADER = 10_000
 MOST_ITEM_BYTES = 1 << 16
 MOST_MEMBERS = 100_000
-MALFORMED = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError)
+BROKEN = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError,
+    ValueError, RuntimeError, OverflowError, KeyError, OSError,
+)  # fmt: skip
+"""What `zipfile` raises for archives that are none. What a disk refuses is refused again when the
+
+bytes are compared.
+"""
+MALFORMED = (
+    ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError, TokenError,
+    *BROKEN,
+)  # fmt: skip
 """What NumPy raises for headers that are none."""
 
 
@@ -96,13 +111,9 @@ def element(name: str, shape: tuple[int, ...], at: int, *, is_fortran: bool = Fa
 def read_head(file: IO[bytes]) -> Head:
     """Raises Unreadable."""
     try:
-        version = npy.read_magic(file)
-        if version == (1, 0):
-            shape, is_fortran, dtype = npy.read_array_header_1_0(file, max_header_size=MOST_HEADER)
-        elif version == (2, 0):
-            shape, is_fortran, dtype = npy.read_array_header_2_0(file, max_header_size=MOST_HEADER)
-        else:
-            raise Unreadable(f"an array of format {version}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # files that Python 2 wrote
+            shape, is_fortran, dtype = _header(file)
     except MALFORMED as error:
         raise Unreadable(f"no NumPy array: {str(error)[:100]}") from error
     if dtype.hasobject:
@@ -114,6 +125,15 @@ def read_head(file: IO[bytes]) -> Head:
     if any(type(side) is not int or not 0 <= side < 1 << 62 for side in shape) or len(shape) > 64:
         raise Unreadable("a shape that no array has")
     return Head(shape=tuple(shape), dtype=dtype, is_fortran=bool(is_fortran))
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(file)
+    if version == (1, 0):
+        return npy.read_array_header_1_0(file, max_header_size=MOST_HEADER)
+    if version == (2, 0):
+        return npy.read_array_header_2_0(file, max_header_size=MOST_HEADER)
+    raise ValueError(f"an array of format {version}")
 
 
 def _add(a: Array, b: Array, tally: Tally, name: str, head: Head, start: int) -> None:
@@ -147,7 +167,7 @@ def _exactly(file: IO[bytes], size: int) -> bytes:
     while found < size:
         try:
             piece = file.read(size - found)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except BROKEN as error:
             raise Unreadable(f"a damaged archive: {error}") from error
         if not piece:
             raise Unreadable("it ends before its last element")
@@ -165,7 +185,7 @@ def _archive(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(file) as archive:
             yield archive
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except BROKEN as error:
         raise Unreadable(f"no sound archive: {str(error)[:100]}") from error
 
 
@@ -179,5 +199,5 @@ def _members(archive: zipfile.ZipFile) -> list[str]:
 def _opened(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     try:
         return archive.open(name)
-    except (RuntimeError, zipfile.BadZipFile, NotImplementedError) as error:
+    except BROKEN as error:
         raise Unreadable(f"a member that cannot be read: {str(error)[:100]}") from error

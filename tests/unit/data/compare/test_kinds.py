@@ -47,7 +47,8 @@ def tensors(**found) -> bytes:
 
 
 def over(compare, a: bytes, b: bytes, *more) -> Finding:
-    return compare(io.BytesIO(a), io.BytesIO(b), *more)
+    found: Finding = compare(io.BytesIO(a), io.BytesIO(b), *more)
+    return found
 
 
 def test_arrays_with_the_same_values_are_identical_whatever_their_archives_say_of_time():
