@@ -121,6 +121,7 @@ RESULTS = {
     data.ResultState.SEALING: "output is being stored; devices are free already",
     data.ResultState.SEALED: "complete and immutable",
     data.ResultState.INCOMPLETE: "something could not be kept; the reason says what",
+    data.ResultState.REMOVED: "its files were removed by somebody; the record is kept",
 }
 
 

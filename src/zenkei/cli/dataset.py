@@ -1,4 +1,4 @@
-"""`zenkei dataset …`: names, versions, tags and grants. The verbs that move content: `datawork`."""
+"""`zenkei dataset`: names, versions, tags and grants. The verbs that move content: `datawork`."""
 
 from __future__ import annotations
 

@@ -80,30 +80,19 @@ def assemble(
     guard: why nothing may start now. whose: the person of a name, whose jobs are prepared.
     """
     store, engines = ports.store, ports.engines
-    cache = SpecCache(store)
-    pins, datasets = PinCache(ports.blobs), Datasets(store.datasets)
+    cache, datasets = SpecCache(store), Datasets(store.datasets)
     keeper = PlanKeeper(store, cache, Learning(store, cache, ports.workers))
-    dispatcher = Dispatcher(
+    pins = PinCache(ports.blobs)
+    preparer = Preparer(
         store=store,
-        orders=Orders(store, cache, pins),
+        cache=cache,
         engines=engines,
-        preparer=Preparer(
-            store=store,
-            cache=cache,
-            engines=engines,
-            builder=ports.builder,
-            data=DataPreparer(datasets, pins, whose),
-            progress=progress,
-        ),
-        sealer=Sealer(
-            store=store, cache=cache, trees=ports.trees, blobs=ports.blobs, version=version
-        ),
-        checkpoints=CheckpointKeeper(
-            store=store, cache=cache, checkpoints=ports.checkpoints or Shared(ports.trees)
-        ),
-        workers=ports.workers,
-        owner=owner,
+        builder=ports.builder,
+        data=DataPreparer(datasets, pins, whose),
+        progress=progress,
     )
+    orders = Orders(store, cache, pins)
+    dispatcher = _dispatcher(ports, orders, preparer, owner=owner, version=version)
     controller = Controller(
         store=store,
         cache=cache,
@@ -130,4 +119,24 @@ def assemble(
         feed=feed,
         controller=controller,
         dispatcher=dispatcher,
+    )
+
+
+def _dispatcher(
+    ports: Ports, orders: Orders, preparer: Preparer, *, owner: str, version: str
+) -> Dispatcher:
+    store, cache = ports.store, orders.specs
+    return Dispatcher(
+        store=store,
+        orders=orders,
+        engines=ports.engines,
+        preparer=preparer,
+        sealer=Sealer(
+            store=store, cache=cache, trees=ports.trees, blobs=ports.blobs, version=version
+        ),
+        checkpoints=CheckpointKeeper(
+            store=store, cache=cache, checkpoints=ports.checkpoints or Shared(ports.trees)
+        ),
+        workers=ports.workers,
+        owner=owner,
     )
