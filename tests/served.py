@@ -39,7 +39,12 @@ OWNER = Principal(name="ann", uid=1000, operator=True)
 ECHO = b"name: hello\ncommand: echo hi\ncode: false\n"
 
 
-def services_of(plant: Plant, home: Path, principal: Principal = OWNER) -> Services:
+def services_of(
+    plant: Plant,
+    home: Path,
+    principal: Principal = OWNER,
+    comparer: ComparerDouble | None = None,
+) -> Services:
     """Services over a plant; who asks is always `principal`."""
     declared: list[VirtualNodes] = []
     return Services(
@@ -74,7 +79,7 @@ def services_of(plant: Plant, home: Path, principal: Principal = OWNER) -> Servi
             queries=plant.queries,
             blobs=plant.blobs,
             trees=TreesDouble(),
-            comparer=ComparerDouble(),
+            comparer=comparer or ComparerDouble(),
         ),
         keeping=cast("Keeping", None),  # its routes have tests of their own
         stop=lambda: None,
@@ -109,7 +114,8 @@ class Served(AbstractContextManager["Served"]):
     def __init__(self, home: Path, plant: Plant | None = None) -> None:
         self.home = home
         self.plant = plant or Plant()
-        self.services = services_of(self.plant, home)
+        self.comparer = ComparerDouble()
+        self.services = services_of(self.plant, home, comparer=self.comparer)
         self.client = Client(str(home))
         self.socket = home / "zenkei.sock"
 

@@ -66,8 +66,8 @@ class ResultCommands:
 
     def history(self, principal: Principal, project: str, name: str) -> tuple[ResultTag, ...]:
         """All that a name has meant, oldest first."""
-        self._named(principal, project, name)
-        return self._book.history(project, name)
+        found = self._named(principal, project, name)
+        return self._book.history(found.project, name)
 
     def remove(self, principal: Principal, job: JobId, number: int) -> Result:
         """Give up the files of a result; the record stays. They are freed by the next prune."""
