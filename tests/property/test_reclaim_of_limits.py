@@ -9,11 +9,12 @@ import pytest
 from tests.cluster_life import LEAVES, USERS, Life, gpu_nodes, gpus
 from tests.planner_worlds import ask
 from zenkei.model.ids import JobId
-from zenkei.model.queue import ClusterConfig, Policy, Queue
+from zenkei.model.queue import Amounts, ClusterConfig, Policy, Queue
 from zenkei.scheduler import Planner, Preempt, ReasonCode, plan
 
 LIMITS = {ReasonCode.QUEUE_CAP, ReasonCode.BORROW_LIMIT, ReasonCode.QUOTA_NOT_LENT}
 MOST_PLANS = 150
+UNSAID = Amounts()
 
 
 def random_queues(rng: Random) -> tuple[Queue, ...]:
@@ -29,8 +30,8 @@ def random_queues(rng: Random) -> tuple[Queue, ...]:
     )
     return (
         research,
-        Queue(name="vision", parent="research", quota=gpus(rng.choice((4, 8)))),
-        Queue(name="speech", parent="research", quota=gpus(rng.choice((0, 4)))),
+        Queue(name="vision", parent="research", quota=rng.choice((gpus(4), gpus(8), UNSAID))),
+        Queue(name="speech", parent="research", quota=rng.choice((gpus(0), gpus(4), UNSAID))),
         Queue(name="guests", quota=gpus(rng.choice((0, 4))), lend_limit=rng.choice(lends)),
     )
 

@@ -244,11 +244,14 @@ class Turn:
         return self._gates.shortages(leaf, person, wanted)
 
     def is_owed(self, queue: str, wanted: JobClass) -> bool:
-        """Whether its leaf stays within a quota with such a job, of what that quota names."""
-        leaf = self._seat(self._tree.branch(queue))
+        """Whether the innermost of its queues with a quota stays within that with such a job."""
         amounts = self._tree.vector(Held.of(wanted, wanted.fewest))
-        said = [(r, most) for r, most in leaf.branch.terms.quota if amounts[r]]
-        return bool(said) and all(leaf.held[r] + amounts[r] <= most for r, most in said)
+        for branch in self._tree.branch(queue).path():
+            seat = self._seat(branch)
+            said = [(r, most) for r, most in branch.terms.quota if amounts[r]]
+            if said:
+                return all(seat.held[r] + amounts[r] <= most for r, most in said)
+        return False
 
     def give(self, queue: str, user: str, held: Held, times: int = 1) -> None:
         """As if a job there had ended; -1: it has not. For `trial`."""

@@ -2,10 +2,12 @@
 
 Used by `preemption`. Two rights. *Priority*: a job of the same leaf queue with a strictly lower
 priority, if the queue says so (`within`). *Reclaim*: the gang's queues, up to where its path and
-the victim's part, stay within their quota with it; the victim's queues up to there hold more than
-theirs, and hold that much still without every job that is taken. What a leaf is guaranteed counts
-for its jobs of the highest priority first, so that only those below that mark borrow: who could
-come back by priority over the others of its queue is not displaced in their stead.
+the victim's part, stay within their quota with it, and the widest of them has one (others that
+state none, and have none inside, go by that of the queue above); the victim's queues up to there
+hold more than theirs, and hold that much still without every job that is taken. What a leaf is
+guaranteed counts for its jobs of the highest priority first, so that only those below that mark
+borrow: who could come back by priority over the others of its queue is not displaced in their
+stead.
 
 GPUs decide for those who hold some: the total and each model. CPUs and memory decide (either is
 enough) where the gang or the victim has no GPU. Protected for a time: who has run less than
@@ -17,9 +19,11 @@ Order the sums over all leaves of g(·, p), from the highest p to the lowest, li
 dictionary. Starting a job lowers none of them. Priority: the job enters at its own p, victims leave
 further down the word. Reclaim: the victims' leaves lose nothing of any g, by the mark above, and
 the gang's leaf, within its quota, gains at its p. So the word never falls, and each reclaim raises
-it: there are finitely many. After the last one, starts and priority only move the same word without
-the quotas upwards: finitely many too. With several resources the argument holds for GPUs as long as
-all that is displaced holds GPUs; `most_preemptions` bounds the rest, whatever happens.
+it: there are finitely many. A queue above leaves that reclaims for one without a quota counts in
+the same way, in a word of its level that is read after those of the levels inside it. After the
+last one, starts and priority only move the same word without the quotas upwards: finitely many too.
+With several resources the argument holds for GPUs as long as all that is displaced holds GPUs;
+`most_preemptions` bounds the rest, whatever happens.
 Cost: O(jobs + queues x depth) in NumPy to make; O(depth x priorities of the leaf) per question
 once somebody is taken, O(1) before.
 """
@@ -186,7 +190,9 @@ class Rights:
                     for key, amount in zip(self._keys, leaving[group].tolist(), strict=True):
                         sums[key] = sums.get(key, 0) + amount
 
-    def _judge(self, table: IntArray, stays: Bools, owed: int, policy: Policy, now_us: int) -> None:
+    def _judge(
+        self, table: IntArray, stays: Bools, owed: list[bool], policy: Policy, now_us: int
+    ) -> None:
         """Who may be taken alone, protected or not: by groups, then all jobs at once."""
         right = self._right(owed)
         group = table[GROUP]
@@ -211,7 +217,7 @@ class Rights:
         jobs, codes = table[JOB, self._free].tolist(), right[group[self._free]].tolist()
         self.may = {job: _REASONS[code - 1] for job, code in zip(jobs, codes, strict=True)}
 
-    def _right(self, owed: int) -> IntArray:
+    def _right(self, owed: list[bool]) -> IntArray:
         """By group: 1 for priority, 2 for reclaim, 0 for no right. As in `_REASONS`."""
         ledger = self._ledger
         found = np.zeros(len(self._sums), np.int64)
@@ -227,7 +233,7 @@ class Rights:
         below = np.array([p < self._priority for _, p in self._roster.groups], np.bool_)
         rules = self._quotas.rules(self._path[0])
         if rules.reclaim is not Reclaim.NEVER:
-            some = there & ~own & (parts <= owed)
+            some = there & ~own & np.array(owed)[parts]
             found[some & below if rules.reclaim is Reclaim.LOWER_PRIORITY else some] = 2
         if rules.within is Within.LOWER_PRIORITY:
             found[own & below] = 1
@@ -275,20 +281,24 @@ class Rights:
             held[key] = held.get(key, 0) - amount
         return held
 
-    def _owed(self, request: Request, nodes: int) -> int:
-        """Up to how many queues of its path, from the leaf on, stay within quota with the gang."""
+    def _owed(self, request: Request, nodes: int) -> list[bool]:
+        """By how many queues of its path lie below where another's meets it: whether it is owed.
+
+        The widest of these is guaranteed some of what the gang is about, and each of them that is
+        guaranteed anything stays within that with the gang.
+        """
         asked = {CPU: request.cpu_milli * nodes, MEMORY: request.memory_bytes * nodes}
         if request.gpu_count:
             asked[GPU] = request.gpu_count * request.gpu_milli * nodes
             if len(request.gpu_kinds) == 1:
                 asked[KIND + request.gpu_kinds[0]] = asked[GPU]
-        for depth, queue in enumerate(self._path):
+        owed = [False] * (len(self._path) + 1)
+        for depth, queue in enumerate(self._path, 1):
             quota, held = said(self._quotas.quota(queue)), self._held(queue)
-            if not self._guaranteed(quota, request):
-                return depth
             if any(held.get(key, 0) + asked[key] > quota[key] for key in asked.keys() & quota):
-                return depth
-        return len(self._path)
+                break
+            owed[depth] = self._guaranteed(quota, request)
+        return owed
 
     def _guaranteed(self, quota: dict[str, int], request: Request) -> bool:
         """Whether the quota says anything of what the gang is about."""

@@ -128,3 +128,29 @@ def test_those_are_taken_on_whose_node_the_job_then_fits() -> None:
     (victim, favoured, _) = told(planned(life))[0]
     assert favoured == asker
     assert life.classes[life.running[victim.key].job_class].request.gpu_count == 4
+
+
+def test_a_department_takes_back_its_quota_for_queues_that_have_none_of_their_own() -> None:
+    mine = (Queue(name="research", quota=gpus(8)), Queue(name="vision", parent="research"))
+    life, jobs = full(*mine, SPEECH, Queue(name="guests"), of="guests", nodes=4)
+    asker = life.submit(FOUR, "vision")
+    assert told(planned(life)) == [(jobs[-1], asker, PreemptReason.RECLAIM)]
+
+
+def test_it_takes_back_no_more_and_nothing_from_queues_inside_it() -> None:
+    mine = (Queue(name="research", quota=gpus(8)), Queue(name="vision", parent="research"))
+    life, _ = full(*mine, SPEECH, Queue(name="guests"), of="speech", nodes=4, jobs=2)
+    for _ in range(2):
+        life.submit(FOUR, "guests")
+    life.obey(planned(life))
+    life.passes(60)
+    life.submit(FOUR, "vision")
+    assert planned(life).decisions == (), "speech holds all that research is guaranteed"
+
+
+def test_a_queue_whose_own_quota_is_said_to_be_nothing_takes_nothing_back() -> None:
+    vision = Queue(name="vision", parent="research", quota=gpus(0))
+    mine = Queue(name="research", quota=gpus(8))
+    life, _ = full(mine, vision, Queue(name="guests"), of="guests", nodes=4)
+    life.submit(FOUR, "vision")
+    assert planned(life).decisions == ()
