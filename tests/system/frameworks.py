@@ -82,7 +82,7 @@ class Cluster:
 @contextmanager
 def a_cluster(home: Path, hosts: Hosts, **sizes: Any) -> Iterator[Cluster]:
     """home: an empty ZENKEI_HOME (fixture `zenkei_home`). sizes: of the nodes, for NodesConfig."""
-    (home / "envs").symlink_to(_store())
+    (home / "envs").symlink_to(shared_environments())
     hosts.nodes(**sizes).save(home / "nodes.json")
     cluster = Cluster(home=home, hosts=hosts)
     try:
@@ -105,14 +105,15 @@ def environment(job: Path) -> OneEnvironment:
     """That of a job file, from the store that all tests share; built now if it is not there."""
     with tempfile.TemporaryDirectory() as blobs:
         builder = UvBuilder(
-            root=_store(), blobs=DirectoryBlobs(Path(blobs)), environ=dict(os.environ)
+            root=shared_environments(), blobs=DirectoryBlobs(Path(blobs)), environ=dict(os.environ)
         )
         spec = specs.parse(job.read_bytes(), file=str(job), read=None)
         lock = builder.lock(spec.env, lambda line: None)
         return OneEnvironment(builder.realise(lock, lambda line: None))
 
 
-def _store() -> Path:
+def shared_environments() -> Path:
+    """The store of environments that all homes of tests share."""
     store = CACHE / "envs"
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
     return store
