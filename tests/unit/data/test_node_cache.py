@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -225,6 +226,22 @@ def test_another_goes_on_when_the_fetcher_is_killed_and_before_it_is_reaped(
     assert not list((layout.root / TMP).iterdir())
 
 
+def test_a_process_that_ended_is_dead_before_it_is_reaped_and_its_pid_proves_nothing():
+    process = FORK.Process(target=time.sleep, args=(100,))
+    process.start()
+    assert process.pid is not None
+    owner = owners.of_process(process.pid)
+    assert owners.is_dead(owner) is False
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert owners.is_dead(owner) is True, "a zombie has its pid and start time still"
+    process.join()
+    mine = owners.myself()
+    assert owners.is_dead(dataclasses.replace(mine, start=mine.start + 1)) is True
+    assert owners.is_dead(dataclasses.replace(mine, boot="another")) is True
+    assert owners.is_dead(dataclasses.replace(mine, pids="pid:[1]")) is None
+
+
 def test_a_claim_of_another_container_is_taken_when_its_heart_stands_still(layout: Layout):
     mine = Claims(layout, stale_s=0.2)
     alien = owners.Owner(boot=owners.boot(), pids="pid:[1]", pid=1, start=1)
@@ -302,6 +319,16 @@ def test_a_holder_that_named_a_process_holds_until_that_ends(depot: FolderDepot,
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert evictor(layout).evict(1 << 40) > 0
+
+
+def test_nobody_holds_anything_any_more_after_a_boot(
+    depot: FolderDepot, layout: Layout, monkeypatch: pytest.MonkeyPatch
+):
+    digest = depot.keep(*version(files(0)))
+    Holders(layout).add(Hold(version=digest[3:], holder="42/1"))
+    assert [hold.holder for hold in Holders(layout).of(digest[3:])] == ["42/1"]
+    monkeypatch.setattr(owners, "boot", lambda: "another-boot")
+    assert Holders(layout).of(digest[3:]) == []
 
 
 def test_a_cache_stays_within_its_budget(depot: FolderDepot, layout: Layout):

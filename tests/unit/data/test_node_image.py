@@ -19,6 +19,9 @@ from zenkei.data.node.image import NoImage, write_image
 from zenkei.data.versions.table import VersionTable
 
 
+WALLS = os.ST_RDONLY | os.ST_NOSUID | os.ST_NODEV
+
+
 @contextlib.contextmanager
 def mounted(table: VersionTable, packs: dict[str, bytes], folder: Path) -> Iterator[Path]:
     for name in ("packs", "mounted"):
@@ -134,6 +137,7 @@ def test_nobody_writes_into_a_mounted_version_not_even_root(tmp_path: Path):
             with pytest.raises(OSError, match="Read-only") as refused:
                 attack()
             assert refused.value.errno == errno.EROFS
+        assert os.statvfs(at).f_flag & WALLS == WALLS
         with pytest.raises(OSError, match="cross-device") as refused:
             os.link(at / "file", tmp_path / "way-out")
         assert refused.value.errno == errno.EXDEV

@@ -233,7 +233,6 @@ class Cache:
                 if not self._link(name, size, target):
                     self._source().fetch(f"{PACKS}/{name}", target, self._listener(progress))
                     _pad(target, size)
-                    target.chmod(0o400)
                 if is_pack(target, name, size):
                     target.rename(self.layout.place(PACKS, name))
                     return

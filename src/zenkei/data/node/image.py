@@ -110,8 +110,7 @@ def _files(table: VersionTable, tree: Tree) -> _Files:
     if np.any((sizes > 0) & (pieces == 0)):
         raise NoImage("it holds files whose content is not in the store")
     # one chunk that is as large as the file; 4 KiB at least, a page
-    bits = np.maximum(np.ceil(np.log2(np.maximum(sizes, 1))).astype(np.int64) - BLOCK_BITS, 3)
-    bits += (np.left_shift(np.int64(BLOCK), bits) < sizes).astype(np.int64)
+    bits = np.maximum(np.frexp(np.maximum(sizes - 1, 0))[1].astype(np.int64) - BLOCK_BITS, 3)
     for row in np.flatnonzero(pieces > 1).tolist():
         inner = table.pieces["size"][first[row] : first[row] + pieces[row] - 1].astype(np.int64)
         common = int(np.gcd.reduce(inner))
