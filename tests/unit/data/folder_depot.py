@@ -76,5 +76,11 @@ class FolderDepot:
     def remove(self, name: str) -> None:
         (self.folder / name).unlink(missing_ok=True)
 
+    def remove_untouched(self, stored: Stored) -> bool:
+        raise NotImplementedError
+
+    def remove_garbage(self) -> int:
+        raise NotImplementedError
+
     def now_s(self) -> float:
         return time.time()

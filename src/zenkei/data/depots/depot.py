@@ -7,12 +7,16 @@ never change; only `intents/` and `epoch` may be written anew.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+from zenkei.model.errors import InternalError, NotFound
 
 Buffer = bytes | bytearray | memoryview
+_NAME: Final = re.compile(r"(?:packs|versions)/[0-9a-f]{64}|intents/[A-Za-z0-9._-]{1,200}|epoch")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +42,10 @@ class Depot(Protocol):
         """Store it under `name`; whoever was there before with the same content stays."""
 
     def put_new(self, name: str, content: Buffer) -> bool:
-        """As `put`, but False if there is one already: of two at once exactly one gets True."""
+        """As `put`, but False if there is one already: of two at once exactly one gets True
+
+        (both may where a store has no conditional put: who relies on it looks whose it is).
+        """
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes: ...
 
@@ -59,5 +66,33 @@ class Depot(Protocol):
     def remove(self, name: str) -> None:
         """Safe to repeat."""
 
+    def remove_untouched(self, stored: Stored) -> bool:
+        """Remove it unless it was put or touched since it was listed so; then False.
+
+        In a directory nothing can come between; S3 looks just before it removes.
+        """
+
+    def remove_garbage(self) -> int:
+        """What writers that died have left; returns how many."""
+
     def now_s(self) -> float:
         """By the clock that gives objects their times."""
+
+
+def is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def checked_name(name: str) -> str:
+    """Raises InternalError for what names no object."""
+    if not is_name(name):
+        raise InternalError("bad-object-name", f"`{ascii(name)[:80]}` names no object")
+    return name
+
+
+def no_object(name: str) -> NotFound:
+    return NotFound(
+        "no-such-object",
+        f"`{name}` is not in the store of datasets",
+        hint="`zenkei dataset verify` tells what is missing, and which versions need it",
+    )

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from zenkei.data.depots.depot import Buffer, Stored
+from zenkei.data.depots.depot import Buffer, Stored, checked_name, is_name, no_object
 from zenkei.data.disk import disk_errors, sync_directory, write_all
 from zenkei.data.fill import copy_range
-from zenkei.model.errors import InternalError, NotFound, Unavailable
+from zenkei.model.errors import Unavailable
 
 FOLDERS: Final = ("packs", "versions", "intents", "tmp")
 GARBAGE_AGE_S: Final = 24 * 3600.0
 STEP_BYTES: Final = 8 << 20
-_NAME: Final = re.compile(r"(?:packs|versions)/[0-9a-f]{64}|intents/[A-Za-z0-9._-]{1,200}|epoch")
+ASIDE: Final = "aside"
+ASIDE_DASHES: Final = 3
+_SILENT: Final = {
+    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN,
+}  # fmt: skip
+T = TypeVar("T")
 
 
 class DirectoryDepot:
@@ -31,7 +36,7 @@ class DirectoryDepot:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        with disk_errors(self.root), _reachable(self.root):
+        with _answers(self.root):
             for folder in FOLDERS:
                 (self.root / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -46,7 +51,7 @@ class DirectoryDepot:
         return self._put(name, content, replace=False)
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
-        with self._opened(name) as descriptor:
+        with _answers(self.root), self._opened(name) as descriptor:
             end = os.fstat(descriptor).st_size
             wanted = max(0, end - start) if size is None else size
             parts: list[bytes] = []
@@ -57,7 +62,7 @@ class DirectoryDepot:
             return b"".join(parts)
 
     def fetch(self, name: str, to: Path, said: Callable[[int], None] | None = None) -> int:
-        with disk_errors(to), self._opened(name) as source:
+        with disk_errors(to), _silence(self.root), self._opened(name) as source:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             target = os.open(to, flags, 0o600)
             try:
@@ -72,66 +77,119 @@ class DirectoryDepot:
                 os.close(target)
 
     def stat(self, name: str) -> Stored | None:
-        try:
-            found = os.stat(self.path(name))
-        except FileNotFoundError:
+        with _answers(self.root):
+            found = self._found(name, os.stat)
+        if found is None:
             return None
         return Stored(name=name, size=found.st_size, modified_s=found.st_mtime)
 
     def touch(self, name: str) -> bool:
-        try:
+        def young(path: Path) -> bool:
             # without a time of ours: the server's own clock is the one that counts
-            os.utime(self.path(name))
-        except FileNotFoundError:
-            return False
-        return True
+            os.utime(path)
+            return True
+
+        with _answers(self.root):
+            return self._found(name, young) is not None
 
     def names(self, prefix: str) -> Iterator[Stored]:
         folder = prefix.rstrip("/")
-        with _reachable(self.root), os.scandir(self.root / folder) as listing:
+        with _answers(self.root), os.scandir(self.root / folder) as listing:
             for entry in listing:
                 try:
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue  # removed while it was listed
                 name = f"{folder}/{entry.name}"
-                if _NAME.fullmatch(name):
+                if is_name(name):
                     yield Stored(name=name, size=found.st_size, modified_s=found.st_mtime)
 
     def remove(self, name: str) -> None:
-        with disk_errors(self.root):
+        with _answers(self.root):
             self.path(name).unlink(missing_ok=True)
+
+    def remove_untouched(self, stored: Stored) -> bool:
+        """Taken aside first, where nobody touches it; who misses it meanwhile puts it back."""
+        path = self.path(stored.name)
+        folder, _, own = stored.name.partition("/")
+        aside = self.root / "tmp" / f"{ASIDE}-{folder}-{own}-{secrets.token_hex(8)}"
+        with _answers(self.root):
+            try:
+                os.rename(path, aside)
+            except FileNotFoundError:
+                return True
+            try:
+                # opened, because file servers promise fresh times to who opens
+                with open(aside, "rb", buffering=0) as file:
+                    is_same = os.fstat(file.fileno()).st_mtime == stored.modified_s
+                if not is_same:
+                    _link_there(aside, path)
+                    sync_directory(path.parent)
+            except FileNotFoundError:
+                return False  # somebody has put it back
+            aside.unlink(missing_ok=True)
+            return is_same
 
     def now_s(self) -> float:
         file = self._temporary()
-        try:
-            file.touch(mode=0o600)
-            return file.stat().st_mtime
-        finally:
-            file.unlink(missing_ok=True)
+        with _answers(self.root):
+            try:
+                file.touch(mode=0o600)
+                return file.stat().st_mtime
+            finally:
+                file.unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
         """Where an object lies, for who can take it from there. Raises InternalError."""
-        if not _NAME.fullmatch(name):
-            raise InternalError("bad-object-name", f"`{ascii(name)[:80]}` names no object")
-        return self.root / name
+        return self.root / checked_name(name)
 
     def remove_garbage(self) -> int:
-        """What writers that died have left; returns how many."""
         oldest = self.now_s() - GARBAGE_AGE_S
         removed = 0
-        for entry in os.scandir(self.root / "tmp"):
-            try:
-                if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                    os.unlink(entry.path)
-                    removed += 1
-            except FileNotFoundError:
-                continue
+        with _answers(self.root):
+            self._put_back("")
+            for entry in os.scandir(self.root / "tmp"):
+                try:
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        os.unlink(entry.path)
+                        removed += 1
+                except FileNotFoundError:
+                    continue
         return removed
+
+    def _found(self, name: str, look: Callable[[Path], T]) -> T | None:
+        """None if it is not there, nor was taken aside by a collection."""
+        path = self.path(name)
+        try:
+            return look(path)
+        except FileNotFoundError:
+            if not self._put_back(name):
+                return None
+        try:
+            return look(path)
+        except FileNotFoundError:
+            return None
+
+    def _put_back(self, name: str) -> bool:
+        """What collections have taken aside, and were killed before they went on; "": all."""
+        start = f"{ASIDE}-{name.replace('/', '-')}"
+        is_back = False
+        for found in os.listdir(self.root / "tmp"):
+            if not found.startswith(start) or found.count("-") != ASIDE_DASHES:
+                continue
+            _, folder, own, _ = found.split("-")
+            try:
+                _link_there(self.root / "tmp" / found, self.path(f"{folder}/{own}"))
+            except FileNotFoundError:
+                continue  # removed for good, or back already
+            if not name:
+                (self.root / "tmp" / found).unlink(missing_ok=True)
+            is_back = True
+        return is_back
 
     def _put(self, name: str, content: Buffer, *, replace: bool) -> bool:
         final, file = self.path(name), self._temporary()
-        with disk_errors(self.root), _reachable(self.root):
+        with _answers(self.root):
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 try:
@@ -150,27 +208,25 @@ class DirectoryDepot:
     def _temporary(self) -> Path:
         return self.root / "tmp" / f"{os.getpid()}-{secrets.token_hex(8)}"
 
-    def _opened(self, name: str) -> _Opened:
-        return _Opened(self.path(name), name)
-
-
-class _Opened:
-    """A descriptor for the time of a block. Raises NotFound."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self._path = path
-        self._name = name
-        self._descriptor = -1
-
-    def __enter__(self) -> int:
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[int]:
+        """A descriptor for the time of the block. Raises NotFound."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        with _answers(self.root):
+            descriptor = self._found(name, lambda path: os.open(path, flags))
+        if descriptor is None:
+            raise no_object(name)
         try:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            raise no_object(self._name) from None
-        return self._descriptor
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+
+def _link_there(file: Path, final: Path) -> None:
+    try:
+        os.link(file, final)
+    except FileExistsError:
+        return  # the same content: it was put anew
 
 
 def _link(file: Path, final: Path) -> bool:
@@ -185,29 +241,30 @@ def _link(file: Path, final: Path) -> bool:
     return True
 
 
-class _reachable:  # noqa: N801 - reads like a function
-    """Turns what a file server's silence looks like into Unavailable."""
-
-    _ERRORS: Final = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOTCONN)
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, OSError) and error.errno in self._ERRORS:
+@contextmanager
+def _answers(root: Path) -> Iterator[None]:
+    """Turns a full, read-only, forbidden or silent disk into errors that say what to do."""
+    with disk_errors(root), _silence(root):
+        try:
+            yield
+        except PermissionError as error:
             raise Unavailable(
-                "depot-unavailable",
-                f"the store of datasets at {self._root} does not answer: {error.strerror}",
-                hint="look at the disk or the file server, then try again",
+                "depot-refused",
+                f"the store of datasets at {root} is not this user's to use: {error.strerror}",
+                hint="let who runs zenkei read and write there",
             ) from error
 
 
-def no_object(name: str) -> NotFound:
-    return NotFound(
-        "no-such-object",
-        f"`{name}` is not in the store of datasets",
-        hint="`zenkei dataset verify` tells what is missing, and which versions need it",
-    )
+@contextmanager
+def _silence(root: Path) -> Iterator[None]:
+    """What the silence of a file server looks like."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _SILENT:
+            raise
+        raise Unavailable(
+            "depot-unavailable",
+            f"the store of datasets at {root} does not answer: {error.strerror}",
+            hint="look at the disk or the file server, then try again",
+        ) from error

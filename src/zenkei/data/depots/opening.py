@@ -17,8 +17,12 @@ def open_depot(location: str) -> Depot:
     path = location.removeprefix("file:")
     if path.startswith("/"):
         return DirectoryDepot(Path(path))
+    if location.startswith("s3://"):
+        from zenkei.data.depots.s3 import S3Depot  # slow to import, and few have one
+
+        return S3Depot(location)
     raise InvalidInput(
         "bad-depot-location",
-        f"`{location.partition('?')[0][:100]}` is not a place for datasets",
+        f"`{location.partition('?')[0].rpartition('@')[2][:100]}` is not a place for datasets",
         hint="write an absolute path, or s3://bucket/prefix",
     )
