@@ -126,5 +126,11 @@ class Lending:
         numbers = _resource(resource, self._tree.kinds)
         kept = self._need[0][resource] - held
         unheld = max(0, self._tree.root.terms.total[resource] - held)
-        numbers |= {"queue": branch.name, "asked": asked, "unheld": unheld, "kept": kept}
+        # where jobs make way, they hold what the place that is kept holds already
+        numbers |= {
+            "queue": branch.name,
+            "asked": asked,
+            "unheld": unheld,
+            "kept": min(kept, unheld),
+        }
         return Reason(code=ReasonCode.QUOTA_NOT_LENT, numbers=numbers)

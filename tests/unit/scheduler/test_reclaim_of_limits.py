@@ -8,7 +8,7 @@ from tests.cluster_life import Life, gpu_nodes, gpus
 from tests.planner_worlds import ask
 from zenkei.model.ids import JobId
 from zenkei.model.queue import ClusterConfig, Policy, Queue, Reclaim
-from zenkei.scheduler import Plan, Preempt, PreemptReason, Start, plan
+from zenkei.scheduler import Plan, Preempt, PreemptReason, ReasonCode, Start, plan
 
 FOUR = ask(gpus=4)
 OPEN = Policy(protect_s=0)
@@ -154,3 +154,16 @@ def test_a_queue_whose_own_quota_is_said_to_be_nothing_takes_nothing_back() -> N
     life, _ = full(mine, vision, Queue(name="guests"), of="guests", nodes=4)
     life.submit(FOUR, "vision")
     assert planned(life).decisions == ()
+
+
+def test_no_more_is_said_to_be_kept_than_nobody_holds_while_jobs_make_way() -> None:
+    keeps = Queue(name="speech", quota=gpus(8), lend_limit=gpus(0))
+    mine = Queue(name="vision", quota=gpus(8))
+    life, _ = full(mine, keeps, Queue(name="guests"), of="guests", nodes=4, jobs=2)
+    life.submit(FOUR, "vision")
+    life.obey(planned(life))
+    waits = life.submit(FOUR, "guests")
+    reason = planned(life).reason(waits)
+    assert reason is not None
+    assert reason.code is ReasonCode.QUOTA_NOT_LENT
+    assert int(reason.numbers["kept"]) <= int(reason.numbers["unheld"])
