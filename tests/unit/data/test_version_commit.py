@@ -12,9 +12,9 @@ import pytest
 
 from tests.dataset_trees import Place, age, read_tree, write_tree
 from zenkei.data.versions import commit as commit_module
-from zenkei.data.versions import reading, state
+from zenkei.data.versions import keeper, reading, state
 from zenkei.data.versions.workers import FORK
-from zenkei.model.errors import InvalidInput
+from zenkei.model.errors import InvalidInput, Unavailable
 
 PIECES = 64 << 20
 
@@ -316,3 +316,43 @@ def test_a_version_of_which_something_is_gone_is_whole_after_the_same_commit(pla
     assert place.commit(state=None)["digest"] == first["digest"]
     assert place.faults(first["digest"]) == []
     assert {fault["why"] for fault in place.faults(second["digest"])} == {"it is missing"}
+
+
+def test_a_commit_that_fails_at_its_end_need_not_be_read_again(
+    place: Place, old_files: None, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Any) -> bool:
+        raise Unavailable("disk-full", "no space", hint="make some")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper.Keeper, "put", full)
+        with pytest.raises(Unavailable):
+            place.commit({b"a": b"1", b"b/c": b"2"})
+    done = place.commit()
+    assert (done["new_files"], done["unchanged_files"], done["stored_bytes"]) == (0, 2, 0)
+    assert read_tree(place.export(done["digest"])) == {b"a": b"1", b"b/c": b"2"}
+
+
+def test_what_was_read_before_an_interruption_is_known_and_the_rest_is_read(
+    place: Place, old_files: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reading, "MIN_UNIT_BYTES", 512)
+    monkeypatch.setattr(commit_module, "KEEP_S", -1)
+    tree = {b"%03d" % number: b"%d" % number for number in range(100)}
+    write_tree(place.source, tree)
+    seen = 0
+
+    def interrupted(what: str, done: int, total: int | None, size: int) -> None:
+        nonlocal seen
+        if what == "read" and done > 40:
+            seen = seen or done
+            raise KeyboardInterrupt
+
+    asked = commit_module.Request(
+        depot=place.depot, source=place.source, state=place.folder / "state", jobs=2
+    )
+    with pytest.raises(KeyboardInterrupt):
+        commit_module.commit(asked, interrupted)
+    done = place.commit()
+    assert (done["unchanged_files"], done["new_files"]) == (seen, 100 - seen)
+    assert read_tree(place.export(done["digest"])) == tree

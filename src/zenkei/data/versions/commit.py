@@ -24,8 +24,8 @@ from zenkei.data.depots.opening import open_depot
 from zenkei.data.versions import container, state
 from zenkei.data.versions.keeper import Keeper
 from zenkei.data.versions.pairing import paired
-from zenkei.data.versions.reading import BUFFERS, BUFFERS_ALONE, Done, Known, Reader, units
-from zenkei.data.versions.scan import MODE, MTIME, SIZE, Scan, scan
+from zenkei.data.versions.reading import Done, Known, Reader, units
+from zenkei.data.versions.scan import INODE, MODE, MTIME, SIZE, Scan, scan
 from zenkei.data.versions.state import Seen
 from zenkei.data.versions.table import PIECE, Kind, VersionTable
 from zenkei.data.versions.workers import Workers, usual
@@ -38,6 +38,10 @@ Said = Callable[[str, int, int | None, int], None]
 """Told what is being done, how much of it, of how much, and bytes."""
 OWNER_RUNS: Final = 0o100
 TRIES: Final = 3
+KEEP_S: Final = 60.0
+ALONE, USUAL, FEW = 4, 2, 1
+"""Packs in memory of a worker: of one that is alone, of several, of several where rows are many."""
+MANY_FILES: Final = 300_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,10 +76,13 @@ class Request:
 
 @dataclass(slots=True)
 class _Columns:
-    """The version as it comes together."""
+    """The version as it comes together. known: rows whose content is stored."""
 
     digests: NDArray[np.uint8]
     stats: NDArray[np.int64]
+    known: NDArray[np.bool_]
+    read: int = 0
+    stored: int = 0
     packs: dict[str, int] = field(default_factory=dict)
     pack_sizes: list[int] = field(default_factory=list)
     pieces: list[NDArray[np.void]] = field(default_factory=list)
@@ -97,6 +104,14 @@ class _Columns:
             moved["pack"] = numbers[pieces["pack"]]
             self.pieces.append(moved)
 
+    def take(self, part: Done) -> None:
+        self.digests[part.rows] = np.frombuffer(part.digests, np.uint8).reshape(-1, 32)
+        self.stats[part.rows] = part.stats
+        self.known[part.rows] = True
+        self.add(part.pieces, part.rows, part.packs)
+        self.read += len(part.rows)
+        self.stored += part.stored
+
 
 def commit(request: Request, said: Said) -> Committed:
     """Raises InvalidInput naming a path that cannot be read, Unavailable for a full depot."""
@@ -108,7 +123,7 @@ def commit(request: Request, said: Said) -> Committed:
                 found = _scan(request, jobs, said)
                 table = _referenced(found, request.source)
                 keeper.put(table)
-                return _committed(table, found, [])
+                return _committed(table, found, None)
             keeper.begin()
             for _ in range(TRIES):
                 if (done := _commit(request, jobs, keeper, said)) is not None:
@@ -144,28 +159,41 @@ def _commit(request: Request, jobs: int, keeper: Keeper, said: Said) -> Committe
         with suppress(InvalidInput):  # a damaged one only shares nothing
             tables.append(container.read(content))
     gone = keeper.gone({name for table in tables for name in table.packs})
-    columns = _Columns(np.zeros((len(found.kinds), 32), np.uint8), found.stats)
-    known = _take_unchanged(columns, found, seen, gone)
-    rows = np.flatnonzero((found.kinds == Kind.FILE) & ~known)
-    done = _read(request, jobs, found, rows, Known(tables, gone), said)
-    for part in done:
-        columns.digests[part.rows] = np.frombuffer(part.digests, np.uint8).reshape(-1, 32)
-        columns.stats[part.rows] = part.stats
-        columns.add(part.pieces, part.rows, part.packs)
-    table = container.sealed(_table(found, columns))
-    if not keeper.put(table):
-        return None
-    if request.state:
-        state.save(request.state, depot, Seen(table, columns.stats), began_ns)
-    return _committed(table, found, done)
+    columns = _Columns(
+        digests=np.zeros((len(found.kinds), 32), np.uint8),
+        stats=found.stats,
+        known=found.kinds != Kind.FILE,
+    )
+    _take_unchanged(columns, found, seen, gone)
+
+    def keep(*, whole: bool = False) -> None:
+        if request.state and (columns.read or whole):
+            state.save(request.state, depot, _so_far(found, columns), began_ns)
+
+    try:
+        _read(request, jobs, found, columns, Known(tables, gone), said, keep)
+        table = container.sealed(_table(found, columns))
+        if not keeper.put(table):
+            return None
+    except BaseException:
+        keep()  # what was read need not be read again
+        raise
+    keep(whole=True)
+    return _committed(table, found, columns)
 
 
-def _take_unchanged(
-    columns: _Columns, found: Scan, seen: Seen | None, gone: set[str]
-) -> NDArray[np.bool_]:
+def _so_far(found: Scan, columns: _Columns) -> Seen:
+    """Perhaps not complete: what was not read yet is an empty file that nobody believes."""
+    stats = columns.stats.copy()
+    stats[~columns.known, SIZE] = 0
+    stats[~columns.known, INODE] = state.NEVER
+    return Seen(_table(found, replace(columns, stats=stats)), stats)
+
+
+def _take_unchanged(columns: _Columns, found: Scan, seen: Seen | None, gone: set[str]) -> None:
     """Digests and places of what has not changed since, and is still in the depot."""
     if seen is None or not len(seen.table):
-        return np.zeros(len(found.kinds), np.bool_)
+        return
     old = seen.table
     rows = paired(found, old)
     known = state.unchanged(found, seen, rows)
@@ -184,36 +212,44 @@ def _take_unchanged(
     kept["pack"] = number[kept["pack"]]
     packs = [(old.packs[at], int(old.pack_sizes[at])) for at in used.tolist()]
     columns.add(kept, moved, packs)
-    return known
+    columns.known |= known
 
 
 def _read(
-    request: Request, jobs: int, found: Scan, rows: NDArray[np.int64], known: Known, said: Said
-) -> list[Done]:
-    sizes = found.stats[rows, SIZE]
-    spans = deque(units(sizes, jobs))
-    total, files, read = len(rows), 0, 0
+    request: Request,
+    jobs: int,
+    found: Scan,
+    columns: _Columns,
+    known: Known,
+    said: Said,
+    keep: Callable[[], None],
+) -> None:
+    """All that is not known yet. keep: called now and then, lest a long work is done twice."""
+    rows = np.flatnonzero(~columns.known)
+    spans = deque(units(found.stats[rows, SIZE], jobs))
     if not spans:
-        return []
+        return
+    total, size = len(rows), 0
     root = open_root(request.source, follow=True)
     count = min(jobs, len(spans))
-    buffers = BUFFERS if count > 1 else BUFFERS_ALONE
+    buffers = ALONE if count == 1 else FEW if len(found.kinds) > MANY_FILES else USUAL
 
     def prepare() -> Reader:
         depot = open_depot(request.depot)
         return Reader(root, found, rows, known, depot, buffers=buffers)
 
-    done: list[Done] = []
+    kept_s = time.monotonic()
     try:
         with Workers(count, prepare) as workers:
             for part in workers.run(spans):
-                done.append(part)
-                files += len(part.rows)
-                read += int(part.stats[:, SIZE].sum())
-                said("read", files, total, read)
+                columns.take(part)
+                size += int(part.stats[:, SIZE].sum())
+                said("read", columns.read, total, size)
+                if time.monotonic() - kept_s > KEEP_S:
+                    keep()
+                    kept_s = time.monotonic()
     finally:
         os.close(root)
-    return done
 
 
 def _table(found: Scan, columns: _Columns) -> VersionTable:
@@ -238,8 +274,9 @@ def _table(found: Scan, columns: _Columns) -> VersionTable:
 
 def _referenced(found: Scan, source: Path) -> VersionTable:
     """By reference nothing is read: what stat says stands for the content."""
-    empty = _Columns(np.zeros((len(found.kinds), 32), np.uint8), found.stats)
     is_file = found.kinds == Kind.FILE
+    nothing = np.zeros((len(is_file), 32), np.uint8)
+    empty = _Columns(digests=nothing, stats=found.stats, known=~is_file)
     times = np.where(is_file, found.stats[:, MTIME], 0).astype(np.int64)
     table = _table(found, empty)
     origin = os.fsencode(os.path.realpath(source))
@@ -257,16 +294,16 @@ def _sizes(kinds: NDArray[np.uint8], stats: NDArray[np.int64]) -> NDArray[np.uin
     return np.where(kinds == Kind.FILE, stats[:, SIZE], 0).astype(np.uint64)
 
 
-def _committed(table: VersionTable, found: Scan, done: list[Done]) -> Committed:
+def _committed(table: VersionTable, found: Scan, columns: _Columns | None) -> Committed:
+    """columns: None if it is by reference."""
     files = int((table.kinds == Kind.FILE).sum())
-    read = sum(len(part.rows) for part in done)
     return Committed(
         digest=table.digest,
         files=files,
         size_bytes=table.size_bytes,
-        stored_bytes=sum(part.stored for part in done),
-        new_files=read,
-        unchanged_files=0 if table.mtimes_ns is not None else files - read,
+        stored_bytes=columns.stored if columns else 0,
+        new_files=columns.read if columns else 0,
+        unchanged_files=files - columns.read if columns else 0,
         links=len(table.targets),
         left_out=tuple(found.left_out),
     )

@@ -237,6 +237,7 @@ class _Writer:
         self._chain = Chain(root)
         self._depot = depot
         self._starts = np.searchsorted(table.pieces["row"], np.arange(len(table) + 1))
+        self._parent, self._folder = -1, -1
         os.umask(0)  # modes are those of the version
 
     def __call__(self, rows: NDArray[np.int64]) -> tuple[int, int]:
@@ -252,31 +253,35 @@ class _Writer:
         """Files of one pack, or empty ones."""
         if not int(sizes[0]):
             for row in rows.tolist():
-                self._write(row, [memoryview(b"")])
+                self._write(row, (b"",))
             return
         pieces = self._table.pieces[self._starts[rows]]
         pack = self._table.packs[int(pieces["pack"][0])]
         begin = int(pieces["offset"].min())
         end = int((pieces["offset"] + pieces["size"]).max())
-        offsets, lengths = pieces["offset"].tolist(), pieces["size"].tolist()
+        columns = (rows.tolist(), pieces["offset"].tolist(), pieces["size"].tolist())
         if int(pieces["size"].sum()) < DENSE * (end - begin):
-            for row, offset, length in zip(rows.tolist(), offsets, lengths, strict=True):
-                self._write(row, [self._read(pack, offset, length)])
+            for row, offset, length in zip(*columns, strict=True):
+                self._write(row, (self._read(pack, offset, length),))
             return
         span = self._read(pack, begin, end - begin)
-        for row, offset, length in zip(rows.tolist(), offsets, lengths, strict=True):
-            self._write(row, [span[offset - begin : offset - begin + length]])
+        for row, offset, length in zip(*columns, strict=True):
+            self._write(row, (span[offset - begin : offset - begin + length],))
 
     def _large(self, row: int) -> None:
         pieces = self._table.pieces[self._starts[row] : self._starts[row + 1]]
         self._write(
             row,
             (
-                self._read(self._table.packs[int(piece["pack"])], int(piece["offset"]),
-                           int(piece["size"]))
-                for piece in pieces
+                self._read(self._table.packs[pack], offset, size)
+                for pack, offset, size in zip(
+                    pieces["pack"].tolist(),
+                    pieces["offset"].tolist(),
+                    pieces["size"].tolist(),
+                    strict=True,
+                )
             ),
-        )  # fmt: skip
+        )
 
     def _read(self, pack: str, start: int, size: int) -> memoryview:
         content = self._depot.read(f"packs/{pack}", start, size)
@@ -284,10 +289,14 @@ class _Writer:
             raise damaged(pack, "it is shorter than it was")
         return memoryview(content)
 
-    def _write(self, row: int, parts: Iterable[memoryview]) -> None:
+    def _write(self, row: int, parts: Iterable[bytes | memoryview]) -> None:
         table = self._table
-        folder = self._chain.at(path_text(table.directories[int(table.parents[row])]))
-        descriptor = os.open(table.name(row), CREATE, int(table.modes[row]), dir_fd=folder)
+        parent = int(table.parents[row])
+        if parent != self._parent:
+            self._folder = self._chain.at(path_text(table.directories[parent]))
+            self._parent = parent
+        mode = int(table.modes[row])
+        descriptor = os.open(table.name(row), CREATE, mode, dir_fd=self._folder)
         whole = blake3()
         try:
             for part in parts:
@@ -295,11 +304,12 @@ class _Writer:
                 disk.write_all(descriptor, part)
         finally:
             os.close(descriptor)
-        if whole.digest() != table.digests[row].tobytes():
-            if not int(table.sizes[row]):
-                raise refused("an empty file does not have the digest of nothing")
-            pack = table.packs[int(table.pieces[self._starts[row]]["pack"])]
-            raise damaged(pack, f"`{shown(path_text(table.path(row)))}` does not have its digest")
+        if whole.digest() == table.digests[row].tobytes():
+            return
+        if not int(table.sizes[row]):
+            raise refused("an empty file does not have the digest of nothing")
+        pack = table.packs[int(table.pieces[self._starts[row]]["pack"])]
+        raise damaged(pack, f"`{shown(path_text(table.path(row)))}` does not have its digest")
 
 
 def damaged(pack: str, why: str) -> Unavailable:

@@ -2,7 +2,7 @@
 
 Called by `commit`, in its workers. Files are opened through directory descriptors, never through a
 link; fstat before and after tells whether somebody wrote meanwhile. While one pack is written and
-synced by a thread, the next one fills. Cost: 15 µs a small file; BUFFERS packs of memory a worker.
+synced by a thread, the next one fills. Cost: 15 µs a small file, a pack of memory a buffer.
 """
 
 from __future__ import annotations
@@ -31,10 +31,6 @@ from zenkei.data.walk import Chain
 MIN_UNIT_BYTES: Final = 16 << 20
 UNIT_FILES: Final = 65_536
 UNIT_PACKS: Final = 4
-BUFFERS: Final = 2
-BUFFERS_ALONE: Final = 4
-"""Packs in memory of each worker, of one that is alone; all but one are on their way."""
-
 Put = tuple[str, int, int]
 """Of a pack: its name, its size, how much of it the depot did not have."""
 
@@ -129,7 +125,7 @@ class _Unit:
 
 
 class Reader:
-    """In a worker. open_depot: called once, in the worker."""
+    """In a worker. buffers: packs in memory, of which all but one may be on their way."""
 
     def __init__(
         self,
@@ -150,7 +146,7 @@ class Reader:
         for _ in range(buffers):
             self._free.put(memoryview(bytearray(CUT_BYTES)))
         self._buffer = self._free.get()
-        self._pool = ThreadPoolExecutor(buffers - 1)
+        self._pool = ThreadPoolExecutor(max(1, buffers - 1))
         self._pending: list[Future[Put]] = []
         self._spare = bytearray(1)
         self._unit = _Unit()
