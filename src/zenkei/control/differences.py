@@ -169,8 +169,11 @@ class Differences:
 
 
 def _seeds(a: Job, b: Job, cache: SpecCache) -> tuple[Change, ...]:
-    left, right = (str(seed_of(row, cache.get(row.spec).seed)) for row in (a, b))
-    return () if left == right else (Change(name="seed", a=left, b=right),)
+    asked = [cache.get(row.spec).seed for row in (a, b)]
+    left, right = (str(seed_of(row, seed)) for row, seed in zip((a, b), asked, strict=True))
+    # two jobs that ask for none always have two
+    name = "seed, made of the job's id" if asked == [None, None] else "seed"
+    return () if left == right else (Change(name=name, a=left, b=right),)
 
 
 def _hardware(a: dict[str, Any] | None, b: dict[str, Any] | None) -> tuple[Change, ...]:

@@ -39,6 +39,7 @@ from zenkei.ports.trees import Trees
 
 FINDINGS = "findings.json"
 MOST_FINDINGS_BYTES = 16 << 20
+NOTHING = "nothing was compared but how they ended: no metric, and no file in the outputs"
 NO_TORCH = "checkpoints are compared by their bytes: the job has no environment with PyTorch"
 NOT_LOOKED = "checkpoints are compared by their bytes: the job that should look into them failed"
 
@@ -118,6 +119,8 @@ class Reproduction:
     ) -> Comparison | JobId:
         left, right = self._left(principal, a), self._left(principal, b)
         found = self._comparer.compare(left, right, tolerance)
+        if not found.metrics and not found.files:
+            found = replace(found, notes=(NOTHING, *found.notes))
         if not found.torch:
             return found
         if not self._has_torch(b):

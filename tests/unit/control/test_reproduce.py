@@ -80,6 +80,13 @@ def test_a_verdict_is_kept_with_both_jobs_with_its_tolerance_and_author():
         assert bench.uses.reproduction.verdicts(ALICE, job) == (kept,)
 
 
+def test_jobs_that_leave_nothing_are_identical_with_a_word_on_how_little_that_says():
+    bench = Bench()
+    assert "nothing was compared" in bench.judge(*bench.twice()).comparison.notes[0]
+    bench.comparer.answer = Comparison(verdict=Verdict.IDENTICAL, metrics=1)
+    assert bench.judge(*bench.twice()).comparison.notes == ()
+
+
 def test_all_attempts_of_all_ranks_are_compared():
     bench = Bench()
     a, b = bench.twice(replace(SPEC, resources=replace(SPEC.resources, ranks=2)))
