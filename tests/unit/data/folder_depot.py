@@ -65,7 +65,11 @@ class FolderDepot:
         return len(content)
 
     def stat(self, name: str) -> Stored | None:
-        raise NotImplementedError
+        path = self.folder / name
+        if not path.exists():
+            return None
+        found = path.stat()
+        return Stored(name=name, size=found.st_size, modified_s=found.st_mtime)
 
     def touch(self, name: str) -> bool:
         raise NotImplementedError

@@ -18,7 +18,6 @@ from zenkei.data.node import mounting
 from zenkei.data.node.image import NoImage, write_image
 from zenkei.data.versions.table import VersionTable
 
-
 WALLS = os.ST_RDONLY | os.ST_NOSUID | os.ST_NODEV
 
 

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
-import random
-import signal
 import subprocess
 import sys
 import time
@@ -32,7 +29,6 @@ from zenkei.data.node.service import Node
 from zenkei.model.errors import Conflict, Denied
 from zenkei.protocol import dataindex
 
-FORK = multiprocessing.get_context("fork")
 Ask = Callable[..., dict[str, Any]]
 
 
@@ -234,54 +230,6 @@ def test_a_version_is_given_to_the_attempt_of_its_ticket_only(
             ask("mount", **wrong, **given)
     with pytest.raises(Exception, match="ticket"):
         ask("mount", digest=digest, attempt="1/1", holder="1/1", key=given["key"])
-
-
-# --- kills ---
-
-
-def mount_and_end(values: dict[str, Any]) -> None:
-    request = Request(values)
-    Node(request, lambda *_: None).mount(request)
-    os._exit(0)
-
-
-def kill_at_random(base: dict[str, Any], depot: FolderDepot, times: int) -> None:
-    dice = random.Random(times)
-    table, packs = version(TREE, pack_bytes=1 << 14)
-    digest = depot.keep(table, packs)
-    means: list[list[str] | None] = [None, []]
-    for number in range(times):
-        values = {**base, "digest": digest, "holder": f"{number}/1", "means": means[number % 2]}
-        child = FORK.Process(target=mount_and_end, args=(values,))
-        child.start()
-        child.join(dice.random() * 0.15)
-        if child.pid is not None and child.exitcode is None:
-            os.kill(child.pid, signal.SIGKILL)
-        child.join()
-        if number % 3 == 0:
-            request = Request({**base, "bytes": dice.choice([1, 1 << 40])})
-            Node(request, lambda *_: None).evict(request)
-    for each in means:
-        request = Request({**base, "digest": digest, "holder": f"end {each}", "means": each})
-        answer = Node(request, lambda *_: None).mount(request)
-        assert tree_at(Path(answer["path"])) == TREE
-    request = Request(base)
-    for holder in Node(request, lambda *_: None).ls(request)["versions"][0]["holders"]:
-        asked = Request({**base, "holder": holder})
-        Node(asked, lambda *_: None).release(asked)
-    Node(request, lambda *_: None).ls(request)
-    for name in ("tmp", "claims", "mounts"):
-        assert not list(Path(base["cache"], name).iterdir()), name
-    assert not list(Path(base["cache"], "copies", digest[3:]).iterdir())
-
-
-def test_kills_at_random_points_leave_a_cache_that_serves(base: dict[str, Any], depot: FolderDepot):
-    kill_at_random(base, depot, 16)
-
-
-@pytest.mark.slow
-def test_two_hundred_kills_leave_a_cache_that_serves(base: dict[str, Any], depot: FolderDepot):
-    kill_at_random(base, depot, 200)
 
 
 # --- by reference ---

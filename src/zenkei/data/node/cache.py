@@ -32,6 +32,8 @@ from zenkei.model.errors import InvalidInput, Unavailable
 FETCHERS: Final = 4
 _TRIES: Final = 2
 _BUFFER_BYTES: Final = 1 << 20
+_ROW_BYTES: Final = 128
+_SLACK_BYTES: Final = 1 << 14
 
 Said = Callable[[str, int, int | None, int], None]
 """what, done, total, bytes: told often; whoever listens picks."""
@@ -85,7 +87,7 @@ class Cache:
         self.layout.touch(VERSIONS, record.name)
         if not missing:
             return record
-        self._make_room(sum(size for _, size in missing))
+        self._make_room(sum(size + _SLACK_BYTES for _, size in missing))
         self._fetch_all(missing, _Progress(self._said, len(missing)))
         self.layout.touch(VERSIONS, record.name)
         return record
@@ -121,16 +123,14 @@ class Cache:
 
     def image(self, digest: str) -> Path:
         """Raises NoImage."""
-        name = to_raw(digest).hex()
         wanted: dict[str, object] = {"format": images.FORMAT}
         return self._made(
-            IMAGES, name, wanted, lambda to: images.write_image(self.table(digest), to)
+            IMAGES, digest, wanted, lambda to: images.write_image(self.table(digest), to)
         )
 
     def index(self, digest: str) -> Path:
         """What a job reads its rows by; readable for all."""
-        name = to_raw(digest).hex()
-        return self._made(INDEXES, name, {}, lambda to: jobindex.write(self.table(digest), to))
+        return self._made(INDEXES, digest, {}, lambda to: jobindex.write(self.table(digest), to))
 
     def packs(self, record: Record) -> list[Path]:
         return [self.layout.place(PACKS, name) for name, _ in record.packs]
@@ -147,6 +147,8 @@ class Cache:
         path = self.layout.place(VERSIONS, name)
         with contextlib.suppress(OSError, InvalidInput):
             return _read(name, path.read_bytes())
+        if stored := self._source().stat(f"{VERSIONS}/{name}"):
+            self._make_room(stored.size + _SLACK_BYTES)
         for left in reversed(range(_TRIES)):
             with self.layout.temporary() as folder, disk.disk_errors(path):
                 self._source().fetch(f"{VERSIONS}/{name}", folder / "version")
@@ -162,13 +164,16 @@ class Cache:
         raise AssertionError
 
     def _made(
-        self, kind: str, name: str, extra: dict[str, object], make: Callable[[Path], object]
+        self, kind: str, digest: str, extra: dict[str, object], make: Callable[[Path], object]
     ) -> Path:
+        name = to_raw(digest).hex()
         path = self.layout.place(kind, name)
         if not self._is_made(kind, name, extra):
             with self.claims.held(f"{kind}-{name}"):
                 if not self._is_made(kind, name, extra):
                     self._said(kind, 0, 1, 0)
+                    rows = self.record(digest).files
+                    self._make_room(rows * _ROW_BYTES + _SLACK_BYTES)
                     with self.layout.temporary() as folder, disk.disk_errors(path):
                         make(folder / kind)
                         (folder / kind).rename(path)
