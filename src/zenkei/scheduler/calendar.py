@@ -415,7 +415,8 @@ class Calendar:
             booked = self._booked[i]
             taken = len(met & booked.nodes)
             if taken and booked.of.from_us < until_us:
-                return reserved(booked.of, taken, len(nodes))
+                begun = booked.of.from_us <= self._now_us
+                return reserved(booked.of, taken, len(nodes), begun=begun)
         return self.kept_on(met, len(nodes))
 
     def kept_on(self, met: Collection[str], fitting: int) -> Reason | None:

@@ -178,9 +178,14 @@ def not_yet_tried() -> Reason:
     return Reason(code=ReasonCode.NOT_YET_TRIED)
 
 
-def reserved(by: Reservation, met: int, fitting: int) -> Reason:
-    """Of `fitting` nodes that would do now, `met` are reserved for others before it has ended."""
+def reserved(by: Reservation, met: int, fitting: int, *, begun: bool = False) -> Reason:
+    """Of `fitting` nodes that would do now, `met` are reserved for others before it has ended.
+
+    begun: the reservation is in force, no time limit helps.
+    """
     numbers: Numbers = {"reservation": by.name, "from_us": by.from_us, "to_us": by.to_us}
+    if begun:
+        numbers["begun"] = 1
     return Reason(
         code=ReasonCode.RESERVED,
         numbers=numbers | {"why": by.reason, "nodes_reserved": met, "nodes_fitting": fitting},
@@ -451,7 +456,9 @@ _HINTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.GPU_KIND_NOT_ALLOWED: lambda n: (
         "leave `resources.gpu_type` out, or use another queue"
     ),
-    ReasonCode.RESERVED: lambda n: "set a `time_limit` that ends before it begins",
+    ReasonCode.RESERVED: lambda n: (
+        "" if "begun" in n else "set a `time_limit` that ends before it begins"
+    ),
     ReasonCode.WOULD_DELAY: lambda n: (
         "set a `time_limit` that ends before that job starts" if "due_us" in n else ""
     ),

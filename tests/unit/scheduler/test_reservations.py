@@ -137,5 +137,14 @@ def test_why_names_the_reservation_and_its_time() -> None:
     )
 
 
+@pytest.mark.parametrize(("now", "hint"), [(50, "set a `time_limit`"), (150, "")])
+def test_a_shorter_limit_is_advised_only_before_it_begins(now: float, hint: str) -> None:
+    why = calendar(BLOCK, now=now).why(ONE, None, ["n0", "n2"])
+    assert why is not None
+    assert why.code is ReasonCode.RESERVED
+    assert why.hint.startswith(hint)
+    assert bool(why.hint) is bool(hint)
+
+
 def test_a_time_that_no_calendar_has_can_be_told() -> None:
     assert "far away" in reserved(replace(BLOCK, to_us=1 << 62), 1, 1).text
