@@ -12,7 +12,6 @@ from tests.testbeds.as_user import pytest_as_user
 @pytest.mark.root
 def test_an_ordinary_user_has_a_cache_and_copies(repo: Path, short_tmp: Path):
     words = [
-        "tests/property/test_node_trees.py",
         "tests/unit/data/test_node_cache.py",
         "tests/unit/data/test_node_faults.py",
         "tests/unit/data/test_node_image.py",
