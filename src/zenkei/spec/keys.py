@@ -139,15 +139,15 @@ FILE: Final = Section(
         Key(
             "seed",
             Integer(least=0, most=limits.SEED),
-            "Seed given to every rank.",
+            "Seed given to every rank; Python, NumPy, PyTorch and others are seeded with it.",
             "42",
             "one per job, the same on every attempt",
         ),
         Key(
             "deterministic",
             Boolean(),
-            "Set the variables that make libraries repeat themselves: PYTHONHASHSEED, "
-            "CUBLAS_WORKSPACE_CONFIG, TF_DETERMINISTIC_OPS, XLA_FLAGS.",
+            "Set what makes libraries repeat themselves: PYTHONHASHSEED, CUBLAS_WORKSPACE_CONFIG, "
+            "TF_DETERMINISTIC_OPS, XLA_FLAGS, and the switches of PyTorch and TensorFlow.",
             default="false",
         ),
         Key(
