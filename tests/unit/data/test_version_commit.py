@@ -356,3 +356,25 @@ def test_what_was_read_before_an_interruption_is_known_and_the_rest_is_read(
     done = place.commit()
     assert (done["unchanged_files"], done["new_files"]) == (seen, 100 - seen)
     assert read_tree(place.export(done["digest"])) == tree
+
+
+def test_a_store_inside_the_directory_is_left_out(place: Place):
+    write_tree(place.source, {b"a": b"1"})
+    depot = place.source / "deep" / "depot"
+    for _ in range(2):
+        done = place.commit(depot=f"file:{depot}")
+        assert sorted_out(done) == {"deep/depot": "the dataset store itself"}
+        assert done["files"] == 1
+
+
+def test_a_version_by_reference_is_looked_at_where_its_files_lie(place: Place):
+    tree = {b"d/a": b"1", b"d/b": b"2", b"c": b"3"}
+    digest = place.commit(tree, reference=True)["digest"]
+    assert place.faults(digest) == []
+    (place.source / "d" / "a").unlink()
+    (place.source / "c").write_bytes(b"4")
+    (fault,) = place.faults(digest)
+    assert (set(fault["files"]), fault["count"]) == ({"c", "d/a"}, 2)
+    place.source.rename(place.folder / "elsewhere")
+    (fault,) = place.faults(digest)
+    assert fault["count"] == 3

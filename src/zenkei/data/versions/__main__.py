@@ -9,6 +9,7 @@ tracebacks of defects only. SIGTERM: cleans up and ends. SIGKILL: nothing is dam
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 import time
@@ -46,6 +47,7 @@ def _terminated(signum: int, frame: object) -> NoReturn:
 
 def main() -> int:
     signal.signal(signal.SIGTERM, _terminated)
+    logging.getLogger("zenkei").addHandler(logging.NullHandler())  # stderr is for defects
     try:
         done = requests.answer(_request(), _Progress())
     except ZenkeiError as error:

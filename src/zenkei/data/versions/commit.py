@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zenkei.data.depots.opening import open_depot
-from zenkei.data.versions import container, state
+from zenkei.data.versions import checks, container, state
 from zenkei.data.versions.keeper import Keeper
 from zenkei.data.versions.pairing import paired
 from zenkei.data.versions.reading import Done, Known, Reader, units
@@ -140,10 +140,12 @@ def commit(request: Request, said: Said) -> Committed:
 
 
 def _scan(request: Request, jobs: int, said: Said) -> Scan:
+    store = request.depot.removeprefix("file:")
     return scan(
         request.source,
         jobs=jobs,
         exclude=request.exclude,
+        store=Path(store) if store.startswith("/") else None,
         said=lambda files: said("scan", files, None, 0),
     )
 
@@ -173,6 +175,7 @@ def _commit(request: Request, jobs: int, keeper: Keeper, said: Said) -> Committe
     try:
         _read(request, jobs, found, columns, Known(tables, gone), said, keep)
         table = container.sealed(_table(found, columns))
+        checks.check(table)  # what would be refused when it is read is never put
         if not keeper.put(table):
             return None
     except BaseException:

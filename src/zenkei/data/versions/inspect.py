@@ -2,14 +2,17 @@
 
 Nothing is repaired and nothing is changed here: the answer names each object that is not what it
 must be, and the files that it holds. Deep: every byte of every pack is read, its digest compared,
-and that of every file in it; otherwise only names and sizes are looked at.
+and that of every file in it; otherwise only names and sizes are looked at. Of versions by reference
+size and time of each file are looked at where it lies.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,11 +21,13 @@ from numpy.typing import NDArray
 
 from zenkei.data.depots.depot import Depot
 from zenkei.data.depots.opening import open_depot
-from zenkei.data.manifest import path_text
+from zenkei.data.manifest import path_text, shown
 from zenkei.data.versions import container
 from zenkei.data.versions.commit import Said
 from zenkei.data.versions.keeper import version_name
-from zenkei.data.versions.table import VersionTable
+from zenkei.data.versions.pairing import paired
+from zenkei.data.versions.scan import MTIME, SIZE, scan
+from zenkei.data.versions.table import Kind, VersionTable
 from zenkei.data.versions.workers import Workers, usual
 from zenkei.model.errors import InvalidInput, NotFound
 
@@ -56,6 +61,7 @@ def verify(
     sizes: dict[str, int] = {}
     for table in tables:
         sizes.update(zip(table.packs, table.pack_sizes.tolist(), strict=True))
+    faults += [fault for table in tables for fault in _origin(table, jobs or usual())]
     tasks: deque[Any] = deque(sizes)
     if deep:
         tasks.extend((at, row) for at, table in enumerate(tables) for row in _large_rows(table))
@@ -110,6 +116,29 @@ def _version(depot: Depot, digest: str) -> bytes:
         return depot.read(version_name(digest))
     except NotFound:
         return b""
+
+
+def _origin(table: VersionTable, jobs: int) -> list[Fault]:
+    """Of a version by reference: files that are not there any more as they were."""
+    if table.mtimes_ns is None:
+        return []
+    name, where = version_name(table.digest), shown(path_text(table.origin))
+    is_file = table.kinds == Kind.FILE
+    why = f"files below {where} are not what they were"
+    try:
+        now = scan(Path(os.fsdecode(table.origin)), jobs=jobs, said=lambda files: None)
+        rows = paired(table, now)
+        same = (rows >= 0) & (now.kinds[rows] == Kind.FILE) if len(now.kinds) else rows >= 0
+        if same.any():
+            stats = now.stats[rows]
+            same &= (stats[:, SIZE] == table.sizes) & (stats[:, MTIME] == table.mtimes_ns)
+        hurt = np.flatnonzero(is_file & ~same)
+    except InvalidInput as error:
+        hurt, why = np.flatnonzero(is_file), error.message
+    if not len(hurt):
+        return []
+    paths = tuple(path_text(table.path(row)) for row in hurt[:SHOWN_FILES].tolist())
+    return [Fault(object=name, why=why, versions=(table.digest,), files=paths, count=len(hurt))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from zenkei.data.versions.workers import Workers
 from zenkei.model.errors import InvalidInput, NotFound
 
 AT_ONCE: Final = 16
+TRIES: Final = 3
 
 
 def version_name(digest: str) -> str:
@@ -108,20 +109,26 @@ class _Kept:
         return {name for name, is_there in zip(packs, there, strict=True) if not is_there}
 
     def _put(self, digest: str, content: bytes, packs: tuple[str, ...]) -> bool:
-        """Looked for before, as nobody may see a version that lacks something; and after, as we may
+        """Packs are touched before, as nobody may see a version that lacks something; and after, as
 
-        have slept so long that a collection took us for dead.
+        we may have slept so long that a collection took us for dead: then it has not seen this
+        version, and removes only what nobody has touched since.
         """
         self._begin().confirm()
-        if self._missing(packs):
+        if self._gone(packs):
             return False
         name = version_name(digest)
-        if self._depot.touch(name):
+        for _ in range(TRIES):
+            if not self._depot.touch(name):
+                if self._depot.put_new(name, content):
+                    return not self._gone(packs)
+                continue
+            found = self._depot.stat(name)
             if self._is_whole(name):
                 return True
-            self._depot.remove(name)
-        self._depot.put(name, content)
-        return not self._missing(packs)
+            if found is not None:
+                self._depot.remove_untouched(found)  # unless somebody has mended it meanwhile
+        return False
 
     def _is_whole(self, name: str) -> bool:
         """The same content was committed before; its packs may be others, or be gone."""
@@ -130,7 +137,3 @@ class _Kept:
         except (InvalidInput, NotFound):
             return False
         return not self._gone(table.packs)
-
-    def _missing(self, packs: tuple[str, ...]) -> bool:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return None in pool.map(self._depot.stat, [f"packs/{name}" for name in packs])

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from zenkei.data import reasons
 from zenkei.data.ignore import Rules
 from zenkei.data.manifest import leaves_tree, path_text
+from zenkei.data.versions.checks import MAX_NAME_BYTES, MAX_PATH_BYTES
 from zenkei.data.versions.table import Kind
 from zenkei.data.versions.workers import Workers
 from zenkei.data.walk import MAX_DEPTH, SPECIAL, Chain, open_root
@@ -32,6 +33,7 @@ ENTRIES: Final = 8_192
 STAT: Final = ("st_mode", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 MODE, INODE, SIZE, MTIME, CTIME = range(len(STAT))
 LEAVES: Final = "a link that leads out of the dataset"
+STORE: Final = "the dataset store itself"
 _INT64: Final = (1 << 63) - 1
 
 _look = methodcaller("stat", follow_symlinks=False)
@@ -73,15 +75,24 @@ class _Folder:
 
 
 def scan(
-    root: Path, *, jobs: int, exclude: tuple[str, ...] = (), said: Callable[[int], None]
+    root: Path,
+    *,
+    jobs: int,
+    exclude: tuple[str, ...] = (),
+    store: Path | None = None,
+    said: Callable[[int], None],
 ) -> Scan:
-    """said: told how many entries were seen so far. Raises InvalidInput naming a path."""
+    """store: a directory that is left out if it lies below. said: told how many entries were seen.
+
+    Raises InvalidInput naming a path.
+    """
     top = open_root(root, follow=True)
+    inside = _relative(store, root) if store else None
     folders: list[_Folder] = []
     left_out: list[LeftOut] = []
     seen = 0
     try:
-        with Workers(jobs, lambda: _Walker(top, exclude).walk) as workers:
+        with Workers(jobs, lambda: _Walker(top, exclude, inside).walk) as workers:
             tasks: deque[list[bytes]] = deque([[b""]])
             for found, left, more in workers.run(tasks):
                 folders += found
@@ -95,6 +106,11 @@ def scan(
     return _joined(folders, left_out)
 
 
+def _relative(store: Path, root: Path) -> bytes | None:
+    place, top = os.path.realpath(store), os.path.realpath(root)
+    return os.fsencode(os.path.relpath(place, top)) if place.startswith(f"{top}/") else None
+
+
 def _joined(folders: list[_Folder], left_out: list[LeftOut]) -> Scan:
     """All folders as one; an empty one gets a row in the one above it."""
     _add_empty(folders)
@@ -103,6 +119,9 @@ def _joined(folders: list[_Folder], left_out: list[LeftOut]) -> Scan:
     names = [b"".join(folder.names) for folder in folders]
     starts = np.zeros(sum(counts) + 1, np.uint64)
     lengths = np.fromiter(map(len, chain.from_iterable(f.names for f in folders)), np.uint64)
+    if lengths.size and lengths.max() > MAX_NAME_BYTES:
+        long = max(chain.from_iterable(folder.names for folder in folders), key=len)
+        raise reasons.not_a_file(path_text(long), f"a name of more than {MAX_NAME_BYTES} bytes")
     np.cumsum(lengths, out=starts[1:])
     first = 0
     targets: dict[int, bytes] = {}
@@ -185,7 +204,8 @@ def _below(folder: bytes, name: bytes) -> bytes:
 class _Walker:
     """In a worker: what lies in the directories it is given."""
 
-    def __init__(self, root: int, exclude: tuple[str, ...]) -> None:
+    def __init__(self, root: int, exclude: tuple[str, ...], store: bytes | None) -> None:
+        self._store = store
         self._chain = Chain(root)
         self._rules = Rules(exclude)
         self._left_out: list[LeftOut] = []
@@ -245,8 +265,9 @@ class _Walker:
             name = os.fsencode(entry.name)
             mode = stat.S_IFMT(int(stats[index, MODE]))
             if mode == stat.S_IFDIR:
-                todo.append(_below(path, name))
-                has_directories = True
+                if self._enter(below := _below(path, name)):
+                    todo.append(below)
+                    has_directories = True
                 continue
             if mode in SPECIAL:
                 text = path_text(_below(path, name))
@@ -263,6 +284,14 @@ class _Walker:
         return _Folder(
             path, names, stats[kept], np.array(kinds, np.uint8), targets, has_directories
         )
+
+    def _enter(self, path: bytes) -> bool:
+        if len(path) > MAX_PATH_BYTES:
+            raise reasons.too_deep(path_text(path), MAX_DEPTH)
+        if path == self._store:
+            self._left_out.append(LeftOut(path=path_text(path), why=STORE))
+            return False
+        return True
 
     def _excluded(self, folder: bytes, entry: os.DirEntry[str]) -> bool:
         path = path_text(_below(folder, os.fsencode(entry.name)))
