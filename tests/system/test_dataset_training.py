@@ -122,3 +122,13 @@ def test_a_job_can_neither_change_its_data_nor_find_where_they_are_kept(
     where = [f"{place.home}/data-cache:", "", f"{place.home}/datasets:"]
     assert said == ["refused"] * 3 + where + ["refused", str(FILES)]
     assert place.run("dataset", "verify").code == 0
+
+
+def test_a_program_that_writes_into_a_dataset_is_told_so_and_not_tried_again(
+    place: Place, spoilt: str
+) -> None:
+    command = f"echo x > data/digits/{spoilt}"
+    place.write("writes.yaml", f"command: {command}\ndatasets: [digits]\ncode: false\nretry: 3\n")
+    assert place.run("run", "--no-output", "-f", str(place.work / "writes.yaml")).code != 0
+    shown = place.ok("show", "-", "--json").json()
+    assert (len(shown["attempts"]), shown["cause"]["symptom"]) == (1, "dataset_written")

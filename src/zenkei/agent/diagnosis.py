@@ -33,6 +33,7 @@ TAIL_CHARS = 2048
 LAST_LINES = 5
 """Of a rank that was stopped: only so near to its end is an exception what it was dying of."""
 PATTERN_CPU_S = 0.2
+READ_ONLY = "Read-only file system"
 SLOW_PATTERNS = 2
 PATIENCE_S = 5.0
 """All patterns together, by the clock: on a machine that is busy otherwise."""
@@ -49,7 +50,7 @@ def explain(
         return cause
     blamed = attempt.cause.rank if attempt.cause is not None else -1
     if cause.reason in OWN:
-        cause = _root(cause, blamed, tails, ends)
+        cause = _of_data(attempt, _root(cause, blamed, tails, ends))
         cause = cause._replace(matched=_matched(attempt, tails))
     shown = tails.get(cause.rank if cause.rank >= 0 else logs.NO_RANK)
     return cause if shown is None else cause._replace(tail=last_lines(shown.text()))
@@ -70,6 +71,16 @@ def _root(cause: Cause, blamed: int, tails: dict[int, Tail], ends: dict[int, Cau
             if evidence is not None:
                 return _blame(cause, rank, evidence, ends)
     return _told(cause, found)
+
+
+def _of_data(attempt: Attempt, cause: Cause) -> Cause:
+    """A file that cannot be written because it is a dataset's: no disk has failed."""
+    data = attempt.document.data
+    if cause.symptom != "input_output" or data is None or READ_ONLY not in cause.detail:
+        return cause
+    if any(mount.at in cause.detail for mount in data.mounts):
+        return cause._replace(symptom="dataset_written")
+    return cause
 
 
 def _evidence(tail: Tail) -> symptoms.Found | None:

@@ -209,6 +209,12 @@ MEANINGS: Final[dict[str, Meaning]] = {
         "remove files that are not needed, or ask for more",
         told=True,
     ),
+    "dataset_written": _m(
+        USER,
+        NEVER,
+        "the program wrote into a dataset, which is read-only",
+        "write below $ZENKEI_OUTPUT_DIR or $ZENKEI_TMPDIR; caches of a library may need a variable",
+    ),
     "input_output": _m(
         INFRA,
         ELSEWHERE,

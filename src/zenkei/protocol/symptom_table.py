@@ -203,6 +203,8 @@ TABLE = (
             b"Read-only file system",
         ),
     ),
+    # told from the one above by the agent, which knows where the datasets are
+    Symptom("dataset_written", SURE, ()),
     Symptom(
         "missing_library",
         SURE,
