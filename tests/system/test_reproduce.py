@@ -32,6 +32,14 @@ np.savez(os.path.join(folder, "weights.npz"), w=w)
 open(os.path.join(folder, "log.txt"), "w").write("trained\\n")
 """
 USES_PACKAGE = "import rate\nfrom zenkei import sdk\nsdk.report(step=0, rate=float(rate.VERSION))\n"
+READS = """\
+import pathlib
+from zenkei import sdk
+total = 0
+for step, path in enumerate(sorted(pathlib.Path("data").glob("*.txt"))):
+    total += int(path.read_text())
+    sdk.report(step=step, total=total)
+"""
 MEMORY = "import os\nfrom zenkei import sdk\nsdk.report(step=0, x=int.from_bytes(os.urandom(4)))\n"
 NEARLY = """\
 import os, random, time
@@ -132,6 +140,28 @@ def test_a_newer_version_of_a_package_changes_new_jobs_but_not_a_repetition(
     sections = place.ok("diff", first, newer, "--json").json()["sections"]
     (packages,) = [s["changes"] for s in sections if s["subject"] == "environment"]
     assert packages == [{"name": "rate", "a": "1.0", "b": "2.0"}]
+
+
+def test_a_tag_that_moved_changes_new_jobs_but_not_a_repetition(place: Place) -> None:
+    data = place.work / "numbers"
+    data.mkdir()
+    for number in range(20):
+        (data / f"{number:02}.txt").write_text(f"{number}\n")
+    place.ok("dataset", "add", "numbers", str(data))
+    place.ok("dataset", "tag", "numbers@1", "stable")
+    keys = {"datasets": [{"name": "numbers", "tag": "stable", "at": "data"}]}
+    first = job(place, "data-1", READS, **keys)
+    (data / "07.txt").write_text("700\n")
+    place.ok("dataset", "commit", "numbers", str(data))
+    place.ok("dataset", "tag", "numbers@2", "stable")
+    again = place.run("verify", first)
+    assert (again.code, again.stdout.split(":")[0]) == (0, "identical")
+    newer = job(place, "data-2", READS, **keys)
+    done = place.run("verify", first, "--against", newer, "--json")
+    told = done.json()["verdict"]["comparison"]["first"]
+    assert (done.code, told["step"], told["a"], told["b"]) == (1, 7, "28.0", "721.0")
+    sections = place.ok("diff", first, newer, "--json").json()["sections"]
+    assert "data" in [section["subject"] for section in sections]
 
 
 def test_numbers_that_lie_close_are_within_a_tolerance_and_different_without(place: Place) -> None:

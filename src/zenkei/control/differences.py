@@ -91,11 +91,13 @@ class Differences:
                 unknown["code"] = str(error)
         if not all(records):
             unknown["hardware"] = "one of the jobs has no record yet"
+        seeds, asked = _seeds(a, b, self._specs)
         found = {
-            "seed": _seeds(a, b, self._specs),
+            **({"seed": seeds} if asked else {}),
             "code": tuple(Change(name=c.path, a="", b=c.change) for c in code),
             "data": self._data(a, b),
             "spec": self._spec(a, b),
+            **({} if asked else {"seed": seeds}),
             "environment": self._environment(a, b, unknown),
             "hardware": _hardware(*records) if all(records) else (),
             "zenkei": _zenkei(*records) if all(records) else (),
@@ -168,12 +170,14 @@ class Differences:
         return facts_of(self._blobs.get(lock)) if lock else LockFacts(python="the node's own")
 
 
-def _seeds(a: Job, b: Job, cache: SpecCache) -> tuple[Change, ...]:
+def _seeds(a: Job, b: Job, cache: SpecCache) -> tuple[tuple[Change, ...], bool]:
+    """Also whether one of the two asks for its seed: else few programs use it."""
     asked = [cache.get(row.spec).seed for row in (a, b)]
     left, right = (str(seed_of(row, seed)) for row, seed in zip((a, b), asked, strict=True))
     # two jobs that ask for none always have two
     name = "seed, made of the job's id" if asked == [None, None] else "seed"
-    return () if left == right else (Change(name=name, a=left, b=right),)
+    changes = () if left == right else (Change(name=name, a=left, b=right),)
+    return changes, asked != [None, None]
 
 
 def _hardware(a: dict[str, Any] | None, b: dict[str, Any] | None) -> tuple[Change, ...]:

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests.builders import do, submit
 from tests.conformance.store.conftest import START_US, World
+from zenkei.lifecycle import commands as c
 from zenkei.model.data import ResultTag
 from zenkei.model.ids import JobId
 from zenkei.model.verdict import Comparison, Difference, Tolerance, Verdict, Verification
@@ -61,3 +63,15 @@ def test_names_belong_to_a_project(book):
 def test_another_controller_on_the_same_database_finds_it_all(world: World):
     world.open().book.keep(VERDICT)
     assert len(world.open("b").book.verdicts(JobId(1))) == 1
+
+
+def test_a_job_that_is_forgotten_takes_its_lines_along_and_the_other_job_keeps_the_verdict(world):
+    store = world.open()
+    first, second = submit(store, members=2)
+    do(store, first, c.Cancel())
+    store.book.keep(replace(VERDICT, job=str(first), against=str(second)))
+    store.book.tag(ResultTag(project="p", tag="best", attempt=f"{first}/1", by="ada"))
+    assert store.forget([first]) == 1
+    assert store.book.verdicts(first) == ()
+    assert len(store.book.verdicts(second)) == 1
+    assert store.book.tags() == ()

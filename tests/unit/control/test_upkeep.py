@@ -1,5 +1,6 @@
 """What is pruned is over, old, awaited by nobody; what is left keeps all that it refers to."""
 
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -8,7 +9,7 @@ from tests.builders import put
 from tests.keeping import CollectorDouble, EnvironmentsDouble, FoldersDouble, Row, digest
 from tests.plant import ALICE, ROOT, Plant, never_ends
 from zenkei.control.upkeep import Upkeep
-from zenkei.model.data import Result, ResultState
+from zenkei.model.data import Result, ResultState, ResultTag
 from zenkei.model.errors import Conflict, Denied, InvalidInput, NotFound
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import After, CodeRequest, Dependency, EnvRequest, JobSpec
@@ -190,6 +191,15 @@ def test_a_job_stays_while_its_result_is_being_kept(kept):
     sealing = Result(attempt=str(AttemptId(job, 1)), state=ResultState.SEALING)
     put(kept.plant.store, Changes(results=[sealing]))
     assert kept.prune().jobs == ()
+
+
+def test_a_job_whose_result_has_a_name_stays_until_the_name_is_taken_away(kept):
+    job, book = kept.job(days=31), kept.plant.store.book
+    tag = ResultTag(project="default", tag="best", attempt=f"{job}/1", by="alice")
+    book.tag(tag)
+    assert kept.prune().jobs == ()
+    book.tag(replace(tag, attempt=""))
+    assert kept.prune().jobs == (job,)
 
 
 def test_only_an_operator_prunes_and_removes(kept):
