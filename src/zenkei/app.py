@@ -30,7 +30,7 @@ from zenkei.auth.secrets import FileSecrets
 from zenkei.control.controller import Controller
 from zenkei.control.datapins import PinCache
 from zenkei.control.datasets import Datasets
-from zenkei.control.datawork import DatasetWork
+from zenkei.control.datawork import DatasetWork, Node
 from zenkei.control.plane import ControlPlane, Ports, assemble
 from zenkei.control.resultuses import ResultUses, assemble_results
 from zenkei.control.upkeep import Upkeep
@@ -67,6 +67,7 @@ from zenkei.store.sql import SqlStore
 
 log = logging.getLogger(__name__)
 
+NODE_HELPER = "zenkei.data.node"
 STOP_WITHIN_S = 5.0
 
 
@@ -232,12 +233,10 @@ def _adapters(settings: Settings) -> Adapters:
     engine.resume_from(checkpoints)
     engine.read_from(
         NodeDatasets(
-            ProcessWorks("zenkei.data.node"),
+            ProcessWorks(NODE_HELPER),
             tickets.issue,
-            depot=settings.dataset_store,
-            cache=home / "data-cache",
+            request=_node_request(settings),
             key=home / "data.key",
-            budget_bytes=settings.data_cache_bytes,
         )
     )
     return Adapters(
@@ -295,6 +294,7 @@ def _datasets(
         depot=settings.dataset_store,
         state=str(scans),
         pinned=pinned,
+        node=Node(works=ProcessWorks(NODE_HELPER), request=_node_request(settings)),
     )
     return DatasetServices(names=names, work=work)
 
@@ -308,6 +308,16 @@ def _results(home: Path, parts: Adapters, plane: ControlPlane) -> ResultUses:
         trees=parts.trees,
         comparer=ChildComparer(parts.blobs, home / "tmp"),
     )
+
+
+def _node_request(settings: Settings) -> dict[str, Any]:
+    """What this machine's node helper is told in any case."""
+    return {
+        "cache": str(settings.home / "data-cache"),
+        "budget_bytes": settings.data_cache_bytes,
+        "depot": settings.dataset_store,
+        "link": True,
+    }
 
 
 def _whose(name: str) -> Principal:

@@ -238,6 +238,8 @@ ACTIONS: dict[str, dict[str, Action]] = {
         "files": (datawork.files, "files of a version"),
         "diff": (datawork.diff, "what changed between two versions"),
         "export": (datawork.export, "write a version into a directory"),
+        "mount": (datawork.mount, "show a version in a directory, read-only"),
+        "unmount": (datawork.unmount, "end what mount has begun"),
         "tag": (tag, "let a tag name a version"),
         "acl": (acl, "who may use a dataset"),
         "verify": (datawork.verify, "whether the stored content is there and undamaged"),

@@ -110,6 +110,44 @@ def diff(argv: list[str]) -> int:
     return int(differs)
 
 
+def mount(argv: list[str]) -> int:
+    """DIR becomes a link to it."""
+    parser = Parser("dataset mount", "Show a version in a directory, read-only.")
+    parser.add_argument("version", metavar="NAME[@VERSION|:TAG]")
+    parser.add_argument("directory", metavar="DIR", help="must not be there yet")
+    args = parser.parse_args(argv)
+    place = os.path.abspath(args.directory)
+    if os.path.lexists(place):
+        raise usage(f"`{args.directory[:200]}` is there already", "name a place that is free")
+    body = {"version": args.version, "holder": place}
+    done = _work("/v1/dataset-mount", body, quiet=args.json)
+    os.symlink(done["path"], place)
+    if args.json:
+        session.print_json(done)
+        return 0
+    name = f"{done['dataset']}@{done['number']}"
+    how = "a private copy" if done["kind"] == "copy" else "read-only"
+    print(render.clean(f"{name} is at {args.directory} ({how}); `zenkei dataset unmount` ends it"))
+    return 0
+
+
+def unmount(argv: list[str]) -> int:
+    parser = Parser("dataset unmount", "End what `dataset mount` has begun.")
+    parser.add_argument("directory", metavar="DIR")
+    args = parser.parse_args(argv)
+    place = os.path.abspath(args.directory)
+    found = session.open().post("/v1/dataset-release", {"holder": place})
+    if os.path.islink(place) and found["released"]:
+        os.unlink(place)
+    if args.json:
+        session.print_json(found)
+    elif found["released"]:
+        print(render.clean(f"{args.directory} is gone"))
+    else:
+        raise usage(f"nothing is mounted at `{args.directory[:200]}`", "`ls -l` shows its link")
+    return 0
+
+
 def verify(argv: list[str]) -> int:
     """Exit code 1 if anything is damaged or missing."""
     parser = Parser("dataset verify", "Look whether stored content is there and undamaged.")

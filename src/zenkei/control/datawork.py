@@ -16,7 +16,7 @@ from zenkei.control.datasets import Commit, Datasets, content_of
 from zenkei.model.access import Principal, Target, Verb, can
 from zenkei.model.data import Digest
 from zenkei.model.dataset import DatasetVersion, Storing
-from zenkei.model.errors import Denied, InvalidInput
+from zenkei.model.errors import Denied, InvalidInput, NotAvailable
 from zenkei.ports.datasets import DataWorks, Registry
 
 Said = Callable[[Mapping[str, Any]], None]
@@ -46,8 +46,19 @@ class Committed:
     found: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """The helper of the daemon's machine. request: cache, budget, depot, as in any order."""
+
+    works: DataWorks
+    request: Mapping[str, Any]
+
+
 class DatasetWork:
-    """depot: location of the content. state: folder of scans. pinned: digests that jobs need."""
+    """depot: location of the content. state: folder of scans. pinned: digests that jobs need.
+
+    node: where versions are shown to people; None: nowhere.
+    """
 
     def __init__(
         self,
@@ -58,6 +69,7 @@ class DatasetWork:
         depot: str,
         state: str,
         pinned: Callable[[], frozenset[Digest]],
+        node: Node | None = None,
     ) -> None:
         self._datasets = datasets
         self._registry = registry
@@ -65,6 +77,7 @@ class DatasetWork:
         self._depot = depot
         self._state = state
         self._pinned = pinned
+        self._node = node
 
     def commit(
         self, who: Principal, name: str, source: Source, commit: Commit, said: Said
@@ -147,6 +160,25 @@ class DatasetWork:
         order = {"do": "verify", "depot": self._depot, "digests": digests, "deep": deep}
         return {**self._works.run(order, said), "versions": len(versions)}
 
+    def mount(
+        self, who: Principal, text: str, holder: str, said: Said
+    ) -> tuple[DatasetVersion, Mapping[str, Any]]:
+        """Show a version on the daemon's machine, read-only, until `release` of the same holder."""
+        version = self._datasets.find(who, text)
+        order = {"do": "mount", **self._own_node().request, "digest": version.digest}
+        return version, self._own_node().works.run({**order, "holder": _held(who, holder)}, said)
+
+    def release(self, who: Principal, holder: str, said: Said) -> Mapping[str, Any]:
+        """Safe to repeat."""
+        node = self._own_node()
+        order = {"do": "release", "cache": node.request["cache"], "holder": _held(who, holder)}
+        return node.works.run(order, said)
+
+    def _own_node(self) -> Node:
+        if self._node is None:
+            raise NotAvailable("no-node", "this daemon has no place where datasets can be shown")
+        return self._node
+
     def collect(
         self, who: Principal, said: Said, *, dry_run: bool, grace_s: float = GRACE_S
     ) -> Mapping[str, Any]:
@@ -166,6 +198,10 @@ class DatasetWork:
             "dry_run": dry_run,
         }
         return self._works.run(order, said)
+
+
+def _held(who: Principal, holder: str) -> str:
+    return f"{who.name} {holder}"
 
 
 def _absolute(path: str) -> None:

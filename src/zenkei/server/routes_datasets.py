@@ -87,6 +87,19 @@ class Verify(Form):
     deep: bool = True
 
 
+class Mount(Form):
+    """holder: a word of the asker's for it, as a path; the same word releases it."""
+
+    version: Asked
+    holder: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
+
+
+class Release(Form):
+    """holder: as it was mounted."""
+
+    holder: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
+
+
 class Collect(Form):
     """grace_s: what is younger stays."""
 
@@ -240,6 +253,24 @@ async def files(
         limit=limit,
     )
     return Json({"version": version_view(found), **page})
+
+
+@router.post("/v1/dataset-mount")
+async def mount(svc: Svc, who: Who, body: Annotated[Mount, Body()]) -> Response:
+    """Show a version on the daemon's machine, read-only, until it is released."""
+
+    def do(said: Said) -> dict[str, Any]:
+        version, found = svc.datasets.work.mount(who, body.version, body.holder, said)
+        return {**version_view(version), "path": found["path"], "kind": found["kind"]}
+
+    return await work("mount", do)
+
+
+@router.post("/v1/dataset-release")
+async def release(svc: Svc, who: Who, body: Annotated[Release, Body()]) -> Response:
+    """What was mounted under this word is no longer needed."""
+    found = await in_thread(svc.datasets.work.release, who, body.holder, _quiet)
+    return Json({"released": found["released"]})
 
 
 @router.post("/v1/dataset-verify")

@@ -74,25 +74,17 @@ class NoDatasets:
 class NodeDatasets:
     """works: orders to the node helper. ticket: (key, attempt, digest, until) to its text.
 
-    depot: where content is. cache: this node's. budget_bytes: of the cache; 0: no limit.
+    request: what the helper is told in any case: cache, budget_bytes, depot, link. key: file of the
+    key that tickets are signed with; made if it is not there.
     """
 
     def __init__(
-        self,
-        works: DataWorks,
-        ticket: Ticket,
-        *,
-        depot: str,
-        cache: Path,
-        key: Path,
-        budget_bytes: int,
+        self, works: DataWorks, ticket: Ticket, *, request: Mapping[str, Any], key: Path
     ) -> None:
         self._works = works
         self._ticket = ticket
-        self._depot = depot
-        self._cache = cache
+        self._request = dict(request)
         self._key = key
-        self._budget_bytes = budget_bytes
         self._later = ThreadPoolExecutor(1, thread_name_prefix="datasets")
 
     def prefetch(self, digest: Digest, progress: Callable[[str], None]) -> None:
@@ -103,7 +95,7 @@ class NodeDatasets:
             of = f" of {total}" if total else ""
             progress(f"data {digest[:11]}: {told.get('what', 'at work')} {told.get('done', 0)}{of}")
 
-        order = {"do": "prefetch", **self._request(), "digest": digest}
+        order = {"do": "prefetch", **self._request, "digest": digest}
         try:
             self._works.run(order, said)
         except Unavailable as error:
@@ -138,7 +130,7 @@ class NodeDatasets:
         self._later.shutdown()
 
     def _release(self, attempt: AttemptId) -> None:
-        order = {"do": "release", "cache": str(self._cache), "holder": str(attempt)}
+        order = {"do": "release", "cache": self._request["cache"], "holder": str(attempt)}
         try:
             self._works.run(order, lambda _told: None)
         except ZenkeiError as error:
@@ -151,21 +143,14 @@ class NodeDatasets:
             _mount(pin, self._ticket(key, str(order.attempt), pin.digest, until_s))
             for pin in order.data
         )
-        local = (self._depot,) if self._depot.startswith("/") else ()
+        depot = str(self._request["depot"])
+        local = (depot,) if depot.startswith("/") else ()
         return launch.DataPlan(
             helper=HELPER,
-            request={**self._request(), "key": str(self._key)},
+            request={**self._request, "key": str(self._key)},
             mounts=mounts,
-            hide=(str(self._cache), *local),
+            hide=(str(self._request["cache"]), *local),
         )
-
-    def _request(self) -> dict[str, Any]:
-        return {
-            "cache": str(self._cache),
-            "budget_bytes": self._budget_bytes,
-            "depot": self._depot,
-            "link": True,
-        }
 
     def _own_key(self) -> bytes:
         """Made once; readable by the daemon's owner only."""
