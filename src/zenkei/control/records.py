@@ -26,6 +26,7 @@ from zenkei.model.job import Job, JobSpec
 RECORD_VERSION = 1
 SILENT = Starts()
 UNCONTROLLED = (
+    "generators made without a seed (numpy's default_rng(), os.urandom) are the program's own",
     "threads of numerical libraries and the order of floating-point sums are not controlled",
     "GPU kernels may be non-deterministic unless the program selects deterministic ones",
 )

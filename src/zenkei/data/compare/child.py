@@ -6,6 +6,8 @@ A process that dies (too much memory, a limit) is reported as such; nothing is t
 from __future__ import annotations
 
 import json
+import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,10 +19,19 @@ from typing import Any
 from zenkei.data.blobs_dir import DirectoryBlobs
 from zenkei.data.manifest import FILE_MODE, canonical, parse
 from zenkei.model.data import Digest, Entry, EntryKind
-from zenkei.model.errors import InternalError, Unavailable
+from zenkei.model.errors import (
+    InternalError,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+    ZenkeiError,
+)
 from zenkei.model.verdict import Comparison, Difference, Finding, Tolerance, Verdict
 from zenkei.ports.comparing import CodeChange, Left
 
+log = logging.getLogger("zenkei.data")
+
+NOT_PASSED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT")
 MOST_S = 6 * 3600.0
 READ_BYTES = 1 << 20
 LOOK = "look.py"
@@ -89,22 +100,45 @@ class ChildComparer:
     def _run(self, order: Json) -> Json:
         argv = [sys.executable, "-P", "-m", "zenkei.data.compare"]
         line = json.dumps({**order, "store": str(self._blobs.root)}) + "\n"
+        environ = {k: v for k, v in os.environ.items() if k not in NOT_PASSED}
         try:
             done = subprocess.run(
-                argv, input=line.encode(), capture_output=True, check=False, timeout=MOST_S
+                argv,
+                input=line.encode(),
+                capture_output=True,
+                check=False,
+                timeout=MOST_S,
+                env=environ,
+                cwd="/",
             )
+        except subprocess.TimeoutExpired as error:
+            raise _died(f"it was ended after {MOST_S / 3600:g} hours") from error
+        try:
             answer = json.loads(done.stdout.splitlines()[-1])
-        except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
-            raise Unavailable(
-                "compare-died",
-                "the process that compares files and metrics ended without an answer",
-                hint="it may have needed more memory or time than it is given; leave large files "
-                "out with --ignore, or look into the daemon's log",
-            ) from error
+        except (IndexError, ValueError) as error:
+            told = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            log.error("comparison died code=%s stderr=%s", done.returncode, "\n".join(told[-30:]))
+            raise _died(f"it ended with {done.returncode}") from error
         if "error" in answer:
-            raise InternalError(answer["error"]["code"], answer["error"]["message"])
+            raise _said(answer["error"])
         found: Json = answer["ok"]
         return found
+
+
+def _died(why: str) -> Unavailable:
+    return Unavailable(
+        "compare-died",
+        f"the process that compares files and metrics gave no answer: {why}",
+        hint="it may have needed more memory or time than it is given; leave large files out with "
+        "--ignore, or look into daemon.log",
+    )
+
+
+def _said(body: Json) -> ZenkeiError:
+    """The error that the process reported, of its class."""
+    kinds: dict[str, type[ZenkeiError]] = {kind.__name__: kind for kind in (NotFound, InvalidInput)}
+    kind = kinds.get(str(body.get("kind")), InternalError)
+    return kind(str(body["code"]), str(body["message"]), hint=str(body.get("hint", "")))
 
 
 def comparison_of(found: Json) -> Comparison:
