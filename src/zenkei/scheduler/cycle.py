@@ -33,16 +33,18 @@ from zenkei.scheduler.known import Known
 from zenkei.scheduler.line import SegmentKey, priority_of, submitted_of
 from zenkei.scheduler.occupancy import Occupancy
 from zenkei.scheduler.order import Head, Turn
+from zenkei.scheduler.parts import kinds_of, parts_of
 from zenkei.scheduler.placer import Placed, Placer, Wanted
 from zenkei.scheduler.preemption import Asker, Displacement, Spared, victims
 from zenkei.scheduler.promises import Promise
 from zenkei.scheduler.reasons import Reason, Severity, behind, collecting, victims_stopping
 from zenkei.scheduler.snapshot import Claim
 from zenkei.scheduler.tree import Held
+from zenkei.scheduler.unasked import Alike, unasked
 
 MOST_ASKS: Final = 4
-"""Searches for victims in one plan: some milliseconds each. Who asks in vain stands in the way of
-nobody but those after the last of these."""
+"""Searches for victims in one plan: some milliseconds each. Of those who come after the last of
+these as many ask at the end of the plan, in turn (`unasked`)."""
 
 
 class Cycle:
@@ -61,6 +63,7 @@ class Cycle:
         self._before: dict[str, tuple[NodeRow, Free]] = {}
         self._occupancy = Occupancy(known.nodes, known.held, known.roster, known.ledger)
         self._asks = self._promises = 0
+        self._asked: set[Alike] = set()
         self._claimed: set[int] = set()
         self._by_job: dict[int, Reason] = {}
         self._by_segment: dict[SegmentKey, Reason] = {}
@@ -89,6 +92,8 @@ class Cycle:
             self.tried.add(head.job_class)
             self._serve(head)
         if self._policy.preempt and self._stopped_at is None:
+            if self._asks >= MOST_ASKS:
+                self._ask_late()
             self._make_way()
         if self._known.elastic and not self._waits_in_vain:
             self._grow()
@@ -124,6 +129,34 @@ class Cycle:
             self._take(self._known.index.rows[part.node], part.request, part.devices)
         leaving = [preempt.victim for preempt in way.preempts]
         self._by_job[way.hold.job.key] = victims_stopping(leaving)
+
+    def _ask_late(self) -> None:
+        """For whom no search for victims was left: some of them, in turn."""
+        waits = {one for one, why in self.failed.items() if why.severity is not Severity.NEVER}
+        waits.update(segment[1] for segment in self._by_segment)
+        late = unasked(
+            self._known, self._turn, waits, self._asked, most=MOST_ASKS, now_us=self._now_us
+        )
+        if late.again_us is not None:
+            self._next_us.append(late.again_us)
+        settled = {*self._claimed, *(job.key for job in self.started)}
+        for job, segment in late.jobs:
+            queue, place, user, priority, limit_us = segment
+            name = self._known.queues[queue]
+            leave = self._turn.trial(name, user, self._known.classes[place])
+            if leave is None or job in settled:
+                continue
+            wanted = self._placer.wanted(place, leave.kinds, leave.nodes)
+            ends_us = self._now_us + limit_us if limit_us else None
+            person = self._known.users[user] if user < len(self._known.users) else ""
+            with self._calendar.without(job):
+                without = self._calendar.forbids(
+                    wanted.job_class.request, ends_us, queue=name, user=person
+                )
+            found = self._victims(JobId.from_key(job), queue, priority, wanted, without)
+            if found is not None:
+                kinds, nodes = self._make_room(found)
+                self._turn.charge(queue, user, Held.of(wanted.job_class, nodes, kinds))
 
     def _grow(self) -> None:
         growth = Growth(self._known, self._placer, self._turn, self._calendar, self._now_us)
@@ -219,10 +252,10 @@ class Cycle:
         shares = tuple(part.devices for part in claim.parts)
         for row, devices in zip(rows, shares, strict=True):
             self._take(row, request, devices)
-        kinds = _kinds(rows, shares)
+        kinds = kinds_of(rows, shares)
         self._turn.charge(queue, user, Held.of(wanted.job_class, len(rows), kinds))
         if closed is None and leave and not any(isinstance(one, Misfit) for one in fits):
-            parts = _parts(rows, request, shares)
+            parts = parts_of(rows, request, shares)
             forgives = self._placer.forgives(wanted.job_class)
             cluster = rows[0].node.cluster
             self._start(Start(job=job, cluster=cluster, parts=parts, forgives=forgives))
@@ -253,7 +286,7 @@ class Cycle:
             kept.free.give_back(request, part.devices)
             self._known.index.move(kept)
         del self._by_job[job.key]
-        parts = _parts(found.rows, self._known.classes[place].request, devices)
+        parts = parts_of(found.rows, self._known.classes[place].request, devices)
         forgives = self._placer.forgives(wanted.job_class)
         self._start(Start(job=job, cluster=found.cluster, parts=parts, forgives=forgives))
 
@@ -313,9 +346,9 @@ class Cycle:
             self._calendar.took(row.node.name, request, devices, ends_us)
         job_class = self._known.classes[head.job_class]
         forgives = self._placer.forgives(wanted.job_class)
-        parts = _parts(placed.rows, job_class.request, tuple(shares))
+        parts = parts_of(placed.rows, job_class.request, tuple(shares))
         self._start(Start(job=head.job, cluster=placed.cluster, parts=parts, forgives=forgives))
-        self._turn.started(_kinds(placed.rows, tuple(shares)), len(placed.rows))
+        self._turn.started(kinds_of(placed.rows, tuple(shares)), len(placed.rows))
         return True
 
     def _start(self, start: Start) -> None:
@@ -401,18 +434,27 @@ class Cycle:
 
     def _displace(self, head: Head, wanted: Wanted, without: frozenset[str]) -> bool:
         """Make room for the head by right; False if it has none, or would not fit even so."""
+        priority = priority_of(head.order)
+        alike = (head.queue, head.job_class, priority, head.limit_us)
+        if alike in self._asked:
+            return False
         self._asks += 1
+        self._asked.add(alike)
+        found = self._victims(head.job, head.queue, priority, wanted, without)
+        if found is None:
+            return False
+        self._turn.started(*self._make_room(found))
+        return True
+
+    def _victims(
+        self, job: JobId, queue: int, priority: int, wanted: Wanted, without: frozenset[str]
+    ) -> Displacement | None:
         known = self._known
         job_class = known.census.forgiving(wanted.job_class)
         if without:
             job_class = replace(job_class, avoid=tuple(sorted({*job_class.avoid, *without})))
         found = victims(
-            Asker(
-                job=head.job,
-                job_class=job_class,
-                queue=head.queue,
-                priority=priority_of(head.order),
-            ),
+            Asker(job=job, job_class=job_class, queue=queue, priority=priority),
             self._occupancy,
             self._free,
             self._turn.quotas,
@@ -423,40 +465,20 @@ class Cycle:
         if isinstance(found, Spared):
             if found.again_us is not None:
                 self._next_us.append(found.again_us)
-            self._by_job[head.job.key] = found.reason
-        if not isinstance(found, Displacement):
-            return False
+            self._by_job[job.key] = found.reason
+        return found if isinstance(found, Displacement) else None
+
+    def _make_room(self, found: Displacement) -> tuple[tuple[tuple[str, int], ...], int]:
+        """What the gang has of each model, and its nodes."""
         self._occupancy.stop(preempt.victim for preempt in found.preempts)
         self.decisions.extend((*found.preempts, found.hold))
-        rows = [known.index.rows[part.node] for part in found.hold.parts]
+        rows = [self._known.index.rows[part.node] for part in found.hold.parts]
         shares = tuple(part.devices for part in found.hold.parts)
-        for row, devices in zip(rows, shares, strict=True):
-            self._take(row, job_class.request, devices)
-        self._by_job[head.job.key] = found.reason
-        self._turn.started(_kinds(rows, shares), len(rows))
-        return True
+        for row, part in zip(rows, found.hold.parts, strict=True):
+            self._take(row, part.request, part.devices)
+        self._by_job[found.hold.job.key] = found.reason
+        return kinds_of(rows, shares), len(rows)
 
     def _free(self, name: str) -> Free:
         row = self._known.index.rows.get(name)
         return row.free if row is not None else self._known.left(self._known.nodes[name])
-
-
-def _parts(
-    rows: list[NodeRow], request: Request, shares: tuple[tuple[DeviceShare, ...], ...]
-) -> tuple[NodePart, ...]:
-    return tuple(
-        NodePart(node=row.node.name, request=request, devices=devices)
-        for row, devices in zip(rows, shares, strict=True)
-    )
-
-
-def _kinds(
-    rows: list[NodeRow], shares: tuple[tuple[DeviceShare, ...], ...]
-) -> tuple[tuple[str, int], ...]:
-    """GPU-milli of each model."""
-    found: dict[str, int] = {}
-    for row, devices in zip(rows, shares, strict=True):
-        for index, milli in devices:
-            kind = row.node.capacity.devices[index].kind
-            found[kind] = found.get(kind, 0) + milli
-    return tuple(sorted(found.items()))
