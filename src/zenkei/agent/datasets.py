@@ -16,6 +16,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from zenkei.agent import diary, kernel
+from zenkei.agent.attempt import Cause
 from zenkei.protocol import datasets, launch, names
 from zenkei.protocol.splits import Shuffle, Split
 
@@ -26,8 +27,21 @@ FOLDER = "data"
 PASSED = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
+PASSING = ("depot-unavailable", "disk-full", "disk-read-only", "worker-died", "cache-full")
+"""Errors of the helper that may be gone on another try."""
+
+
 class NoData(Exception):
-    """Why a dataset cannot be had, in words for its user."""
+    """Why a dataset cannot be had, in words for its user. lasting: it will not be had later."""
+
+    def __init__(self, text: str, *, lasting: bool = True) -> None:
+        super().__init__(text)
+        self.lasting = lasting
+
+
+def refused(text: str) -> Cause:
+    """The end of an attempt whose data will not be had on another try either."""
+    return Cause("launch_failed", detail=text, symptom="dataset_unusable")
 
 
 def fetch(document: launch.Launch, supervisor: int) -> None:
@@ -72,9 +86,10 @@ def _ask(helper: tuple[str, ...], request: dict[str, Any], name: str) -> dict[st
         found: dict[str, Any] = answer["ok"]
         return found
     if "error" in answer:
-        raise NoData(f"dataset `{name}`: {answer['error']['message']}")
+        error = answer["error"]
+        raise NoData(f"dataset `{name}`: {error['message']}", lasting=error["code"] not in PASSING)
     diary.note(f"the node helper ended with {done.returncode}: {done.stderr[-2000:]!r}")
-    raise NoData(f"dataset `{name}`: the node helper ended early")
+    raise NoData(f"dataset `{name}`: the node helper ended early", lasting=False)
 
 
 def show(attempt: Attempt) -> None:

@@ -46,7 +46,7 @@ def explain(
 
     ends: how ranks ended, by rank. A cause without a rank is mpiexec's, or an order to stop.
     """
-    if cause.reason in SILENT:
+    if cause.reason in SILENT or cause.symptom:
         return cause
     blamed = attempt.cause.rank if attempt.cause is not None else -1
     if cause.reason in OWN:

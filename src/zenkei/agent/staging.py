@@ -19,6 +19,7 @@ _DISK_FULL = 3
 _FAILED = 4
 _UNHEALTHY = 5
 _NO_DATA = 6
+_DATA_LATER = 7
 HEALTH_FILE = "health"
 
 
@@ -43,7 +44,7 @@ def start(attempt: Attempt) -> int:
             status = 0
     except datasets.NoData as error:
         _tell([str(error)])
-        status = _NO_DATA
+        status = _NO_DATA if error.lasting else _DATA_LATER
     except (OSError, shutil.Error) as error:
         full = any(str(os.strerror(number)) in str(error) for number in FULL)
         status = _DISK_FULL if full else _FAILED
@@ -62,6 +63,8 @@ def verdict(status: int) -> Cause | None:
     if code == _UNHEALTHY:
         return unfit(_told())
     if code == _NO_DATA:
+        return datasets.refused("; ".join(_told()))
+    if code == _DATA_LATER:
         return Cause("launch_failed", detail="; ".join(_told()))
     if code == _DISK_FULL:
         return Cause("disk_full", detail="the disk is full: the code could not be copied")
@@ -149,7 +152,7 @@ def show_data(attempt: Attempt) -> Cause | None:
     try:
         datasets.show(attempt)
     except datasets.NoData as error:
-        return Cause("launch_failed", detail=str(error))
+        return datasets.refused(str(error))
     except (OSError, ValueError) as error:
         diary.note_exception()
         return Cause("launch_failed", detail=f"the datasets could not be shown: {error}")

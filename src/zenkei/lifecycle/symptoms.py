@@ -209,6 +209,13 @@ MEANINGS: Final[dict[str, Meaning]] = {
         "remove files that are not needed, or ask for more",
         told=True,
     ),
+    "dataset_unusable": _m(
+        DATA,
+        NEVER,
+        "a dataset cannot be given to the job",
+        "`zenkei dataset verify` looks for damage; files of a version by reference must not change",
+        told=True,
+    ),
     "dataset_written": _m(
         USER,
         NEVER,

@@ -205,6 +205,7 @@ TABLE = (
     ),
     # told from the one above by the agent, which knows where the datasets are
     Symptom("dataset_written", SURE, ()),
+    Symptom("dataset_unusable", SURE, ()),
     Symptom(
         "missing_library",
         SURE,
