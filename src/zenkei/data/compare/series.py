@@ -2,14 +2,14 @@
 
 A series is a metric of one rank over all attempts of a job: where an attempt went back to a
 checkpoint, its values count for the steps that it did again. Names that zenkei gives itself
-(`zenkei/…`) are left out. Cost: about 50 ns a point.
+(`zenkei/…`) are left out. Cost: about 0.15 µs a point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,15 +55,26 @@ def decode(data: bytes | memoryview) -> dict[str, Series]:
     """A rank's stream by name, in the order of first appearance. As `protocol.metrics.Reader`."""
     rows = np.frombuffer(data, RECORD, len(data) // wire.SIZE)
     names, is_text = _names(rows)
-    is_point = (rows["kind"] == wire.POINT) & ~is_text
-    points = rows[is_point]
-    keys, first = np.unique(points["name"], return_index=True)
+    is_point = rows["kind"] == wire.POINT
+    is_point &= ~is_text
+    keys, steps, values = (rows[field][is_point] for field in ("name", "step", "value"))
     found = {}
-    for key in keys[np.argsort(first)]:
-        mine = points[points["name"] == key]
-        name = names.get(int(key), f"#{int(key):08x}")
-        found[name] = Series(steps=mine["step"].copy(), values=mine["value"].copy())
+    for key, mine in _groups(keys):
+        name = names.get(key, f"#{key:08x}")
+        found[name] = Series(steps=steps[mine], values=values[mine])
     return found
+
+
+def _groups(keys: NDArray[np.uint32]) -> Iterator[tuple[int, Any]]:
+    """Each key with the places where it stands, by first appearance."""
+    if keys.size and (keys == keys[0]).all():
+        yield int(keys[0]), slice(None)
+        return
+    order = np.argsort(keys, kind="stable")
+    ends = np.flatnonzero(np.diff(keys[order])) + 1
+    parts = [part for part in np.split(order, ends) if part.size]
+    for part in sorted(parts, key=lambda one: int(one[0])):
+        yield int(keys[part[0]]), part
 
 
 def _names(rows: NDArray[np.void]) -> tuple[dict[int, str], NDArray[np.bool_]]:

@@ -6,6 +6,7 @@ Called by every kind of file and by `series`. Cost: a few passes over each pair 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import copysign, isfinite, isnan
 from typing import Any
 
 import numpy as np
@@ -65,16 +66,18 @@ class Tally:
                 self._far = (where(int(at[i])), "", text(left[i]), text(right[i]))
 
     def number(self, a: float, b: float, where: str) -> None:
-        """Two single numbers, whatever their types."""
-        kind = object if isinstance(a, int) and isinstance(b, int) else np.float64
-        if kind is object and not (abs(a) < 2**62 and abs(b) < 2**62):
-            if a != b:
-                self.differs(where, "", str(a)[:MOST_CHARS], str(b)[:MOST_CHARS])
-            else:
-                self.compared += 1
+        """Two single numbers, whatever their types: whole ones of any size are compared as such."""
+        self.compared += 1
+        if _same_one(a, b):
             return
-        dtype = np.int64 if kind is object else np.float64
-        self.numbers(np.array([a], dtype), np.array([b], dtype), lambda _: where)
+        absolute, relative = _apart_one(a, b)
+        self.differing += 1
+        self.absolute = max(self.absolute, absolute)
+        self.relative = max(self.relative, relative)
+        told = (where, shortened(str(a)), shortened(str(b)))
+        self._near = self._near or told
+        if self._far is None and not min(absolute, relative) <= self._tolerance:
+            self._far = (told[0], "", *told[1:])
 
     def finding(self) -> Finding:
         verdict, where, why, a, b = Verdict.IDENTICAL, "", "", "", ""
@@ -128,6 +131,28 @@ def apart(a: Array, b: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]
         relative = np.where(absolute == 0, 0.0, absolute / scale)
     relative = np.where(np.isnan(relative), NO_NUMBER, relative)
     return absolute.astype(np.float64), relative.astype(np.float64)
+
+
+def _same_one(a: float, b: float) -> bool:
+    """As `same`."""
+    try:
+        zeros = a == b == 0
+        return (a == b and not (zeros and copysign(1.0, a) != copysign(1.0, b))) or (
+            isnan(a) and isnan(b)
+        )
+    except OverflowError:  # a whole number that no float can hold
+        return a == b
+
+
+def _apart_one(a: float, b: float) -> tuple[float, float]:
+    """As `apart`, of two numbers that are not the same."""
+    try:
+        if not (isfinite(a) and isfinite(b)):
+            return NO_NUMBER, NO_NUMBER
+        absolute = float(abs(a - b))
+        return absolute, absolute / max(abs(a), abs(b)) if absolute else 0.0
+    except OverflowError:  # a whole number that no float can hold
+        return NO_NUMBER, NO_NUMBER
 
 
 def text(value: Any) -> str:

@@ -95,14 +95,26 @@ def _add(a: IO[bytes], b: IO[bytes], x: Tensor, y: Tensor, tally: Tally, name: s
     step = CHUNK_BYTES // item * item
     for done in range(0, x.size_bytes, step):
         size = min(step, x.size_bytes - done)
-        left, right = (_numbers(f, t, done, size) for f, t in ((a, x), (b, y)))
+        left, right = (_bytes(f, t, done, size) for f, t in ((a, x), (b, y)))
         first = done // item
-        tally.numbers(left, right, lambda i, first=first: element(name, x.shape, first + i))  # type: ignore[misc]
+        if left == right:
+            tally.compared += len(left) // item
+            continue
+        one, other = _numbers(left, x), _numbers(right, x)
+
+        def where(i: int, first: int = first) -> str:
+            return element(name, x.shape, first + i)
+
+        tally.numbers(one, other, where)
 
 
-def _numbers(file: IO[bytes], tensor: Tensor, done: int, size: int) -> Array:
+def _bytes(file: IO[bytes], tensor: Tensor, done: int, size: int) -> bytes:
     file.seek(tensor.start + done)
-    found = np.frombuffer(file.read(size), KINDS[tensor.kind])
+    return file.read(size)
+
+
+def _numbers(data: bytes, tensor: Tensor) -> Array:
+    found = np.frombuffer(data, KINDS[tensor.kind])
     if tensor.kind == "BF16":
         return (found.astype(np.uint32) << 16).view(np.float32)
     return found

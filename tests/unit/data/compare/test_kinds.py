@@ -110,6 +110,15 @@ def test_large_whole_numbers_are_not_the_same_because_a_float_cannot_tell():
     )
 
 
+def test_numbers_larger_than_any_float_are_compared_as_what_they_are():
+    huge = "1" + "0" * 400
+    assert over(compare_json, f"[{huge}]".encode(), f"[{huge}]".encode(), 0.0).verdict is IDENTICAL
+    for other in (huge[:-1] + "1", "1.5", "-" + huge):
+        found = over(compare_json, f"[{huge}]".encode(), f"[{other}]".encode(), 0.5)
+        assert found.verdict is DIFFERENT
+    assert over(compare_json, b"[-0.0]", b"[0]", 0.0).verdict is WITHIN
+
+
 def test_records_are_compared_field_by_field():
     kind = [("x", "<f8"), ("n", "<i4")]
     a, b = np.zeros(3, kind), np.zeros(3, kind)
