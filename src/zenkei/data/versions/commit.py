@@ -167,13 +167,16 @@ def _commit(request: Request, jobs: int, keeper: Keeper, said: Said) -> Committe
         known=found.kinds != Kind.FILE,
     )
     _take_unchanged(columns, found, seen, gone)
+    known = Known(tables, gone)
+    del seen, tables
 
     def keep(*, whole: bool = False) -> None:
         if request.state and (columns.read or whole):
             state.save(request.state, depot, _so_far(found, columns), began_ns)
 
     try:
-        _read(request, jobs, found, columns, Known(tables, gone), said, keep)
+        _read(request, jobs, found, columns, known, said, keep)
+        del known  # memory: what comes now needs as much
         table = container.sealed(_table(found, columns))
         checks.check(table)  # what would be refused when it is read is never put
         if not keeper.put(table):

@@ -71,6 +71,11 @@ def sealed(table: VersionTable) -> VersionTable:
 
 def write(table: VersionTable, *, packed: bool = True) -> bytes:
     """The object. packed: False is quicker and up to twice as large."""
+    return b"".join(parts(table, packed=packed))
+
+
+def parts(table: VersionTable, *, packed: bool = True) -> list[Section]:
+    """The object in parts, for who need not hold it twice."""
     sections = {**_canonical(table), **_places(table)}
     listed: list[list[object]] = []
     bodies: list[Section] = []
@@ -80,7 +85,7 @@ def write(table: VersionTable, *, packed: bool = True) -> bytes:
         bodies.append(body)
     header = json.dumps({"sections": listed}, separators=(",", ":")).encode()
     start = MAGIC + HEADER_BYTES.pack(len(header)) + header + blake3(header).digest()
-    return b"".join([start, *bodies])
+    return [start, *bodies]
 
 
 def read(content: bytes | memoryview, *, max_raw_bytes: int = MAX_RAW_BYTES) -> VersionTable:
@@ -303,17 +308,22 @@ def _cut(sections: Sections, name: str, lengths: NDArray[Any]) -> Iterator[bytes
         at = end
 
 
-def _bytes(column: NDArray[Any], kind: str) -> bytes:
-    return np.ascontiguousarray(column, dtype=np.dtype(kind)).tobytes()
+def _bytes(column: NDArray[Any], kind: str) -> memoryview:
+    """The column's own memory where it is as it must be."""
+    return _memory(np.ascontiguousarray(column, dtype=np.dtype(kind)).reshape(-1))
 
 
-def _differences(column: NDArray[Any], kind: str) -> bytes:
+def _differences(column: NDArray[Any], kind: str) -> memoryview:
     """Modulo 2^bits, so any order of numbers survives."""
     numbers = np.ascontiguousarray(column, dtype=np.dtype(kind))
     result = numbers.copy()
     result[1:] -= numbers[:-1]
-    return result.tobytes()
+    return _memory(result)
 
 
 def _lengths(parts: tuple[bytes, ...] | list[bytes]) -> bytes:
     return np.fromiter(map(len, parts), np.dtype("<u4"), len(parts)).tobytes()
+
+
+def _memory(flat: NDArray[Any]) -> memoryview:
+    return flat.data.cast("B") if flat.size else memoryview(b"")

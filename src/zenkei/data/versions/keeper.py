@@ -22,6 +22,9 @@ from zenkei.model.errors import InvalidInput, NotFound
 
 AT_ONCE: Final = 16
 TRIES: Final = 3
+YOUNG_S: Final = 900.0
+"""How old the touch of what was committed is at most; collections spare what is younger than a day.
+"""
 
 
 def version_name(digest: str) -> str:
@@ -109,25 +112,30 @@ class _Kept:
         return {name for name, is_there in zip(packs, there, strict=True) if not is_there}
 
     def _put(self, digest: str, content: bytes, packs: tuple[str, ...]) -> bool:
-        """Packs are touched before, as nobody may see a version that lacks something; and after, as
+        """True: the version is there, whole, and all of it was young a moment ago.
 
-        we may have slept so long that a collection took us for dead: then it has not seen this
-        version, and removes only what nobody has touched since.
+        Packs are looked for before, as nobody may see a version that lacks something; and after, as
+        we may have slept so long that a collection took us for dead: it has not seen this version
+        then, and removes only what nobody has touched since.
         """
         self._begin().confirm()
         if self._gone(packs):
             return False
         name = version_name(digest)
         for _ in range(TRIES):
+            began_s = self._depot.now_s()
             if not self._depot.touch(name):
-                if self._depot.put_new(name, content):
-                    return not self._gone(packs)
-                continue
-            found = self._depot.stat(name)
-            if self._is_whole(name):
-                return True
-            if found is not None:
-                self._depot.remove_untouched(found)  # unless somebody has mended it meanwhile
+                if not self._depot.put_new(name, content):
+                    continue
+                whole = not self._gone(packs)
+            else:
+                found = self._depot.stat(name)
+                whole = self._is_whole(name)
+                if not whole and found is not None:
+                    self._depot.remove_untouched(found)  # unless somebody has mended it meanwhile
+                    continue
+            if self._depot.now_s() - began_s < YOUNG_S:
+                return whole
         return False
 
     def _is_whole(self, name: str) -> bool:

@@ -52,41 +52,50 @@ class Done:
 
 
 class Known:
-    """Contents that the depot has, by digest. Only those that lie in one piece; made by columns."""
+    """Contents that the depot has, by digest. Only those that lie in one piece; made by columns.
+
+    Memory: 12 bytes a file beside the tables.
+    """
 
     def __init__(self, tables: list[VersionTable], gone: set[str]) -> None:
-        self.packs: list[tuple[str, int]] = []
-        keys, places = [], []
-        for table in tables:
-            pieces = table.pieces
-            alive = np.array([name not in gone for name in table.packs], np.bool_)
-            if not len(pieces) or not alive.any():
-                continue
-            pieces = pieces[(pieces["size"] == table.sizes[pieces["row"]]) & alive[pieces["pack"]]]
-            keys.append(table.digests[pieces["row"]])
-            place = pieces.copy()
-            place["pack"] += len(self.packs)
-            places.append(place)
-            self.packs += zip(table.packs, table.pack_sizes.tolist(), strict=True)
-        digests = np.concatenate(keys) if keys else np.zeros((0, 32), np.uint8)
-        starts = np.ascontiguousarray(digests[:, :8]).view(">u8").ravel().astype(np.uint64)
-        order = np.argsort(starts, kind="stable")
-        self._starts = starts[order]
-        self._digests = digests[order]
-        self._places = (np.concatenate(places) if places else np.zeros(0, PIECE))[order]
+        self._parts = [_Lookup(table, gone) for table in tables if len(table.pieces)]
 
     def find(self, raw: bytes, size: int) -> tuple[str, int, int] | None:
         """Pack, its size, offset."""
-        if not len(self._starts):
+        for part in self._parts:
+            if (place := part.find(raw, size)) is not None:
+                return place
+        return None
+
+
+class _Lookup:
+    def __init__(self, table: VersionTable, gone: set[str]) -> None:
+        self._table = table
+        pieces = table.pieces
+        alive = np.array([name not in gone for name in table.packs], np.bool_)
+        usable = (pieces["size"] == table.sizes[pieces["row"]]) & alive[pieces["pack"]]
+        rows = np.flatnonzero(usable).astype(np.uint32)
+        starts = _starts(table, rows)
+        order = np.argsort(starts, kind="stable").astype(np.uint32)
+        self._starts, self._pieces = starts[order], rows[order]
+
+    def find(self, raw: bytes, size: int) -> tuple[str, int, int] | None:
+        start = np.uint64(int.from_bytes(raw[:8], "little"))
+        at = int(np.searchsorted(self._starts, start))
+        if at == len(self._starts) or self._starts[at] != start:
             return None
-        at = int(np.searchsorted(self._starts, np.uint64(int.from_bytes(raw[:8], "big"))))
-        if at == len(self._starts) or self._digests[at].tobytes() != raw:
+        table = self._table
+        place = table.pieces[int(self._pieces[at])]
+        if table.digests[int(place["row"])].tobytes() != raw or int(place["size"]) != size:
             return None
-        place = self._places[at]
-        if int(place["size"]) != size:
-            return None
-        name, pack_size = self.packs[int(place["pack"])]
-        return name, pack_size, int(place["offset"])
+        pack = int(place["pack"])
+        return table.packs[pack], int(table.pack_sizes[pack]), int(place["offset"])
+
+
+def _starts(table: VersionTable, pieces: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """The first eight bytes of the digest of each piece's file."""
+    words = np.ascontiguousarray(table.digests).view("<u8")[:, 0]
+    return np.asarray(words[table.pieces["row"][pieces]], np.uint64)
 
 
 def units(sizes: NDArray[np.int64], jobs: int) -> list[tuple[int, int]]:

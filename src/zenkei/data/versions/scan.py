@@ -63,15 +63,42 @@ class Scan:
 
 @dataclass(slots=True)
 class _Folder:
-    """What one directory has: names sorted, stats of the same order; targets by index."""
+    """What one directory has, names sorted, as bytes: a million of these must travel and fit.
+
+    data: all names; lengths: uint16 each; stats: int64, as in STAT; kinds: one byte each.
+    targets: by index.
+    """
 
     path: bytes
-    names: list[bytes]
-    stats: NDArray[np.int64]
-    kinds: NDArray[np.uint8]
-    targets: dict[int, bytes]
-    has_directories: bool
+    data: bytes
+    lengths: bytes
+    stats: bytes
+    kinds: bytes
+    targets: dict[int, bytes] = field(default_factory=dict)
+    has_directories: bool = False
     has_row: bool = False
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def names(self) -> list[bytes]:
+        ends = np.cumsum(np.frombuffer(self.lengths, np.uint16), dtype=np.int64).tolist()
+        return [self.data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def keep(self, names: list[bytes], rows: list[int]) -> None:
+        """These names, with the stats and kinds that stood at `rows`; -1: an empty directory."""
+        stats = np.frombuffer(self.stats, np.int64).reshape(-1, len(STAT))
+        empty = np.zeros((1, len(STAT)), np.int64)
+        self.targets = {
+            new: self.targets[old] for new, old in enumerate(rows) if old in self.targets
+        }
+        self.stats = np.concatenate([stats, empty])[rows].tobytes()
+        self.kinds = bytes((self.kinds + bytes([Kind.DIRECTORY]))[row] for row in rows)
+        self.data, self.lengths = b"".join(names), _lengths(names)
+
+
+def _lengths(names: list[bytes]) -> bytes:
+    return np.fromiter(map(len, names), np.uint16, len(names)).tobytes()
 
 
 def scan(
@@ -98,7 +125,7 @@ def scan(
                 folders += found
                 left_out += left
                 tasks.extend(more)
-                seen += sum(len(folder.names) for folder in found)
+                seen += sum(map(len, found))
                 said(seen)
     finally:
         os.close(top)
@@ -115,26 +142,27 @@ def _joined(folders: list[_Folder], left_out: list[LeftOut]) -> Scan:
     """All folders as one; an empty one gets a row in the one above it."""
     _add_empty(folders)
     _drop_leaving(folders, left_out)
-    counts = [len(folder.names) for folder in folders]
-    names = [b"".join(folder.names) for folder in folders]
-    starts = np.zeros(sum(counts) + 1, np.uint64)
-    lengths = np.fromiter(map(len, chain.from_iterable(f.names for f in folders)), np.uint64)
+    lengths = np.frombuffer(b"".join(folder.lengths for folder in folders), np.uint16)
     if lengths.size and lengths.max() > MAX_NAME_BYTES:
-        long = max(chain.from_iterable(folder.names for folder in folders), key=len)
+        long = max((name for folder in folders for name in folder.names()), key=len)
         raise reasons.not_a_file(path_text(long), f"a name of more than {MAX_NAME_BYTES} bytes")
+    starts = np.zeros(len(lengths) + 1, np.uint64)
     np.cumsum(lengths, out=starts[1:])
     first = 0
     targets: dict[int, bytes] = {}
-    for folder, count in zip(folders, counts, strict=True):
+    for folder in folders:
         targets.update({first + index: target for index, target in folder.targets.items()})
-        first += count
+        first += len(folder)
+    counts = [len(folder) for folder in folders]
+    # into a bytearray, as readers correct what has changed meanwhile
+    stats = np.frombuffer(bytearray().join([folder.stats for folder in folders]), np.int64)
     return Scan(
         directories=tuple(folder.path for folder in folders),
         parents=np.repeat(np.arange(len(folders), dtype=np.uint32), counts),
-        name_data=b"".join(names),
+        name_data=b"".join([folder.data for folder in folders]),
         name_starts=starts,
-        kinds=np.concatenate([folder.kinds for folder in folders]),
-        stats=np.concatenate([folder.stats for folder in folders]),
+        kinds=np.frombuffer(b"".join([folder.kinds for folder in folders]), np.uint8),
+        stats=stats.reshape(-1, len(STAT)),
         targets=targets,
         left_out=left_out,
     )
@@ -145,56 +173,41 @@ def _add_empty(folders: list[_Folder]) -> None:
     index = {folder.path: folder for folder in folders}
     added: dict[bytes, list[bytes]] = {}
     for folder in folders[1:]:
-        if not folder.names and not folder.has_directories and not folder.has_row:
+        if not len(folder) and not folder.has_directories and not folder.has_row:
             folder.has_row = True
             parent, _, name = folder.path.rpartition(b"/")
             added.setdefault(parent, []).append(name)
     for parent, names in added.items():
         above = index[parent]
-        old = len(above.names)
-        every = above.names + names
-        order = sorted(range(len(every)), key=every.__getitem__)
-        extra = np.zeros((len(names), len(STAT)), np.int64)
-        above.names = [every[at] for at in order]
-        above.stats = np.concatenate([above.stats, extra])[order]
-        above.kinds = np.append(above.kinds, [np.uint8(Kind.DIRECTORY)] * len(names))[order]
-        above.targets = {
-            new: above.targets[at]
-            for new, at in enumerate(order)
-            if at < old and at in above.targets
-        }
+        rows = [*range(len(above)), *[-1] * len(names)]
+        every = sorted(zip([*above.names(), *names], rows, strict=True))
+        above.keep([name for name, _ in every], [row for _, row in every])
 
 
 def _drop_leaving(folders: list[_Folder], left_out: list[LeftOut]) -> None:
     """Links that lead out of the tree do not travel: elsewhere they lead to something else."""
+    linking = [folder for folder in folders if folder.targets]
     while True:
-        links = {
-            path_text(_below(folder.path, folder.names[index])): path_text(target)
-            for folder in folders
-            for index, target in folder.targets.items()
-        }
-        leaving = {path for path in links if leaves_tree(path, links)}
+        links: dict[str, str] = {}
+        places: dict[str, tuple[_Folder, int]] = {}
+        for folder in linking:
+            names = folder.names()
+            for index, target in folder.targets.items():
+                path = path_text(_below(folder.path, names[index]))
+                links[path], places[path] = path_text(target), (folder, index)
+        leaving = sorted(path for path in links if leaves_tree(path, links))
         if not leaving:
             return
-        left_out += [LeftOut(path=path, why=LEAVES) for path in sorted(leaving)]
-        for folder in folders:
-            gone = [
-                index
-                for index in folder.targets
-                if path_text(_below(folder.path, folder.names[index])) in leaving
-            ]
-            if gone:
-                _without(folder, gone)
+        left_out += [LeftOut(path=path, why=LEAVES) for path in leaving]
+        gone: dict[bytes, set[int]] = {}
+        for path in leaving:
+            folder, index = places[path]
+            gone.setdefault(folder.path, set()).add(index)
+        for folder in linking:
+            names = folder.names()
+            rows = [row for row in range(len(names)) if row not in gone.get(folder.path, ())]
+            folder.keep([names[row] for row in rows], rows)
         _add_empty(folders)
-
-
-def _without(folder: _Folder, gone: list[int]) -> None:
-    kept = [index for index in range(len(folder.names)) if index not in set(gone)]
-    folder.targets = {
-        new: folder.targets[old] for new, old in enumerate(kept) if old in folder.targets
-    }
-    folder.names = [folder.names[index] for index in kept]
-    folder.stats, folder.kinds = folder.stats[kept], folder.kinds[kept]
 
 
 def _below(folder: bytes, name: bytes) -> bytes:
@@ -220,7 +233,7 @@ class _Walker:
             found = self._folder(path, todo)
             if found is not None:
                 folders.append(found)
-                seen += len(found.names) + 8
+                seen += len(found) + 8
         half = len(todo) // 2
         return folders, self._left_out, [part for part in (todo[:half], todo[half:]) if part]
 
@@ -244,7 +257,8 @@ class _Walker:
         kind = stats[:, MODE] & 0o170000
         if (kind == stat.S_IFREG).all():
             names = [os.fsencode(entry.name) for entry in entries]
-            return _Folder(path, names, stats, np.zeros(len(names), np.uint8), {}, False)
+            kinds = bytes(len(names))
+            return _Folder(path, b"".join(names), _lengths(names), stats.tobytes(), kinds)
         return self._mixed(path, descriptor, entries, stats, todo)
 
     def _mixed(
@@ -282,8 +296,9 @@ class _Walker:
             names.append(name)
             kinds.append(Kind.LINK if mode == stat.S_IFLNK else Kind.FILE)
         return _Folder(
-            path, names, stats[kept], np.array(kinds, np.uint8), targets, has_directories
-        )
+            path, b"".join(names), _lengths(names), stats[kept].tobytes(), bytes(kinds),
+            targets, has_directories,
+        )  # fmt: skip
 
     def _enter(self, path: bytes) -> bool:
         if len(path) > MAX_PATH_BYTES:

@@ -69,15 +69,15 @@ def save(path: Path, depot: str, seen: Seen, began_ns: int) -> None:
     stats = np.ascontiguousarray(seen.stats, "<i8").copy()
     racy = np.maximum(stats[:, MTIME], stats[:, CTIME]) > began_ns - RACY_NS
     stats[racy, INODE] = NEVER
-    table = container.write(seen.table, packed=False)
-    body = table + stats.tobytes()
-    head = MAGIC + HEADER.pack(len(table), len(seen.table), _digest(depot, body))
+    body = [*container.parts(seen.table, packed=False), stats.reshape(-1).view(np.uint8).data]
+    size = sum(map(len, body[:-1]))
+    head = MAGIC + HEADER.pack(size, len(seen.table), _digest(depot, *body))
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = disk.Temporary(path.parent)
         try:
-            disk.write_all(file.descriptor, head)
-            disk.write_all(file.descriptor, body)
+            for part in (head, *body):
+                disk.write_all(file.descriptor, part)
             file.rename(path)
         finally:
             file.discard()
@@ -99,5 +99,8 @@ def unchanged(now: Scan, seen: Seen, rows: NDArray[np.int64]) -> NDArray[np.bool
     return same
 
 
-def _digest(depot: str, body: bytes | memoryview) -> bytes:
-    return blake3(depot.encode("utf-8", "surrogateescape") + b"\0").update(body).digest()
+def _digest(depot: str, *body: bytes | memoryview) -> bytes:
+    whole = blake3(depot.encode("utf-8", "surrogateescape") + b"\0")
+    for part in body:
+        whole.update(part)
+    return whole.digest()
