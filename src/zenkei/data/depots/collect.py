@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from zenkei.data.depots.depot import Depot, Stored
-from zenkei.data.depots.directory import DirectoryDepot
-from zenkei.data.depots.intents import collection
+from zenkei.data.depots.intents import Alone, collection
 
 GRACE_S: Final = 24 * 3600.0
 Packs = Callable[[bytes], Iterable[str]]
@@ -47,8 +46,10 @@ def collect(
     Raises InvalidInput, with nothing removed, if a version that stays is damaged: which packs it
     names would be unknown.
     """
-    with collection(depot):
-        oldest_s = depot.now_s() - grace_s
+    # in this order: the time, packs, versions; who puts a version touches its packs after it
+    oldest_s = depot.now_s() - grace_s
+    with collection(depot) as alone:
+        packs = list(depot.names("packs/"))
         kept = {digest.removeprefix("b3:") for digest in keep}
         versions = {stored.name.partition("/")[2]: stored for stored in depot.names("versions/")}
         gone = {v for v in versions if v not in kept and versions[v].modified_s < oldest_s}
@@ -57,25 +58,26 @@ def collect(
             for version in versions.keys() - gone
             for pack in packs_of(depot.read(f"versions/{version}"))
         }
-        packs = list(depot.names("packs/"))
         dead = [p for p in packs if _hex(p) not in needed and p.modified_s < oldest_s]
         if not dry_run:
             # versions first: a version whose packs are gone must never be there
-            for version in gone:
-                depot.remove(f"versions/{version}")
-            for pack in dead:
-                depot.remove(pack.name)
-            if isinstance(depot, DirectoryDepot):
-                depot.remove_garbage()
-        freed = sum(p.size for p in dead) + sum(versions[v].size for v in gone)
+            gone = {v for v in sorted(gone) if _removed(depot, alone, versions[v])}
+            dead = [pack for pack in dead if _removed(depot, alone, pack)]
+            depot.remove_garbage()
+        freed = sum(p.size for p in dead)
         return Swept(
             versions=len(gone),
             packs=len(dead),
-            freed_bytes=freed,
-            kept_bytes=sum(p.size for p in packs) - sum(p.size for p in dead),
+            freed_bytes=freed + sum(versions[v].size for v in gone),
+            kept_bytes=sum(p.size for p in packs) - freed,
             dry_run=dry_run,
             missing=tuple(sorted(f"b3:{v}" for v in kept - versions.keys())),
         )
+
+
+def _removed(depot: Depot, alone: Alone, stored: Stored) -> bool:
+    alone.check()
+    return depot.remove_untouched(stored)
 
 
 def _hex(stored: Stored) -> str:

@@ -54,6 +54,7 @@ _PREFIX: Final = re.compile(r"[A-Za-z0-9!_.*'()/=+:@ -]{0,200}")
 _CODE: Final = re.compile(
     r"<Code>([A-Za-z0-9]{1,60})</Code>|status code: (\d{3})|HTTP error.{0,60}"
 )
+_REFUSALS: Final = (PermissionDeniedError, UnauthenticatedError)
 _KEYS: Final = {"endpoint", "region"}
 _NO_SUCH: Final = re.compile(r"\b501\b|NotImplemented")
 _FULL: Final = re.compile(r"\b507\b|StorageFull|QuotaExceeded|No space left", re.IGNORECASE)
@@ -81,12 +82,13 @@ class S3Depot:
             )
 
     def put_new(self, name: str, content: Buffer) -> bool:
+        store = self._small if name.startswith("intents/") else self._large
         # asked first: a store that knows no conditions ignores the one below
         if self.stat(name) is not None:
             return False
         try:
             with self._answers(name, writing=True, conditional=True):
-                obstore.put(self._small, checked_name(name), memoryview(content), mode="create")
+                obstore.put(store, checked_name(name), memoryview(content), mode="create")
         except _Exists:
             # or an answer was lost, and it is ours
             return self.read(name) == bytes(content)
@@ -96,25 +98,25 @@ class S3Depot:
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
         checked_name(name)
-        if size == 0:
+        if start == 0 and size is None:
+            with self._answers(name):
+                return bytes(obstore.get(self._large, name).bytes())
+        # stores disagree about ranges that go beyond the end
+        found = self.stat(name)
+        if found is None:
+            raise no_object(name)
+        rest = max(0, found.size - start)
+        length = rest if size is None else min(size, rest)
+        if not length:
             return b""
-        if start:
-            found = self.stat(name)
-            if found is None:
-                raise no_object(name)
-            if start >= found.size:
-                return b""
         with self._answers(name):
-            if size is None:
-                options: Any = {"range": {"offset": start}} if start else {}
-                return bytes(obstore.get(self._large, name, options=options).bytes())
             try:
-                return bytes(obstore.get_range(self._large, name, start=start, length=size))
-            except BaseError:
-                found = self.stat(name)
-                if found is not None and found.size == 0:
-                    return b""  # no range of an empty object can be satisfied
-                raise
+                return bytes(obstore.get_range(self._large, name, start=start, length=length))
+            except BaseError as error:
+                if "NotPartial" not in str(error):
+                    raise
+            # a store without ranges gives all of it
+            return bytes(obstore.get(self._large, name).bytes())[start : start + length]
 
     def fetch(self, name: str, to: Path, said: Callable[[int], None] | None = None) -> int:
         checked_name(name)
@@ -217,23 +219,25 @@ class S3Depot:
         """What the client raises becomes what a depot raises; its long texts stay inside."""
         try:
             yield
-        except NotFoundError as error:
+        except (NotFoundError, FileNotFoundError) as error:
+            if isinstance(error, FileNotFoundError) and error.errno is not None:
+                raise  # the client's have no number; this is one of this machine's files
             if writing or "NoSuchBucket" in str(error):
                 raise self._silent("there is no such bucket") from None
             raise no_object(name) from None
-        except (PermissionDeniedError, UnauthenticatedError):
-            raise Unavailable(
-                "depot-refused",
-                f"the store of datasets at {self._where} refuses these credentials",
-                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the machine's role) "
-                "where zenkei runs, and let them read, write, list and delete there",
-            ) from None
         except BaseError as error:
             text = str(error)
             if conditional and isinstance(error, (AlreadyExistsError, PreconditionError)):
                 raise _Exists from None
             if conditional and (isinstance(error, NotSupportedError) or _NO_SUCH.search(text)):
                 raise _NotOffered from None
+            if isinstance(error, _REFUSALS) or "403 Forbidden" in text:
+                raise Unavailable(
+                    "depot-refused",
+                    f"the store of datasets at {self._where} refuses these credentials",
+                    hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the machine's role) "
+                    "where zenkei runs, and let them read, write, list and delete there",
+                ) from None
             if _FULL.search(text):
                 raise Unavailable(
                     "depot-full",
@@ -259,9 +263,9 @@ class _NotOffered(Exception):
 
 
 def _stored(name: str, meta: Any) -> Stored:
-    return Stored(
-        name=name, size=int(meta["size"]), modified_s=float(meta["last_modified"].timestamp())
-    )
+    # whole seconds: some stores list parts of them and keep quiet about them elsewhere
+    modified_s = float(int(meta["last_modified"].timestamp()))
+    return Stored(name=name, size=int(meta["size"]), modified_s=modified_s)
 
 
 def _short(text: str) -> str:
