@@ -40,6 +40,12 @@ for step, path in enumerate(sorted(pathlib.Path("data").glob("*.txt"))):
     total += int(path.read_text())
     sdk.report(step=step, total=total)
 """
+SWEEP = """\
+import random
+from zenkei import sdk
+sdk.seed_everything()
+sdk.report(step=0, x=random.random())
+"""
 MEMORY = "import os\nfrom zenkei import sdk\nsdk.report(step=0, x=int.from_bytes(os.urandom(4)))\n"
 NEARLY = """\
 import os, random, time
@@ -174,6 +180,21 @@ def test_numbers_that_lie_close_are_within_a_tolerance_and_different_without(pla
     assert (near.code, near.stdout.split(":")[0]) == (0, "within tolerance")
     ignored = place.run("verify", first, "--against", other, "--ignore", "loss")
     assert (ignored.code, ignored.stdout.split(":")[0]) == (0, "identical")
+
+
+def test_an_array_is_verified_member_by_member_and_each_keeps_its_own_seed(place: Place) -> None:
+    first = job(place, "sweep", SWEEP, seed=None, deterministic=False, array=3)
+    array = first.partition(".")[0]
+    done = place.run("verify", array)
+    again = place.ok("show", "-", "--json").json()["id"]
+    assert done.code == 0, done.stdout + done.stderr
+    lines = [f"identical: job {again}.{i} against job {array}.{i}" for i in range(3)]
+    assert done.stdout.splitlines() == lines
+    values = {
+        place.ok("metrics", f"{array}.{i}", "--json").json()["series"][0]["last"]["value"]
+        for i in range(3)
+    }
+    assert len(values) == 3
 
 
 def test_what_no_seed_controls_is_found(place: Place) -> None:

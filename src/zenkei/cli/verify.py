@@ -37,45 +37,94 @@ def verify(argv: list[str]) -> int:
     )
     args = parser.parse_args(argv)
     tolerance = tolerance_of(args)
+    client = session.open()
     try:
-        verdict = _verdict(session.open(), args, tolerance)
+        first = client.get(f"/v1/jobs/{segment(args.job)}")
+        job = str(first["id"])
+        against = args.against or _repeated(client, job, args)
+        if against is None:
+            return INTERRUPTED
+        if first.get("array"):
+            members = [str(row["id"]) for row in first["jobs"]]
+            return _array(client, members, against, args, tolerance)
+        verdict = _verdict(client, job, against, args, tolerance)
     except Failure as failure:
         # whatever kept it from a verdict has one exit code here
         failure.exit_code = NO_VERDICT
         raise
     if verdict is None:
         return INTERRUPTED
-    found = verdict["comparison"]["verdict"]
-    code = DIFFERENT if found == "different" else 0
+    code = _code(verdict)
     if args.json:
-        ended = {"code": code, "by": "zenkei", "text": WORDS[found]}
-        session.print_json({"verdict": verdict, "exit": ended})
+        session.print_json({"verdict": verdict, "exit": _exit(code)})
         return code
     tell(verdict)
     return code
 
 
-def _verdict(client: session.Session, args: Any, tolerance: Json) -> Json | None:
+def _repeated(client: session.Session, job: str, args: Any) -> str | None:
+    """The job that runs `job` again, once it is over; None if a person has had enough."""
+    key = os.urandom(16).hex()
+    against = str(client.post(f"/v1/jobs/{segment(job)}/rerun", {"request_key": key})["id"])
+    _say(f"job {against} runs job {job} again", args)
+    if _over(client, against, args):
+        return against
+    hint = f"the verdict, once it is over: zenkei verify {job} --against {against}"
+    print(f"zenkei: {hint}", file=sys.stderr)
+    return None
+
+
+def _array(
+    client: session.Session, members: list[str], against: str, args: Any, tolerance: Json
+) -> int:
+    """Member by member. One that differs decides; else one without a verdict."""
+    others = client.get(f"/v1/jobs/{segment(against)}")
+    if not others.get("array") or len(others["jobs"]) != len(members):
+        hint = "name the array that repeats it, or leave --against out"
+        raise Failure("no-verdict", f"{against} has not as many members as the array", hint=hint)
+    codes, told = set(), []
+    for job, row in zip(members, others["jobs"], strict=True):
+        try:
+            verdict = _verdict(client, job, str(row["id"]), args, tolerance)
+        except Failure as failure:
+            codes.add(NO_VERDICT)
+            told.append({"job": job, "against": row["id"], "error": failure.message})
+            _tell_member(args, f"no verdict on job {job}: {failure.message}")
+            continue
+        if verdict is None:
+            return INTERRUPTED
+        codes.add(_code(verdict))
+        told.append(verdict)
+        found = verdict["comparison"]
+        first = f"; {difference(found['first'])}" if found["first"] else ""
+        words = f"{WORDS[found['verdict']]}: job {row['id']} against job {job}{first}"
+        _tell_member(args, words)
+    code = DIFFERENT if DIFFERENT in codes else max(codes)
+    if args.json:
+        session.print_json({"verdicts": told, "exit": _exit(code)})
+    return code
+
+
+def _tell_member(args: Any, text: str) -> None:
+    if not args.json:
+        print(clean(text))
+
+
+def _code(verdict: Json) -> int:
+    return DIFFERENT if verdict["comparison"]["verdict"] == "different" else 0
+
+
+def _exit(code: int) -> Json:
+    words = {0: "the same", DIFFERENT: "different", NO_VERDICT: "no verdict"}
+    return {"code": code, "by": "zenkei", "text": words[code]}
+
+
+def _verdict(
+    client: session.Session, job: str, against: str, args: Any, tolerance: Json
+) -> Json | None:
     """None if it was interrupted."""
-    job, against = args.job, args.against
-    first = client.get(f"/v1/jobs/{segment(job)}")
-    if first.get("array"):
-        raise Failure(
-            "is-an-array",
-            f"{first['id']} is an array, and this takes one job",
-            hint=f"name a member, such as {first['jobs'][0]['id']}",
-        )
-    job = str(first["id"])
-    if against is None:
-        key = os.urandom(16).hex()
-        against = str(client.post(f"/v1/jobs/{segment(job)}/rerun", {"request_key": key})["id"])
-        _say(f"job {against} runs job {job} again", args)
-        if not _over(client, against, args):
-            hint = f"the verdict, once it is over: zenkei verify {job} --against {against}"
-            print(f"zenkei: {hint}", file=sys.stderr)
-            return None
     for _ in range(MOST_LOOKS):
-        body = {"against": str(against), "tolerance": tolerance}
+        body = {"against": against, "tolerance": tolerance}
         answer = ask(client, "POST", f"/v1/jobs/{segment(job)}/verdict", body)
         if answer["verdict"] is not None:
             found: Json = answer["verdict"]
