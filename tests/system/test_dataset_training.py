@@ -68,6 +68,9 @@ def test_a_repetition_uses_the_version_that_the_tag_named_then(place: Place, spo
     assert [datasets(place, job)[0]["number"] for job in (first, repeated, newer)] == [1, 1, 2]
     (pin,) = datasets(place, first)
     assert (pin["name"], pin["at"], pin["files"]) == ("digits", "data/digits", FILES)
+    dealt = [datasets(place, job)[0]["rows_digest"] for job in (first, repeated, newer)]
+    assert dealt[0].startswith("b2:")
+    assert dealt[0] == dealt[1] != dealt[2]
     judged = place.run("verify", first, "--against", newer, "--json")
     assert (judged.code, comparison(judged)["verdict"]) == (1, "different")
     assert comparison(judged)["first"]["name"] == "loss"

@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 from zenkei.model.data import Digest, is_digest
 from zenkei.model.dataset import DatasetPin, Shuffle, Split
-from zenkei.model.errors import InvalidInput
+from zenkei.model.errors import EngineError, InvalidInput
+from zenkei.model.ids import AttemptId
 from zenkei.ports.blobs import Blobs
+from zenkei.ports.engine import Engine
 
 VERSION = 1
+MOST_BYTES = 16 << 20
+_ROWS = re.compile(r"b2:[0-9a-f]{64,128}")
 
 
 class PinCache:
@@ -41,6 +46,20 @@ class PinCache:
 
     def _load(self, digest: Digest) -> tuple[DatasetPin, ...]:
         return load(self._blobs.get(digest))
+
+
+def rows_digests(engine: Engine, attempt: AttemptId) -> dict[str, str]:
+    """Digests of the rows that splits came to on the first node, by place; empty if unknown.
+
+    The job could have written there: what is not of that form is left out.
+    """
+    try:
+        document = json.loads(engine.read(attempt, "datasets/0", 0, MOST_BYTES) or b"{}")
+        rows = document.get("datasets", [])
+        found = {str(row["at"]): str(row["rows_digest"]) for row in rows}
+    except (EngineError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {at: digest for at, digest in found.items() if _ROWS.fullmatch(digest)}
 
 
 def dump(pins: Iterable[DatasetPin]) -> bytes:

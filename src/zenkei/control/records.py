@@ -92,7 +92,7 @@ class Records:
             "git": asdict(git) if git is not None else None,
             "environment": row.env,
             "data": row.data,
-            "datasets": [asdict(pin) for pin in self._pins(row.data)],
+            "datasets": self.datasets(row.data, {}),
             "seed": seed_of(row, spec.seed),
             "deterministic": spec.deterministic,
             "not_controlled": UNCONTROLLED,
@@ -111,6 +111,11 @@ class Records:
                 "bytes": result.size_bytes,
             },
         }
+
+    def datasets(self, data: Digest, dealt: Mapping[str, str]) -> list[dict[str, object]]:
+        """dealt: digests of the rows of each split, by the dataset's place."""
+        pins = self._pins(data)
+        return [{**asdict(pin), "rows_digest": dealt.get(pin.at, "")} for pin in pins]
 
     def _spec(self, digest: Digest, spec: JobSpec) -> dict[str, object]:
         if digest not in self._specs:

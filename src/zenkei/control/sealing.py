@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from zenkei.control import datapins
 from zenkei.control.datapins import PinCache
 from zenkei.control.dependencies import wake_dependents_of
 from zenkei.control.origins import Origins
@@ -83,6 +84,9 @@ class Sealer:
                 engine = engine_of(effect)
                 saved, starts = self._saved(row, spec, engine), _starts(engine, attempt, spec)
                 document = written.document(row, spec, events, result, git, saved, starts)
+                if row.data:
+                    dealt = datapins.rows_digests(engine, attempt)
+                    document["datasets"] = written.datasets(row.data, dealt)
                 records[attempt] = encode(document)
         digests = dict(zip(records, self._blobs.put_many(records.values()), strict=True))
         self._commit(

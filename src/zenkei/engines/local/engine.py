@@ -88,7 +88,7 @@ class LocalEngine:
     nodes: declared nodes; None: this machine as it is. warm: False starts every supervisor in a
     fresh interpreter. without: control groups that supervisors must not use (both for tests).
     Streams of `read`: `log/<node rank>`, `log/<node rank>/index`, `metrics/<rank>`,
-    `stacks/<node rank>`.
+    `stacks/<node rank>`, `datasets/<node rank>`.
     """
 
     def __init__(
@@ -383,6 +383,8 @@ class LocalEngine:
             if not tail:
                 return logs.read(str(directory), offset, limit)
             return _slice(directory / logs.INDEX_FILE, offset, limit)
+        if kind == "datasets" and not tail:
+            return _slice(folder / f"node-{int(number)}" / names.DATASETS_FILE, offset, limit)
         if kind == "stacks" and not tail:
             return _slice(folder / f"node-{int(number)}" / STACKS, offset, limit)
         if kind in (names.METRICS_SUBDIR, names.STARTS_SUBDIR) and not tail:
