@@ -98,7 +98,10 @@ class Gates:
         kinds = request.gpu_kinds
         narrowed = False
         if request.gpu_count and models is not None:
-            narrowed = not models.issuperset(kinds or self._tree.models)
+            there = self._tree.models
+            if not kinds and there and models.isdisjoint(there):
+                return None
+            narrowed = not models.issuperset(kinds or there)
             kinds = tuple(sorted(models.intersection(kinds) if kinds else models))
             if not kinds:
                 return None

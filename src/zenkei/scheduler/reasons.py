@@ -432,6 +432,8 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ),
     ReasonCode.GPU_KIND_NOT_ALLOWED: lambda n: (
         f"asks for GPU type {n['gpu_kinds']}, queue `{n['queue']}` may use {n['allowed'] or 'none'}"
+        if n["gpu_kinds"]
+        else f"queue `{n['queue']}` may use {n['allowed']} only, of which no node has any"
     ),
     ReasonCode.TOO_MUCH_TMP: lambda n: (
         f"asked for {size(n['tmp_bytes'])} of scratch space per node, the largest node has "
@@ -455,6 +457,8 @@ _HINTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.ABOVE_BORROW_LIMIT: _less,
     ReasonCode.GPU_KIND_NOT_ALLOWED: lambda n: (
         "leave `resources.gpu_type` out, or use another queue"
+        if n["gpu_kinds"]
+        else "use another queue"
     ),
     ReasonCode.RESERVED: lambda n: (
         "" if "begun" in n else "set a `time_limit` that ends before it begins"

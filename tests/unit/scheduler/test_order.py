@@ -300,6 +300,17 @@ def test_only_allowed_models_are_offered() -> None:
     assert reason.code is ReasonCode.GPU_KIND_NOT_ALLOWED
 
 
+def test_a_queue_whose_models_no_node_has_is_what_a_job_for_any_model_waits_for() -> None:
+    world = QueueWorld(queue("a", gpu_kinds=("H100",)), gpus={"A100": 4})
+    world.submit("a")
+    turn = world.turn()
+    assert world.fill(turn) == []
+    reason = world.why(turn, "a")
+    assert reason is not None
+    assert reason.text == "queue `a` may use H100 only, of which no node has any"
+    assert reason.hint == "use another queue"
+
+
 @pytest.mark.parametrize(
     ("name", "code"),
     [
