@@ -146,6 +146,12 @@ def test_what_is_no_sound_array_is_never_taken_for_one(data):
         over(compare_npy, data, data[:-1] + b"!" if b"more" not in data else data, 0.0)
 
 
+def test_an_array_of_objects_is_refused_for_what_it_is_before_its_pickle_is_looked_at():
+    objects = npy(np.array([{}], object), allow_pickle=True)
+    with pytest.raises(Unreadable, match="Python objects, which are never loaded"):
+        over(compare_npy, objects, objects, 0.0)
+
+
 def test_a_header_that_promises_more_than_there_is_costs_no_memory():
     head = b"{'descr':'<f8','fortran_order':False,'shape':(1099511627776,)}".ljust(80)
     bomb = b"\x93NUMPY\x01\x00\x50\x00" + head
