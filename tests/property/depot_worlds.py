@@ -10,6 +10,7 @@ time has leapt.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -113,8 +114,7 @@ class Explorer:
 
     def explore(self, objects: Objects, jumps: tuple[float, ...] = ()) -> str:
         """How the first bad state comes to be, a step a line; empty if there is none."""
-        count = len(self.programs)
-        first = World(tuple(sorted(objects.items())), 0.0, jumps, ((),) * count, (False,) * count)
+        first = self._first(objects, jumps)
         seen = {first}
         stack: list[tuple[World, Any]] = [(first, None)]
         while stack:
@@ -130,6 +130,31 @@ class Explorer:
                     return "\n".join([*_lines(told), wrong])
                 stack.append((after, told))
         return ""
+
+    def wander(
+        self, objects: Objects, jumps: tuple[float, ...], dice: random.Random, walks: int
+    ) -> str:
+        """As `explore`, along some ways only, each to its end."""
+        for _ in range(walks):
+            world = self._first(objects, jumps)
+            told: Any = None
+            # some are slow throughout a walk, else all would end at about the same time
+            haste = [dice.random() ** 3 + 0.01 for _ in self.programs]
+            while ready := self._ready(world):
+                self.states += 1
+                if world.jumps and dice.random() < 0.02:
+                    step, world = next(self._leaps(world))
+                else:
+                    (i,) = dice.choices(ready, [haste[i] for i in ready])
+                    step, world = self._step(world, i)
+                told = (step, told)
+                if wrong := self.wrong(dict(world.objects), self._results(world)):
+                    return "\n".join([*_lines(told), wrong])
+        return ""
+
+    def _first(self, objects: Objects, jumps: tuple[float, ...]) -> World:
+        count = len(self.programs)
+        return World(tuple(sorted(objects.items())), 0.0, jumps, ((),) * count, (False,) * count)
 
     def _results(self, world: World) -> list[Any]:
         results = [self._look(i, answers)[1] for i, answers in enumerate(world.answers)]
@@ -153,16 +178,30 @@ class Explorer:
         return self._next[key]
 
     def _steps(self, world: World) -> Iterator[tuple[str, World]]:
+        yield from self._leaps(world)
+        for i in self._ready(world):
+            yield self._step(world, i)
+
+    def _leaps(self, world: World) -> Iterator[tuple[str, World]]:
         for at, jump in enumerate(world.jumps):
             rest = world.jumps[:at] + world.jumps[at + 1 :]
             awake = (False,) * len(world.idle)
             leap = world._replace(now_s=world.now_s + jump, jumps=rest, idle=awake)
             yield f"{jump:.0f} s pass", leap
+
+    def _ready(self, world: World) -> list[int]:
+        """Programs that have something to do."""
+        found = []
         for i, answers in enumerate(world.answers):
             call, _ = self._look(i, answers)
-            if call is None or (call[0] == "sleep" and world.idle[i]):
-                continue
-            yield f"{i}: {_shown(call)}", self._answered(world, i, call)
+            if call is not None and not (call[0] == "sleep" and world.idle[i]):
+                found.append(i)
+        return found
+
+    def _step(self, world: World, i: int) -> tuple[str, World]:
+        call, _ = self._look(i, world.answers[i])
+        assert call is not None
+        return f"{i}: {_shown(call)}", self._answered(world, i, call)
 
     def _answered(self, world: World, i: int, call: tuple[Any, ...]) -> World:
         objects = dict(world.objects)
@@ -182,7 +221,8 @@ class Explorer:
 
 def _act(objects: Objects, now_s: float, call: tuple[Any, ...]) -> Any:
     """What the depot does; the contract of `depot.Depot`."""
-    verb, name = call[0], call[1] if len(call) > 1 else ""
+    verb: str = call[0]
+    name: Any = call[1] if len(call) > 1 else ""
     if verb == "put" or (verb == "put_new" and name not in objects):
         objects[name] = (bytes(call[2]), now_s)
         return True
