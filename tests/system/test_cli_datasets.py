@@ -212,3 +212,22 @@ def test_a_version_by_reference_is_where_it_was_and_a_change_is_noticed(
     done = place.run("run", "-f", str(file))
     assert done.code != 0
     assert "dogs.txt" in done.stderr
+
+
+def test_what_a_job_has_made_becomes_a_version_that_says_what_it_came_from(
+    place: Place, name: str, source: Path
+) -> None:
+    raw = add(place, name, source)
+    file = place.work / f"{name}.yaml"
+    command = f"tr a-z A-Z < data/{name}/dogs.txt > outputs/loud.txt"
+    file.write_text(f"command: {command}\ncode: false\ndatasets: [{name}]\n")
+    place.ok("run", "--no-output", "-f", str(file))
+    done = place.ok("result", "promote", "-", f"{name}-loud", "--tag", "v1", "--json").json()
+    job = place.ok("show", "-", "--json").json()["id"]
+    assert (done["number"], done["files"], done["job"]) == (1, 1, f"{job}/1")
+    assert done["inputs"] == [f"{name}@{raw['digest']}"]
+    place.ok("dataset", "export", f"{name}-loud:v1", str(place.work / f"{name}-loud"))
+    assert (place.work / f"{name}-loud" / "loud.txt").read_text() == "WOOF\n"
+    assert f"{name}-loud@1" in place.ok("result", "lineage", "-").stdout
+    place.ok("run", "--no-output", "--no-code", "--", "true")
+    assert place.run("result", "promote", "-", f"{name}-loud").code == 6

@@ -34,6 +34,25 @@ def commit(argv: list[str]) -> int:
     return _commit(parser, argv)
 
 
+def promote(argv: list[str]) -> int:
+    """A job's result becomes the next version of a dataset."""
+    parser = Parser("result promote", "Let the result of a job be the next version of a dataset.")
+    parser.jobs(many=False)
+    parser.add_argument("name", metavar="NAME", help="the dataset; made if there is none")
+    parser.add_argument("-m", "--message", default="", metavar="TEXT", help="what is new in it")
+    parser.add_argument(
+        "--tag", action="append", default=[], metavar="TAG", help="beside `latest`; repeatable"
+    )
+    args = parser.parse_args(argv)
+    body = {"name": args.name, "message": args.message, "tags": args.tag}
+    done = _work(f"/v1/jobs/{segment(args.job)}/result/promote", body, quiet=args.json)
+    if args.json:
+        session.print_json(done)
+        return 0
+    _tell_commit(done)
+    return 0
+
+
 def export(argv: list[str]) -> int:
     parser = Parser("dataset export", "Write a version into a directory.")
     parser.add_argument("version", metavar="NAME[@VERSION|:TAG]")

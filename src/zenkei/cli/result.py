@@ -9,7 +9,7 @@ import os
 import sys
 
 from zenkei.api import limits
-from zenkei.cli import render, resultbook, session
+from zenkei.cli import datawork, render, resultbook, session
 from zenkei.cli.arguments import Parser
 from zenkei.cli.nouns import Action, act
 from zenkei.client.client import segment
@@ -107,6 +107,7 @@ ACTIONS: dict[str, dict[str, Action]] = {
         "record": (record, "the record: what ran, where, with what, and how it ended"),
         "diff": (resultbook.diff, "compare metrics and files of two jobs"),
         "lineage": (resultbook.lineage, "what a result came from, and what came of it"),
+        "promote": (datawork.promote, "let a result be the next version of a dataset"),
         "tag": (resultbook.tag, "give a result a name"),
         "untag": (resultbook.untag, "take a name away"),
         "tags": (resultbook.tags, "names of results; of one name its history"),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zenkei.control.datasets import Commit, Datasets, content_of
@@ -17,7 +18,7 @@ from zenkei.model.access import Principal, Target, Verb, can
 from zenkei.model.data import Digest
 from zenkei.model.dataset import DatasetVersion, Storing
 from zenkei.model.errors import Denied, InvalidInput, NotAvailable
-from zenkei.ports.datasets import DataWorks, Registry
+from zenkei.ports.datasets import DatasetRows, DataWorks, Registry
 
 Said = Callable[[Mapping[str, Any]], None]
 GRACE_S = 24 * 3600.0
@@ -35,6 +36,15 @@ class Source:
     reference: bool = False
     exclude: tuple[str, ...] = ()
     follow_links: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """A result. write: into a directory that is not there. inputs: its data, `name@digest`."""
+
+    attempt: str
+    inputs: tuple[str, ...]
+    write: Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,11 +96,34 @@ class DatasetWork:
         _absolute(source.path)
         base = self._datasets.writable(who, name)
         scan = hashlib.sha256(os.fsencode(os.path.realpath(source.path))).hexdigest()
+        return self._commit(who, base, source, os.path.join(self._state, scan), commit, said)
+
+    def promote(
+        self, who: Principal, name: str, made: Made, commit: Commit, said: Said
+    ) -> Committed:
+        """Store what a job has made as the next version, with what it was made from."""
+        base = self._datasets.writable(who, name)
+        about = replace(commit, job=made.attempt, inputs=made.inputs)
+        with tempfile.TemporaryDirectory(dir=self._state, prefix="promoted-") as folder:
+            files = os.path.join(folder, "files")
+            made.write(files)
+            source = Source(path=files)
+            return self._commit(who, base, source, os.path.join(folder, "scan"), about, said)
+
+    def _commit(
+        self,
+        who: Principal,
+        base: DatasetRows,
+        source: Source,
+        state: str,
+        commit: Commit,
+        said: Said,
+    ) -> Committed:
         order = {
             "do": "commit",
             "depot": self._depot,
             "source": source.path,
-            "state": os.path.join(self._state, scan),
+            "state": state,
             "reference": source.reference,
             "exclude": list(source.exclude),
             "follow_links": source.follow_links,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query
@@ -12,13 +13,17 @@ from starlette.responses import Response
 
 from zenkei.api.requests import Body as Form
 from zenkei.api.requests import Text
+from zenkei.control.datapins import PinCache
 from zenkei.control.datasets import Commit
-from zenkei.control.datawork import GRACE_S, Source
+from zenkei.control.datawork import GRACE_S, Made, Source
+from zenkei.model.access import Principal
 from zenkei.model.dataset import DatasetVersion, Permission
+from zenkei.model.errors import Conflict
+from zenkei.model.ids import JobId
 from zenkei.ports.datasets import DatasetRows
-from zenkei.server.asking import Svc, Who
+from zenkei.server.asking import JobText, Svc, Who, job_id
 from zenkei.server.errors import Json
-from zenkei.server.services import in_thread
+from zenkei.server.services import Services, in_thread
 from zenkei.server.working import Said, work
 
 router = APIRouter()
@@ -55,6 +60,15 @@ class CommitBody(Form):
     reference: bool = False
     follow_links: bool = False
     exclude: list[Text] = Field(default_factory=list, max_length=100)
+
+
+class Promote(Form):
+    """name: of the dataset. create: make it if there is none. tags: beside `latest`."""
+
+    name: Tag
+    message: Words = ""
+    tags: list[Tag] = Field(default_factory=list, max_length=20)
+    create: bool = True
 
 
 class Export(Form):
@@ -208,6 +222,47 @@ async def commit(svc: Svc, who: Who, name: Name, body: Annotated[CommitBody, Bod
         return {**version_view(done.version), "is_new": done.is_new, "found": dict(done.found)}
 
     return await work(f"commit {name}", do)
+
+
+@router.post("/v1/jobs/{job}/result/promote")
+async def promote(
+    svc: Svc,
+    who: Who,
+    job: JobText,
+    body: Annotated[Promote, Body()],
+    attempt: Annotated[int, Query(ge=0, lt=10**6)] = 0,
+) -> Response:
+    """A job's result becomes the next version of a dataset; the version says what it came from."""
+    found = await job_id(svc, who, job)
+    about = Commit(message=body.message, tags=tuple(body.tags))
+
+    def do(said: Said) -> dict[str, Any]:
+        made = _made(svc, who, found, attempt)
+        if body.create:
+            svc.datasets.names.ensure(who, body.name)
+        done = svc.datasets.work.promote(who, body.name, made, about, said)
+        return {**version_view(done.version), "is_new": done.is_new, "found": dict(done.found)}
+
+    return await work(f"promote {found}", do)
+
+
+def _made(svc: Services, who: Principal, job: JobId, attempt: int) -> Made:
+    """Raises NotFound, Conflict for a result without files."""
+    result = svc.queries.result(who, job, attempt)
+    if not result.files:
+        raise Conflict(
+            "result-empty",
+            f"the result of {result.attempt} has no files",
+            hint=f"`zenkei result show {job}` tells what became of them",
+        )
+    pins = PinCache(svc.blobs).get(svc.queries.row(who, job).data)
+
+    def write(to: str) -> None:
+        manifest = svc.trees.manifest(result.output)
+        svc.keeping.collector.export(manifest, Path(to), overwrite=False)
+
+    inputs = tuple(f"{pin.name}@{pin.digest}" for pin in pins)
+    return Made(attempt=result.attempt, inputs=inputs, write=write)
 
 
 @router.post("/v1/dataset-export")
