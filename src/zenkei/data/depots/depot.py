@@ -16,7 +16,9 @@ from typing import Final, Protocol
 from zenkei.model.errors import InternalError, NotFound
 
 Buffer = bytes | bytearray | memoryview
-_NAME: Final = re.compile(r"(?:packs|versions)/[0-9a-f]{64}|intents/[A-Za-z0-9._-]{1,200}|epoch")
+_NAME: Final = re.compile(
+    r"(?:packs|versions)/[0-9a-f]{64}|intents/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}|epoch"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

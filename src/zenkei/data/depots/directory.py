@@ -10,13 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
 from zenkei.data.depots.depot import Buffer, Stored, checked_name, is_name, no_object
-from zenkei.data.disk import disk_errors, sync_directory, write_all
+from zenkei.data.disk import disk_errors, private_directory, sync_directory, write_all
 from zenkei.data.fill import copy_range
 from zenkei.model.errors import Unavailable
 
@@ -37,8 +38,8 @@ class DirectoryDepot:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         with _answers(self.root):
-            for folder in FOLDERS:
-                (self.root / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in ("", *FOLDERS):
+                private_directory(self.root / folder)
 
     @property
     def location(self) -> str:
@@ -73,24 +74,27 @@ class DirectoryDepot:
                     if said is not None:
                         said(end - start)
                 return os.fstat(target).st_size
+            except BaseException:
+                os.unlink(to)
+                raise
             finally:
                 os.close(target)
 
     def stat(self, name: str) -> Stored | None:
         with _answers(self.root):
-            found = self._found(name, os.stat)
-        if found is None:
+            found = self._found(name, os.lstat)
+        if found is None or not stat.S_ISREG(found.st_mode):
             return None
         return Stored(name=name, size=found.st_size, modified_s=found.st_mtime)
 
     def touch(self, name: str) -> bool:
         def young(path: Path) -> bool:
             # without a time of ours: the server's own clock is the one that counts
-            os.utime(path)
-            return True
+            os.utime(path, follow_symlinks=False)
+            return stat.S_ISREG(os.lstat(path).st_mode)
 
         with _answers(self.root):
-            return self._found(name, young) is not None
+            return bool(self._found(name, young))
 
     def names(self, prefix: str) -> Iterator[Stored]:
         folder = prefix.rstrip("/")
@@ -101,7 +105,7 @@ class DirectoryDepot:
                 except FileNotFoundError:
                     continue  # removed while it was listed
                 name = f"{folder}/{entry.name}"
-                if is_name(name):
+                if is_name(name) and stat.S_ISREG(found.st_mode):
                     yield Stored(name=name, size=found.st_size, modified_s=found.st_mtime)
 
     def remove(self, name: str) -> None:
@@ -211,15 +215,27 @@ class DirectoryDepot:
     @contextmanager
     def _opened(self, name: str) -> Iterator[int]:
         """A descriptor for the time of the block. Raises NotFound."""
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         with _answers(self.root):
-            descriptor = self._found(name, lambda path: os.open(path, flags))
+            descriptor = self._found(name, _open)
         if descriptor is None:
             raise no_object(name)
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise no_object(name)
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    """Whoever laid a link or a pipe there leads nobody elsewhere and keeps nobody waiting."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return os.open(path, flags)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def _link_there(file: Path, final: Path) -> None:
@@ -252,6 +268,13 @@ def _answers(root: Path) -> Iterator[None]:
                 "depot-refused",
                 f"the store of datasets at {root} is not this user's to use: {error.strerror}",
                 hint="let who runs zenkei read and write there",
+            ) from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            # an object that is not there was dealt with; its folder always is
+            raise Unavailable(
+                "depot-unavailable",
+                f"the store of datasets at {root} is not there any more",
+                hint="look whether its file system is mounted, then try again",
             ) from error
 
 
