@@ -176,3 +176,13 @@ def test_the_digest_is_that_of_the_content_whatever_the_packs():
 def test_the_same_tree_has_the_same_digest_as_when_this_was_written():
     known = "b3:6025387fa1e061d6d695bf98b19febf7c7701d13a8fa217bdc306b9f50b4e97e"
     assert GOOD.digest == known
+
+
+def test_the_packs_of_a_version_are_told_only_if_nothing_in_it_is_damaged():
+    content = bytearray(container.write(GOOD))
+    assert container.pack_names(bytes(content)) == GOOD.packs
+    for at in range(12, len(content), 37):
+        content[at] ^= 1
+        with pytest.raises(InvalidInput):
+            container.pack_names(bytes(content))
+        content[at] ^= 1

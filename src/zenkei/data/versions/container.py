@@ -90,7 +90,27 @@ def parts(table: VersionTable, *, packed: bool = True) -> list[Section]:
 
 def read(content: bytes | memoryview, *, max_raw_bytes: int = MAX_RAW_BYTES) -> VersionTable:
     """Raises InvalidInput (`bad-version`) for anything that `write` does not write."""
-    view = memoryview(content)
+    sections: Sections = {}
+    for item, stored in _listed(memoryview(content), max_raw_bytes):
+        sections[item.name] = _unpack(item, stored)
+    return _table(sections)
+
+
+def pack_names(content: bytes | memoryview) -> tuple[str, ...]:
+    """The packs that a version needs, in much less time and memory than `read`.
+
+    Raises InvalidInput if anything in it is damaged; what else it says is not looked at.
+    """
+    packs: Section = b""
+    for item, stored in _listed(memoryview(content), MAX_RAW_BYTES):
+        _check_digest(item, stored)
+        if item.name == "packs":
+            packs = _unpack(item, stored)
+    return _pack_names(packs)
+
+
+def _listed(view: memoryview, max_raw_bytes: int) -> Iterator[tuple[_Listed, memoryview]]:
+    """Each section as the header lists it, and its bytes."""
     listed, at = _header(view)
     if sum(item.raw for item in listed) > max_raw_bytes:
         raise refused("it says it is larger than what is allowed")
@@ -98,11 +118,9 @@ def read(content: bytes | memoryview, *, max_raw_bytes: int = MAX_RAW_BYTES) -> 
         raise refused("it does not have the sections of version 1")
     if at + sum(item.stored for item in listed) != len(view):
         raise refused("it is cut off, or longer than it says")
-    sections: Sections = {}
     for item in listed:
-        sections[item.name] = _unpack(item, view[at : at + item.stored])
+        yield item, view[at : at + item.stored]
         at += item.stored
-    return _table(sections)
 
 
 # --- header and sections ---
@@ -138,9 +156,13 @@ def _pack(raw: Section) -> tuple[Section, str]:
     return (body, "zlib") if len(body) < 0.9 * len(raw) else (raw, "raw")
 
 
-def _unpack(item: _Listed, stored: memoryview) -> Section:
+def _check_digest(item: _Listed, stored: memoryview) -> None:
     if blake3(stored).hexdigest() != item.digest:
         raise refused(f"its section `{item.name}` does not have its digest")
+
+
+def _unpack(item: _Listed, stored: memoryview) -> Section:
+    _check_digest(item, stored)
     if item.coding == "raw":
         if item.raw != item.stored:
             raise refused(f"its section `{item.name}` has another size than it says")

@@ -141,7 +141,7 @@ class _Kept:
     def _is_whole(self, name: str) -> bool:
         """The same content was committed before; its packs may be others, or be gone."""
         try:
-            table = container.read(self._depot.read(name))
+            packs = container.pack_names(self._depot.read(name))
         except (InvalidInput, NotFound):
             return False
-        return not self._gone(table.packs)
+        return not self._gone(packs)

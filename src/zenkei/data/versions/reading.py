@@ -153,7 +153,7 @@ class Reader:
         self._depot = depot
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         for _ in range(buffers):
-            self._free.put(memoryview(bytearray(CUT_BYTES)))
+            self._free.put(np.zeros(CUT_BYTES, np.uint8).data)  # pages that are used, not all
         self._buffer = self._free.get()
         self._pool = ThreadPoolExecutor(max(1, buffers - 1))
         self._pending: list[Future[Put]] = []

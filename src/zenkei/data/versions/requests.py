@@ -168,7 +168,7 @@ def _gc(asked: Asked, said: Said) -> dict[str, Any]:
     done = collect(
         open_depot(asked["depot"]),
         keep=set(asked["keep"]),
-        packs_of=lambda content: container.read(content).packs,
+        packs_of=container.pack_names,
         grace_s=float(asked["grace_s"]),
         dry_run=bool(asked.get("dry_run", False)),
     )
