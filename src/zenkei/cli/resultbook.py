@@ -216,7 +216,7 @@ def tree(graph: Json) -> list[str]:
         effects.setdefault(edge["source"], []).append(edge)
     lines, seen = [render.clean(labels[graph["root"]])], {graph["root"]}
     _grow(graph["root"], "", causes, labels, seen, lines)
-    for job in [e["source"] for e in causes.get(graph["root"], [])] or [graph["root"]]:
+    for job in [graph["root"], *(e["source"] for e in causes.get(graph["root"], []))]:
         for edge in effects.get(job, []):
             if edge["target"] not in seen:
                 seen.add(edge["target"])

@@ -31,6 +31,7 @@ from zenkei.model.dataset import (
     parse_reference,
 )
 from zenkei.model.errors import Conflict, Denied, InvalidInput, NotFound
+from zenkei.model.ids import AttemptId, JobId
 from zenkei.ports.datasets import DatasetChange, DatasetRows, Registry
 
 T = TypeVar("T")
@@ -80,6 +81,11 @@ class Datasets:
         """The version that a reference means. Raises NotFound, InvalidInput."""
         meant = parse_reference(text)
         return self._version(self._readable(who, meant.name), meant)
+
+    def made_by(self, who: Principal, job: JobId) -> tuple[DatasetVersion, ...]:
+        """Versions that an attempt of the job has made, of datasets that `who` may read."""
+        versions = [v for rows in self.list(who) for v in rows.versions.values()]
+        return tuple(v for v in versions if v.job and AttemptId.parse(v.job).job == job)
 
     def history(self, who: Principal, name: str, *, limit: int) -> tuple[DatasetEvent, ...]:
         self._readable(who, name)

@@ -22,6 +22,7 @@ from zenkei.model.dataset import DatasetPin, DatasetVersion
 from zenkei.model.errors import InvalidInput, NotFound
 from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.model.job import Job
+from zenkei.model.wording import count
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.book import ResultBook
 
@@ -142,9 +143,14 @@ class LineageQuery:
             found: Result = self._queries.result(walk.principal, row.id)
         except NotFound:
             return
-        label = f"result of {row.id}, {found.files} files"
+        label = f"result of {row.id}, {count(found.files, 'file')}"
         walk.add(Vertex(id=f"result {row.id}", kind=Part.RESULT, label=label, about=found.output))
         walk.link(key, f"result {row.id}", str(found.state))
+        for version in self._datasets.made_by(walk.principal, row.id):
+            name = f"{version.dataset}@{version.number}"
+            about = version.digest
+            walk.add(Vertex(id=f"data {name}", kind=Part.DATASET, label=name, about=about))
+            walk.link(f"result {row.id}", f"data {name}", "became")
 
     def _add_version(self, walk: _Walk, text: str) -> None:
         try:
