@@ -8,7 +8,7 @@ are below, or of what is not kept for queues that do not lend; who loses least f
 not to be needed stays. Nobody is displaced if the job would not fit on the nodes even so.
 No loops: see `rights`.
 Pure. Cost: O(running + segments of the leaves whose jobs a limit refused) + one placement; for
-reclaim what `rights` costs, at most MOST_RECLAIMS times.
+reclaim what `rights` costs, at most 2 x MOST_RECLAIMS times.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ from zenkei.scheduler.placer import Placer
 from zenkei.scheduler.preemption import HOLD_S, Asker, Displacement, victims
 from zenkei.scheduler.rights import Rights, unprotected_us
 from zenkei.scheduler.snapshot import JobClass, RunningJob
+from zenkei.scheduler.unasked import TICK_US
 
 MOST_RECLAIMS: Final = 8
-"""Jobs of one plan for which it is looked who borrows: some milliseconds each."""
+"""Jobs of one plan for which it is looked who borrows: some milliseconds each. If these ask in
+vain, as many of the others, in turn."""
 
 
 class Way(NamedTuple):
@@ -70,6 +72,7 @@ class Capped:
         """By queue, it and those above it."""
         self._asked: set[tuple[int, int, int]] = set()
         """For whom it was looked who borrows: queue, class and priority."""
+        self._most = MOST_RECLAIMS
         self.next_us: int | None = None
 
     def first(self, settled: frozenset[int]) -> Way | None:
@@ -80,11 +83,23 @@ class Capped:
         for row in self._known.running.values():
             if row.queue in self._turn.capped:
                 self._own.setdefault(row.queue, []).append(row)
-        for queue in sorted(self._turn.capped, key=lambda place: self._known.queues[place]):
-            for order, segment in self._askers(queue, settled):
-                way = self._way(job_of(order), segment, settled)
-                if way is not None:
-                    return way
+        queues = sorted(self._turn.capped, key=lambda place: self._known.queues[place])
+        askers = [asker for queue in queues for asker in self._askers(queue, settled)]
+        way = self._of(askers, settled)
+        if way is None and len(self._asked) >= self._most:
+            # of those behind them, who would never have a turn else, some after the other
+            again_us = (self._now_us // TICK_US + 1) * TICK_US
+            self.next_us = again_us if self.next_us is None else min(again_us, self.next_us)
+            self._most += MOST_RECLAIMS
+            first = self._now_us // TICK_US * MOST_RECLAIMS % len(askers)
+            way = self._of(askers[first:] + askers[:first], settled)
+        return way
+
+    def _of(self, askers: list[tuple[int, SegmentKey]], settled: frozenset[int]) -> Way | None:
+        for order, segment in askers:
+            way = self._way(job_of(order), segment, settled)
+            if way is not None:
+                return way
         return None
 
     def _askers(self, queue: int, settled: frozenset[int]) -> list[tuple[int, SegmentKey]]:
@@ -133,7 +148,7 @@ class Capped:
     # -- what others borrow ----------------------------------------------------------------------
     def _may_reclaim(self, queue: int, place: int, priority: int) -> bool:
         asked = (queue, place, priority) in self._asked
-        if asked or len(self._asked) >= MOST_RECLAIMS or not self._known.running:
+        if asked or len(self._asked) >= self._most or not self._known.running:
             return False
         wanted = self._known.classes[place]
         return self._turn.is_owed(self._known.queues[queue], wanted)

@@ -167,3 +167,18 @@ def test_no_more_is_said_to_be_kept_than_nobody_holds_while_jobs_make_way() -> N
     assert reason is not None
     assert reason.code is ReasonCode.QUOTA_NOT_LENT
     assert int(reason.numbers["kept"]) <= int(reason.numbers["unheld"])
+
+
+def test_many_that_reclaim_in_vain_keep_nobody_behind_them_from_it() -> None:
+    """Those in vain want nodes that are not there; the last in line would fit."""
+    life, _ = full(CAPPED, VISION, SPEECH, of="speech")
+    for cpus in range(30):
+        life.submit(ask(gpus=4, cpus=1 + cpus, rack=("nowhere",)), "vision")
+    mine = life.submit(FOUR, "vision", "bob", priority=-1)
+    made = planned(life)
+    for _ in range(12):
+        if not told(made):
+            assert made.next_us is not None
+            life.now_us = made.next_us
+            made = planned(life)
+    assert [favoured for _, favoured, _ in told(made)] == [mine]
