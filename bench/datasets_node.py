@@ -98,7 +98,6 @@ def _write_files(root: Path, files: int) -> None:
     with (root / "large.bin").open("wb") as large:
         for _ in range(LARGE_BYTES >> 20):
             large.write(dice.randbytes(1 << 20))
-    os.sync()
 
 
 def _row(what: str, value: float, unit: str, bar: str = "", note: str = "") -> Row:
