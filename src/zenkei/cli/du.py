@@ -16,6 +16,9 @@ KINDS = {
     "attempts": ("attempts", "logs, metrics and working directories of attempts"),
     "blobs": ("content", "code, results and locks, each content once"),
     "code": ("code", "code laid out for jobs"),
+    "datasets": ("datasets", "content of datasets, packed"),
+    "data-cache": ("data cache", "datasets as the jobs of this machine read them"),
+    "scans": ("datasets", ""),
     "envs": ("environments", "environments, and what builds reuse"),
     "backups": ("backups", "copies of the database"),
     "db.sqlite3": ("database", "jobs and events"),
@@ -84,12 +87,18 @@ def measured(home: str, top: int) -> dict[str, Any]:
 
 
 def size_of(path: str, seen: set[tuple[int, int]]) -> int:
-    """Bytes that a file or a tree occupies. No link is followed; what vanishes counts nothing."""
-    total, waiting = 0, [path]
+    """Bytes that a file or a tree occupies. No link is followed; what vanishes counts nothing.
+
+    Nor does what is mounted there: a dataset that is shown lies in the cache once.
+    """
+    total, waiting, device = 0, [path], -1
     while waiting:
         place = waiting.pop()
         try:
             info = os.lstat(place)
+            device = info.st_dev if device < 0 else device
+            if info.st_dev != device:
+                continue
             if info.st_nlink > 1 and (info.st_dev, info.st_ino) in seen:
                 continue
             seen.add((info.st_dev, info.st_ino))
