@@ -125,9 +125,7 @@ def test_what_was_put_again_since_it_was_listed_stays(depot: Depot):
     assert depot.read(PACK) == b"content"
 
 
-def test_what_was_touched_since_it_was_listed_stays(
-    depot: Depot, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_was_touched_since_it_was_listed_stays(depot: Depot, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("zenkei.data.depots.s3.YOUNG_S", 0.0)
     depot.put(PACK, b"content")
     (listed,) = depot.names("packs/")
