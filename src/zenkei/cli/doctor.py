@@ -43,6 +43,7 @@ def findings(home: str) -> list[Finding]:
         machine.clock(home),
         machine.control_groups(),
         machine.namespaces(),
+        machine.datasets(),
         machine.shared_memory(),
         machine.uv(),
         machine.pythons(),

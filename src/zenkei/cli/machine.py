@@ -9,7 +9,9 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import platform
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +48,8 @@ for index in range(nvml.nvmlDeviceGetCount()):
         "memory_bytes": nvml.nvmlDeviceGetMemoryInfo(handle).total, "pids": pids})
 json.dump(found, sys.stdout)
 """
+FILE_IMAGES = (6, 12)
+"""Kernels from here on mount EROFS images that are files."""
 
 
 def version() -> Finding:
@@ -104,6 +108,31 @@ def namespaces() -> Finding:
     return Finding(
         name="namespaces", verdict=Verdict.NOTE, text=text, hint=f"{hint} profile", facts=facts
     )
+
+
+def datasets() -> Finding:
+    """Whether jobs see datasets without a copy. What refuses it in the end only a job finds out."""
+    kernel = platform.release()
+    numbers = tuple(int(part) for part in re.findall(r"\d+", kernel)[:2])
+    facts: dict[str, Any] = {"kernel": kernel, "root": os.geteuid() == 0}
+    if os.geteuid() != 0:
+        return Finding(
+            name="datasets",
+            verdict=Verdict.NOTE,
+            text="each job gets a private copy of its datasets",
+            hint="as root the node shows one image to all jobs, in a millisecond",
+            facts=facts,
+        )
+    if numbers < FILE_IMAGES:
+        return Finding(
+            name="datasets",
+            verdict=Verdict.NOTE,
+            text=f"Linux {kernel} mounts no image from a file: loop devices or copies are used",
+            hint="Linux 6.12 and later need neither",
+            facts=facts,
+        )
+    text = f"one image for all jobs of the node (Linux {kernel})"
+    return Finding(name="datasets", verdict=Verdict.OK, text=text, facts=facts)
 
 
 def control_groups() -> Finding:
