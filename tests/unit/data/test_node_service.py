@@ -176,6 +176,19 @@ def test_prefetch_makes_a_later_mount_independent_of_the_depot(ask: Ask, depot: 
     assert tree_at(Path(answer["path"])) == TREE
 
 
+def test_a_prefetch_tidies_up_after_attempts_that_nobody_released(ask: Ask, depot: FolderDepot):
+    digest = depot.keep(*version(TREE))
+    sleeper = subprocess.Popen(["sleep", "100"])
+    order = {"digest": digest, "holder": "1/1", "pid": sleeper.pid}
+    paths = [ask("mount", **order)["path"], ask("mount", **order, means=[])["path"]]
+    ask("prefetch", digest=digest)
+    assert all(tree_at(Path(path)) == TREE for path in paths)
+    sleeper.kill()
+    sleeper.wait()
+    ask("prefetch", digest=digest)
+    assert not any(Path(path).exists() for path in paths)
+
+
 def test_a_private_copy_is_kept_where_the_caller_wants_it(
     ask: Ask, depot: FolderDepot, tmp_path: Path
 ):
@@ -187,6 +200,27 @@ def test_a_private_copy_is_kept_where_the_caller_wants_it(
     assert tree_at(place) == TREE
     ask("release", holder="1/1")
     assert place.exists(), "it belongs to the job"
+
+
+def test_an_attempt_of_several_supervisors_holds_until_the_last_has_ended(
+    ask: Ask, depot: FolderDepot, tmp_path: Path
+):
+    digest = depot.keep(*version(TREE))
+    sleepers = [subprocess.Popen(["sleep", "100"]) for _ in range(2)]
+    try:
+        for number, sleeper in enumerate(sleepers):
+            place = tmp_path / str(number)
+            ask("mount", digest=digest, holder="1/1", pid=sleeper.pid, copy_to=str(place))
+        sleepers[1].kill()
+        sleepers[1].wait()
+        assert ask("evict", bytes=1 << 40)["removed_bytes"] == 0
+        sleepers[0].kill()
+        sleepers[0].wait()
+        assert ask("evict", bytes=1 << 40)["removed_bytes"] > 0
+    finally:
+        for sleeper in sleepers:
+            sleeper.kill()
+            sleeper.wait()
 
 
 @pytest.mark.root

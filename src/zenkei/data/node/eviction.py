@@ -96,7 +96,10 @@ class Eviction:
         self._layout.sweep()
         self._claims.sweep()
         for path in (self._layout.root / MOUNTS).iterdir():
-            self.unmount_unused(path.name)
+            # who is at work on it will leave it in order, or be swept up after
+            if (claim := self._claims.attempt(f"mount-{path.name}")) is not None:
+                with claim:
+                    self._unmount_unused(path.name)
         copies = self._layout.root / COPIES
         for folder in copies.iterdir():
             live = {hold.path for hold in self._holders.of(folder.name)}
@@ -107,14 +110,17 @@ class Eviction:
 
     def unmount_unused(self, version: str) -> bool:
         with self._claims.held(f"mount-{version}"):
-            if self._holders.of(version):
-                return False
-            path = self._layout.mount(version)
-            mounted = mounting.is_mount(path) and mounting.unmount(path)
-            # mounted in another namespace as well: it stays there, and the directory with it
-            with contextlib.suppress(OSError):
-                path.rmdir()
-            return mounted
+            return self._unmount_unused(version)
+
+    def _unmount_unused(self, version: str) -> bool:
+        if self._holders.of(version):
+            return False
+        path = self._layout.mount(version)
+        mounted = mounting.is_mount(path) and mounting.unmount(path)
+        # mounted in another namespace as well: it stays there, and the directory with it
+        with contextlib.suppress(OSError):
+            path.rmdir()
+        return mounted
 
     def _remove(self, everything: list[Cached], size: int) -> int:
         removed = 0

@@ -2,6 +2,7 @@
 
 Called by `service` and `eviction`. A holder is a name that the caller chose (an attempt's id). It
 holds until it is released or the machine boots again, or, if it named a process, until that ends.
+The same holder may hold by several processes, as the supervisors of an attempt do.
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ class Holders:
         self._folder = layout.root / HOLDERS
 
     def add(self, hold: Hold) -> None:
-        """Replaces what the same holder held of the same version."""
         folder = self._folder / hold.version
         folder.mkdir(mode=0o700, exist_ok=True)
         noted = {
@@ -54,26 +54,25 @@ class Holders:
         }
         with self._layout.temporary() as aside:
             (aside / "hold").write_text(json.dumps(noted), encoding="utf-8")
-            (aside / "hold").rename(folder / _file_name(hold.holder))
-
-    def get(self, version: str, holder: str) -> Hold | None:
-        return _read(self._folder / version / _file_name(holder))
+            (aside / "hold").rename(folder / _file_name(hold))
 
     def remove(self, hold: Hold) -> None:
-        (self._folder / hold.version / _file_name(hold.holder)).unlink(missing_ok=True)
+        (self._folder / hold.version / _file_name(hold)).unlink(missing_ok=True)
 
     def of(self, version: str) -> list[Hold]:
         """Those that live."""
+        return [hold for hold in self.ever(version) if hold.is_live()]
+
+    def ever(self, version: str) -> list[Hold]:
+        """Those that died and were not swept away yet, too."""
         folder = self._folder / version
         found = [_read(path) for path in folder.iterdir()] if folder.is_dir() else []
-        return [hold for hold in found if hold is not None and hold.is_live()]
+        return [hold for hold in found if hold is not None]
 
     def all(self) -> Iterator[Hold]:
         """The dead among them, too."""
         for folder in self._folder.iterdir():
-            for path in folder.iterdir():
-                if (hold := _read(path)) is not None:
-                    yield hold
+            yield from self.ever(folder.name)
 
     def sweep(self) -> list[Hold]:
         """Forget the dead; who they were."""
@@ -83,8 +82,9 @@ class Holders:
         return dead
 
 
-def _file_name(holder: str) -> str:
-    return blake3(holder.encode("utf-8", "surrogateescape")).hexdigest(16)
+def _file_name(hold: Hold) -> str:
+    words = f"{hold.holder}\0{hold.owner or ''}\0{hold.path}"
+    return blake3(words.encode("utf-8", "surrogateescape")).hexdigest(16)
 
 
 def _read(path: Path) -> Hold | None:

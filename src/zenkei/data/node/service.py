@@ -62,6 +62,8 @@ class Node:
             if os.geteuid() == 0:
                 with contextlib.suppress(NoImage):
                     self.cache.image(digest)
+        # what was left by attempts that nobody released
+        self.eviction.sweep()
         return _about(record)
 
     def mount(self, request: Request) -> Mapping[str, Any]:
@@ -69,7 +71,10 @@ class Node:
         self._admit(request, digest)
         name = to_raw(digest).hex()
         copy_to = self._copy_place(request, name, holder)
-        before = self.holders.get(name, holder)
+        # copies appear whole: one that this holder asked for is complete if it is there
+        finished = copy_to.is_dir() and any(
+            hold.holder == holder and hold.path == str(copy_to) for hold in self.holders.ever(name)
+        )
         with self._preparing(digest, holder, str(copy_to)) as keep:
             record = self.cache.record(digest)
             if record.origin:
@@ -82,7 +87,7 @@ class Node:
                     "rungs": [],
                 }
             else:
-                answer = self._show(request, digest, copy_to, before)
+                answer = self._show(request, digest, copy_to, finished)
             index = self.cache.index(digest)
             answer["index"] = str(index)
             if (split := request.part("split")) is not None:
@@ -112,7 +117,7 @@ class Node:
                 self.layout.remove_tree(Path(hold.path))
             if self.eviction.unmount_unused(hold.version):
                 unmounted.append(f"b3:{hold.version}")
-        return {"released": released, "unmounted": unmounted}
+        return {"released": list(dict.fromkeys(released)), "unmounted": unmounted}
 
     def ls(self, _request: Request) -> Mapping[str, Any]:
         self.eviction.sweep()
@@ -124,7 +129,7 @@ class Node:
                     **_about(record),
                     "whole": all(name in packs for name, _ in record.packs),
                     "mounted": mounting.is_mount(self.layout.mount(record.name)),
-                    "holders": sorted(hold.holder for hold in self.holders.of(record.name)),
+                    "holders": sorted({hold.holder for hold in self.holders.of(record.name)}),
                 }
                 for record in sorted(iterate_records(self.layout), key=lambda each: each.name)
             ],
@@ -138,31 +143,17 @@ class Node:
 
     @contextlib.contextmanager
     def _preparing(self, digest: str, holder: str, path: str) -> Iterator[Any]:
-        """Held by this process meanwhile; for longer only if the body says so, by what it is given.
-
-        An earlier hold of the same holder, as by a repeated request, stays if this one fails.
-        """
-        name = to_raw(digest).hex()
-        before = self.holders.get(name, holder)
-        mine = Hold(version=name, holder=holder, path=path, owner=owners.myself())
-        kept: list[Hold] = []
-        if before is None or not before.kind or not before.is_live():
-            self.holders.add(mine)
+        """Held by this process meanwhile; for longer if the body says so, by what it is given."""
+        mine = Hold(version=to_raw(digest).hex(), holder=holder, path=path, owner=owners.myself())
+        self.holders.add(mine)
         try:
-            yield kept.append
+            yield self.holders.add
         finally:
-            if kept:
-                self.holders.add(kept[0])
-            elif before is None or not before.kind or not before.is_live():
-                self.holders.remove(mine)
+            self.holders.remove(mine)
 
-    def _show(
-        self, request: Request, digest: str, copy_to: Path, before: Hold | None
-    ) -> dict[str, Any]:
+    def _show(self, request: Request, digest: str, copy_to: Path, finished: bool) -> dict[str, Any]:
         started_s = time.monotonic()
         allowed = frozenset(Means(each) for each in request.choices("means", list(Means)))
-        # copies appear whole: one that this holder asked for is complete if it is there
-        finished = before is not None and before.path == str(copy_to) and copy_to.is_dir()
         shown = ladder.show(self.cache, digest, copy_to, allowed=allowed, finished=finished)
         return {
             "path": str(shown.path),
