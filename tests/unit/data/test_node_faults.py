@@ -175,6 +175,18 @@ def test_a_full_disk_is_told_and_leaves_nothing_half(
 
 
 @pytest.mark.root
+def test_a_cache_on_a_file_system_that_serves_no_images_is_shown_by_other_means(
+    base: dict[str, Any], depot: FolderDepot, tmp_path: Path
+):
+    digest = depot.keep(*version(TREE))
+    with small_disk(tmp_path / "cache", 64 << 20):  # many kernels mount no image from a tmpfs
+        answer = ask(base, "mount", digest=digest, holder="1/1")
+        assert all(rung["why"] for rung in answer["rungs"])
+        assert tree_at(Path(answer["path"])) == TREE
+        ask(base, "release", holder="1/1")
+
+
+@pytest.mark.root
 def test_room_is_made_on_a_small_disk_by_what_nobody_uses(
     base: dict[str, Any], depot: FolderDepot, tmp_path: Path
 ):

@@ -136,7 +136,8 @@ def _meaning(call: str, code: int) -> str:
         "namespace)",
         errno.ENODEV: f"the kernel ({platform.release()}) knows no EROFS",
         errno.ENOSYS: f"the kernel ({platform.release()}) has no {call}",
-        errno.ENOTBLK: f"the kernel ({platform.release()}) mounts EROFS from block devices only",
+        errno.ENOTBLK: f"the kernel ({platform.release()}) does not mount EROFS from files of the "
+        "file system that the cache is on",
         errno.ENOENT: "a pack or the image is gone",
     }
     return meanings.get(code, f"{call} was refused: {os.strerror(code)}")
