@@ -2,10 +2,13 @@
 
 Made by `opening`. Credentials come from the environment (AWS_ACCESS_KEY_ID, … or the machine's
 role), and are in no location, message or argument. Times are the store's, in whole seconds. S3 can
-neither touch nor remove on a condition: an old object is touched by copying it away and back, and
+neither touch nor remove on a condition: the touch of an old object is an empty mark of its own
+below `touched/`, whose time counts where it is the later one, so that nothing is copied; and
 `remove_untouched` looks just before it removes, which is as good as the caller's exclusion.
 `put_new` is decided by the store where it offers conditional put; elsewhere two at once may both be
-told that they were first. Cost: a request each; `now_s` two requests in CLOCK_TRUST_S.
+told that they were first. Cost: a request each, `stat` of packs and versions two, the touch of what
+is older than YOUNG_S three; a large object is fetched in parts at once; `now_s` two requests in
+CLOCK_TRUST_S.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -45,8 +50,11 @@ CLOCK_TRUST_S: Final = 600.0
 YOUNG_S: Final = 3600.0
 """What is younger needs no touch: collections leave alone what is younger than a day."""
 GARBAGE_AGE_S: Final = 24 * 3600.0
-ASIDE: Final = "touched"
+TOUCHED: Final = "touched/"
+_MARKED: Final = ("packs/", "versions/")
 CHUNK_BYTES: Final = 4 << 20
+PART_BYTES: Final = 16 << 20
+PARTS_AT_ONCE: Final = 4
 MULTIPART_BYTES: Final = 256 << 20
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,62}")
 _REGION: Final = re.compile(r"[A-Za-z0-9-]{1,40}")
@@ -55,7 +63,7 @@ _CODE: Final = re.compile(
     r"<Code>([A-Za-z0-9]{1,60})</Code>|status code: (\d{3})|HTTP error.{0,60}"
 )
 _REFUSALS: Final = (PermissionDeniedError, UnauthenticatedError)
-_KEYS: Final = {"endpoint", "region"}
+_KEYS: Final = {"endpoint", "region", "path_style"}
 _NO_SUCH: Final = re.compile(r"\b501\b|NotImplemented")
 _FULL: Final = re.compile(r"\b507\b|StorageFull|QuotaExceeded|No space left", re.IGNORECASE)
 
@@ -84,7 +92,7 @@ class S3Depot:
     def put_new(self, name: str, content: Buffer) -> bool:
         store = self._small if name.startswith("intents/") else self._large
         # asked first: a store that knows no conditions ignores the one below
-        if self.stat(name) is not None:
+        if self._head(name) is not None:
             return False
         try:
             with self._answers(name, writing=True, conditional=True):
@@ -102,7 +110,7 @@ class S3Depot:
             with self._answers(name):
                 return bytes(obstore.get(self._large, name).bytes())
         # stores disagree about ranges that go beyond the end
-        found = self.stat(name)
+        found = self._head(name)
         if found is None:
             raise no_object(name)
         rest = max(0, found.size - start)
@@ -121,27 +129,54 @@ class S3Depot:
     def fetch(self, name: str, to: Path, said: Callable[[int], None] | None = None) -> int:
         checked_name(name)
         with disk_errors(to), self._answers(name):
-            answer = obstore.get(self._large, name)
+            answer: Any = obstore.get(self._large, name)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             target = os.open(to, flags, 0o600)
             try:
-                written = 0
-                for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
-                    write_all(target, memoryview(chunk))
-                    written += len(chunk)
-                    if said is not None:
-                        said(len(chunk))
+                size = int(answer.meta["size"])
+                if size > PART_BYTES:
+                    answer = None  # its connection is not needed
+                    return self._parts(name, size, target, said or _nobody)
+                return _streamed(answer, target, said or _nobody)
             except BaseException:
                 os.unlink(to)
                 raise
             finally:
                 os.close(target)
-            return written
+
+    def _parts(self, name: str, size: int, target: int, said: Callable[[int], None]) -> int:
+        """Several at once, as stores give each connection only so much."""
+
+        def part(start: int) -> int:
+            length = min(PART_BYTES, size - start)
+            content = obstore.get_range(self._large, name, start=start, length=length)
+            _write_at(target, memoryview(content), start)
+            said(length)
+            return length
+
+        with ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="part") as pool:
+            try:
+                return sum(pool.map(part, range(0, size, PART_BYTES)))
+            except BaseError as error:
+                pool.shutdown(cancel_futures=True)
+                if "NotPartial" not in str(error):
+                    raise
+        # a store without ranges gives all of it
+        return _streamed(obstore.get(self._large, name), target, said)
 
     def stat(self, name: str) -> Stored | None:
+        found = self._head(name)
+        if found is None or not name.startswith(_MARKED):
+            return found
+        mark = self._head(TOUCHED + name)
+        return _younger(found, mark.modified_s if mark else 0.0)
+
+    def _head(self, name: str) -> Stored | None:
+        """Of an object, or of the mark of one: without the mark's time."""
+        checked_name(name.removeprefix(TOUCHED))
         try:
             with self._answers(name):
-                meta = obstore.head(self._small, checked_name(name))
+                meta = obstore.head(self._small, name)
         except ZenkeiError as error:
             if error.code == "no-such-object":
                 return None
@@ -149,30 +184,33 @@ class S3Depot:
         return _stored(name, meta)
 
     def touch(self, name: str) -> bool:
-        found = self.stat(name)
+        found = self._head(name)
         if found is None or self.now_s() - found.modified_s < YOUNG_S:
             return found is not None
-        aside = f"{ASIDE}/{secrets.token_hex(16)}"
-        try:
-            with self._answers(name):
-                # S3 refuses to copy an object onto itself
-                obstore.copy(self._large, name, aside)
-                obstore.copy(self._large, aside, name)
-                obstore.delete(self._small, aside)
-        except ZenkeiError as error:
-            if error.code == "no-such-object":
-                return False
-            raise
-        return True
+        if not name.startswith(_MARKED):
+            self.put(name, self.read(name))
+            return True
+        with self._answers(name, writing=True):
+            obstore.put(self._small, TOUCHED + name, b"")
+        # in this order: who removes looks for the mark, then removes
+        return self._head(name) is not None
 
     def names(self, prefix: str) -> Iterator[Stored]:
+        marks = self._marks(prefix) if prefix in _MARKED else {}
         for meta in self._listed(prefix):
             name = str(meta["path"])
             if is_name(name):
-                yield _stored(name, meta)
+                yield _younger(_stored(name, meta), marks.get(name, 0.0))
+
+    def _marks(self, prefix: str) -> dict[str, float]:
+        """When objects were touched last, by name."""
+        found = (_stored(str(meta["path"]), meta) for meta in self._listed(TOUCHED + prefix))
+        return {mark.name.removeprefix(TOUCHED): mark.modified_s for mark in found}
 
     def remove(self, name: str) -> None:
         self._delete(checked_name(name))
+        if name.startswith(_MARKED):
+            self._delete(TOUCHED + name)
 
     def remove_untouched(self, stored: Stored) -> bool:
         found = self.stat(stored.name)
@@ -182,11 +220,17 @@ class S3Depot:
         return True
 
     def remove_garbage(self) -> int:
+        """Marks of what is no more; young ones may be of what is just being put."""
         oldest = self.now_s() - GARBAGE_AGE_S
-        old = [m for m in self._listed(f"{ASIDE}/") if m["last_modified"].timestamp() < oldest]
-        for meta in old:
-            self._delete(str(meta["path"]))
-        return len(old)
+        removed = 0
+        for prefix in _MARKED:
+            old = {name for name, when in self._marks(prefix).items() if when < oldest}
+            if old:
+                old -= {str(meta["path"]) for meta in self._listed(prefix)}
+            for name in old:
+                self._delete(TOUCHED + name)
+            removed += len(old)
+        return removed
 
     def now_s(self) -> float:
         here = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -268,6 +312,29 @@ def _stored(name: str, meta: Any) -> Stored:
     return Stored(name=name, size=int(meta["size"]), modified_s=modified_s)
 
 
+def _younger(stored: Stored, touched_s: float) -> Stored:
+    return replace(stored, modified_s=touched_s) if touched_s > stored.modified_s else stored
+
+
+def _nobody(count: int) -> None:
+    """Is told."""
+
+
+def _streamed(answer: Any, target: int, said: Callable[[int], None]) -> int:
+    written = 0
+    for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
+        write_all(target, memoryview(chunk))
+        written += len(chunk)
+        said(len(chunk))
+    return written
+
+
+def _write_at(target: int, rest: memoryview, start: int) -> None:
+    while rest:
+        count = os.pwrite(target, rest, start)
+        start, rest = start + count, rest[count:]
+
+
 def _short(text: str) -> str:
     """The part of an error that says something, without addresses of requests."""
     match = _CODE.search(text)
@@ -303,16 +370,23 @@ def _parsed(location: str) -> tuple[str, str, dict[str, Any]]:
     prefix = unquote(parts.path).strip("/")
     if "@" in parts.netloc or endpoint.username or endpoint.password or query.keys() - _KEYS:
         # never repeated in the message: there may be a secret in it
-        raise _bad("only endpoint and region may be said there; credentials never")
+        raise _bad("only endpoint, region and path_style may be said there; credentials never")
     if not _BUCKET.fullmatch(parts.netloc):
         raise _bad("a bucket's name has small letters, digits, `.`, `_` and `-`")
-    if not _PREFIX.fullmatch(prefix) or {"", ".", ".."} & set(prefix.split("/")) - {prefix}:
+    if not _PREFIX.fullmatch(prefix) or (prefix and {"", ".", ".."} & set(prefix.split("/"))):
         raise _bad("such a prefix is none")
-    if "endpoint" in query and (endpoint.scheme not in {"http", "https"} or not endpoint.hostname):
+    is_address = endpoint.scheme in {"http", "https"} and endpoint.hostname
+    if "endpoint" in query and (not is_address or endpoint.query or endpoint.fragment):
         raise _bad("the endpoint is no http or https address")
     if "region" in query and not _REGION.fullmatch(query["region"]):
         raise _bad("such a region is none")
+    if query.get("path_style", "1") not in {"0", "1"}:
+        raise _bad("path_style is 1, or 0 where the bucket is part of the host's name")
+    by_host = query.pop("path_style", "1") == "0"
     store: dict[str, Any] = {"bucket": parts.netloc, **query}
+    if by_host:
+        store["virtual_hosted_style_request"] = True
+        query["path_style"] = "0"
     if prefix:
         store["prefix"] = prefix
     where = f"s3://{parts.netloc}" + (f"/{quote(prefix)}" if prefix else "")
