@@ -1,7 +1,7 @@
 # Lies at the top of the SDK's zip as `_zenkei_start`, beside `sitecustomize`, which imports it.
 # Plain words only, no import of zenkei, and nothing that goes wrong here is ever seen by the
 # program. Modules are seeded when the program imports them, so that what it does not use costs
-# nothing. Cost: 3 ms at start (5 ms with a seed, none with `off`), a line for each thing done.
+# nothing. Cost: 3 ms at start (5 ms with a seed), a line for each thing done.
 """Seeds the generators of random numbers from outside, and sets switches that only code can set.
 
 ZENKEI_START: words `seed`, `deterministic`; `off` switches it off. ZENKEI_SEED: the seed.

@@ -95,6 +95,16 @@ def test_the_hash_seed_is_set_only_for_a_chosen_seed():
     assert documents(order(seed=77))[0].env["PYTHONHASHSEED"] == "77"
 
 
+@pytest.mark.parametrize(
+    ("keys", "start"),
+    [({}, "report"), ({"seed": 7}, "seed"), ({"deterministic": True}, "seed,deterministic")],
+)
+def test_the_start_hook_seeds_only_where_the_job_asks_and_the_job_has_the_last_word(keys, start):
+    assert documents(order(**keys))[0].env["ZENKEI_START"] == start
+    off = EnvRequest(vars={"ZENKEI_START": "off"})
+    assert documents(order(**keys, env=off))[0].env["ZENKEI_START"] == "off"
+
+
 def test_secrets_are_named_never_carried():
     [document] = documents(order(secrets=(SecretUse(name="s", variable="TOKEN", as_file=True),)))
     assert document.secrets == (launch.SecretSlot("TOKEN", True),)
