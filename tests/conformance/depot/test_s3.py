@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
-import obstore
 import pytest
 
-from tests.dataset_trees import read_tree, write_tree
-from tests.testbeds.buckets import CREDENTIALS, PASSWORD
+from tests.dataset_trees import ended, in_process, write_tree
+from tests.testbeds.buckets import PASSWORD
 from zenkei.data.depots import s3
 from zenkei.data.depots.opening import open_depot
 from zenkei.model.errors import InvalidInput, Unavailable
 
+WRONG = "another-secret-than-that"
 PACK = "packs/" + "a" * 64
 
 
@@ -33,7 +29,7 @@ def refused(call) -> Unavailable:
 
 
 def test_other_credentials_are_refused_and_not_repeated(servers, credentials, monkeypatch):
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret-than-that")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", WRONG)
     depot = open_depot(servers("rclone").new_location())
     calls = (
         lambda: depot.put(PACK, b"x"),
@@ -47,7 +43,7 @@ def test_other_credentials_are_refused_and_not_repeated(servers, credentials, mo
     )
     errors = [refused(call) for call in calls]
     assert [error.code for error in errors] == ["depot-refused"] * len(calls)
-    assert not [e for e in errors if "another-secret" in f"{e}{e.message}{e.hint}{e.details}"]
+    assert not [e for e in errors if WRONG in f"{e}{e.message}{e.hint}{e.details}"]
 
 
 def test_a_bucket_that_is_not_there_is_named(servers, credentials):
@@ -99,56 +95,35 @@ def test_one_place_has_one_location(credentials):
     assert open_depot(one.location).location == one.location
 
 
-def test_a_touch_leaves_nothing_behind(servers, kind: str, credentials, monkeypatch):
-    monkeypatch.setattr(s3, "YOUNG_S", -1.0)
+def test_what_touches_leave_behind_goes_with_the_object(
+    servers, kind: str, credentials, monkeypatch
+):
+    """Nothing of theirs is left but what the depot itself needs for its clock."""
+    monkeypatch.setattr(s3, "GARBAGE_AGE_S", -5.0)
     depot = s3.S3Depot(servers(kind).new_location())
     depot.put(PACK, b"content")
     assert depot.touch(PACK)
-    assert {meta["path"] for meta in depot._listed("")} == {PACK, "epoch"}
+    depot.remove(PACK)
+    assert not depot.touch(PACK)
+    depot.remove_garbage()
+    assert {meta["path"] for meta in depot._listed("")} <= {"epoch"}
 
 
-def test_what_a_killed_touch_left_is_removed_once_it_is_old(
-    servers, kind: str, credentials, monkeypatch
+def test_credentials_are_in_no_answer_and_no_file_of_a_commit(
+    servers, credentials, monkeypatch, tmp_path: Path
 ):
-    depot = s3.S3Depot(servers(kind).new_location())
-    obstore.put(depot._small, f"{s3.ASIDE}/left", b"content")
-    assert depot.remove_garbage() == 0
-    monkeypatch.setattr(s3, "GARBAGE_AGE_S", -5.0)
-    assert depot.remove_garbage() == 1
-    assert list(depot._listed(s3.ASIDE)) == []
-
-
-def test_a_directory_is_committed_exported_and_collected_there(
-    servers, kind: str, credentials, tmp_path: Path
-):
-    """In processes as in production, with credentials in their environment only."""
-    location = servers(kind).new_location()
-    tree = {b"a/%d" % n: b"content %d" % n * n for n in range(300)}
-    write_tree(tmp_path / "source", tree)
-
-    def ask(**request):
-        request["depot"] = location
-        done = subprocess.run(
-            [sys.executable, "-m", "zenkei.data.versions"],
-            input=json.dumps(request) + "\n",
-            env={**os.environ, **CREDENTIALS},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert PASSWORD not in done.stdout + done.stderr
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout.splitlines()[-1])["ok"]
-
-    usual = {"source": str(tmp_path / "source"), "state": str(tmp_path / "state"), "jobs": 2}
-    digest = ask(do="commit", **usual)["digest"]
-    assert ask(do="commit", **usual)["stored_bytes"] == 0
-    ask(do="export", digest=digest, to=str(tmp_path / "out"), jobs=2)
-    assert read_tree(tmp_path / "out") == tree
-    assert ask(do="verify", digests=[digest], deep=True)["damaged"] == []
-    assert ask(do="gc", keep=[digest], grace_s=0)["packs"] == 0
-    swept = ask(do="gc", keep=[], grace_s=-5)
-    assert swept["versions"] == 1
-    assert swept["packs"] >= 1
-    assert list(open_depot(location).names("packs/")) == []
+    source, state = write_tree(tmp_path / "source", {b"a": b"content"}), tmp_path / "state"
+    request = {
+        "do": "commit",
+        "depot": servers("rclone").new_location(),
+        "source": str(source),
+        "state": str(state),
+    }
+    code, said, err = ended(in_process(request))
+    assert code == 0, said
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", WRONG)
+    code, refusal, more = ended(in_process(request))
+    assert (code, refusal[-1]["error"]["code"]) == (1, "depot-refused")
+    kept = state.read_bytes().decode("latin-1")
+    for secret in (PASSWORD, WRONG):
+        assert secret not in f"{said}{err}{refusal}{more}{kept}"

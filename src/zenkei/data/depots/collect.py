@@ -49,6 +49,9 @@ def collect(
     # in this order: the time, packs, versions; who puts a version touches its packs after it
     oldest_s = depot.now_s() - grace_s
     with collection(depot) as alone:
+        if not dry_run:
+            # first: what a collection that was killed had taken aside is listed again
+            depot.remove_garbage()
         packs = list(depot.names("packs/"))
         kept = {digest.removeprefix("b3:") for digest in keep}
         versions = {stored.name.partition("/")[2]: stored for stored in depot.names("versions/")}
@@ -63,7 +66,6 @@ def collect(
             # versions first: a version whose packs are gone must never be there
             gone = {v for v in sorted(gone) if _removed(depot, alone, versions[v])}
             dead = [pack for pack in dead if _removed(depot, alone, pack)]
-            depot.remove_garbage()
         freed = sum(p.size for p in dead)
         return Swept(
             versions=len(gone),
