@@ -13,7 +13,8 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,10 +24,12 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from zenkei.data import disk
-from zenkei.data.depots.depot import Depot
+from zenkei.data.depots.depot import Depot, no_object
+from zenkei.data.depots.directory import DirectoryDepot
 from zenkei.data.depots.opening import open_depot
 from zenkei.data.fill import CREATE
 from zenkei.data.manifest import path_bytes, path_text, shown
+from zenkei.data.pack import CUT_BYTES
 from zenkei.data.versions.checks import refused
 from zenkei.data.versions.commit import Said
 from zenkei.data.versions.table import Kind, VersionTable
@@ -38,6 +41,10 @@ SUFFIX: Final = ".exporting"
 DENSE: Final = 0.5
 """A pack of which less is wanted is read in parts."""
 MAX_TASK_FILES: Final = 16_384
+STEP_BYTES: Final = 256 << 10
+"""Of what is near: twice as fast as with pieces that the processor's cache cannot hold."""
+AHEAD: Final = 2
+"""Pieces of a large file that are read, or waiting, while one is written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -237,7 +244,9 @@ class _Writer:
         self._chain = Chain(root)
         self._depot = depot
         self._starts = np.searchsorted(table.pieces["row"], np.arange(len(table) + 1))
+        self._is_near = isinstance(depot, DirectoryDepot)
         self._parent, self._folder = -1, -1
+        self._buffer = np.zeros(CUT_BYTES, np.uint8).data  # pages that are used, not all
         os.umask(0)  # modes are those of the version
 
     def __call__(self, rows: NDArray[np.int64]) -> tuple[int, int]:
@@ -256,32 +265,63 @@ class _Writer:
                 self._write(row, (b"",))
             return
         pieces = self._table.pieces[self._starts[rows]]
+        order = np.argsort(pieces["offset"], kind="stable")
+        rows, pieces = rows[order], pieces[order]
         pack = self._table.packs[int(pieces["pack"][0])]
         begin = int(pieces["offset"].min())
         end = int((pieces["offset"] + pieces["size"]).max())
+        dense = int(pieces["size"].sum()) >= DENSE * (end - begin)
+        step = STEP_BYTES if self._is_near else end - begin
+        window, start = memoryview(b""), begin
         columns = (rows.tolist(), pieces["offset"].tolist(), pieces["size"].tolist())
-        if int(pieces["size"].sum()) < DENSE * (end - begin):
-            for row, offset, length in zip(*columns, strict=True):
-                self._write(row, (self._read(pack, offset, length),))
-            return
-        span = self._read(pack, begin, end - begin)
         for row, offset, length in zip(*columns, strict=True):
-            self._write(row, (span[offset - begin : offset - begin + length],))
+            if not start <= offset <= offset + length <= start + len(window):
+                ahead = max(length, min(step, end - offset)) if dense else length
+                window, start = self._span(pack, offset, ahead), offset
+            self._write(row, (window[offset - start : offset - start + length],))
 
     def _large(self, row: int) -> None:
         pieces = self._table.pieces[self._starts[row] : self._starts[row + 1]]
-        self._write(
-            row,
-            (
-                self._read(self._table.packs[pack], offset, size)
-                for pack, offset, size in zip(
-                    pieces["pack"].tolist(),
-                    pieces["offset"].tolist(),
-                    pieces["size"].tolist(),
-                    strict=True,
-                )
-            ),
-        )
+        self._write(row, self._streamed(pieces) if self._is_near else self._ahead(pieces))
+
+    def _streamed(self, pieces: NDArray[np.void]) -> Iterator[memoryview]:
+        """From a disk, through so little memory that the processor's cache has it."""
+        for piece in pieces:
+            name, start = self._table.packs[int(piece["pack"])], int(piece["offset"])
+            end = start + int(piece["size"])
+            for at in range(start, end, STEP_BYTES):
+                yield self._span(name, at, min(STEP_BYTES, end - at))
+
+    def _ahead(self, pieces: NDArray[np.void]) -> Iterator[memoryview]:
+        """Pieces in their order; the next ones are read while one is written."""
+        names = [self._table.packs[pack] for pack in pieces["pack"].tolist()]
+        todo = deque(zip(names, pieces["offset"].tolist(), pieces["size"].tolist(), strict=True))
+        coming: deque[Future[memoryview]] = deque()
+        with ThreadPoolExecutor(AHEAD) as pool:
+            while todo or coming:
+                while todo and len(coming) < AHEAD:
+                    coming.append(pool.submit(self._read, *todo.popleft()))
+                yield coming.popleft().result()
+
+    def _span(self, pack: str, start: int, size: int) -> memoryview:
+        """As `_read`, but good only until the next one."""
+        if not isinstance(self._depot, DirectoryDepot) or size > len(self._buffer):
+            return self._read(pack, start, size)
+        try:
+            descriptor = os.open(self._depot.path(f"packs/{pack}"), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise no_object(f"packs/{pack}") from None
+        target = self._buffer[:size]
+        got = 0
+        try:
+            while got < size:
+                more = os.preadv(descriptor, [target[got:]], start + got)
+                if not more:
+                    raise damaged(pack, "it is shorter than it was")
+                got += more
+        finally:
+            os.close(descriptor)
+        return target
 
     def _read(self, pack: str, start: int, size: int) -> memoryview:
         content = self._depot.read(f"packs/{pack}", start, size)

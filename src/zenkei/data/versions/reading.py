@@ -31,6 +31,7 @@ from zenkei.data.walk import Chain
 MIN_UNIT_BYTES: Final = 16 << 20
 UNIT_FILES: Final = 65_536
 UNIT_PACKS: Final = 4
+STEP_BYTES: Final = 256 << 10
 Put = tuple[str, int, int]
 """Of a pack: its name, its size, how much of it the depot did not have."""
 
@@ -271,16 +272,18 @@ class Reader:
         packs: list[Future[Put]] = []
         rest = before.st_size
         while rest:
-            piece = self._buffer[: min(rest, CUT_BYTES)]
-            got = 0
-            while got < len(piece):
-                more = os.readv(descriptor, [piece[got:]])
+            size = min(rest, CUT_BYTES)
+            piece, got = blake3(), 0
+            while got < size:
+                step = self._buffer[got : min(got + STEP_BYTES, size)]
+                more = os.readv(descriptor, [step])
                 if not more:
                     return None
+                whole.update(step[:more])  # both while the processor's cache has it
+                piece.update(step[:more])
                 got += more
-            whole.update(piece)
-            packs.append(self._put(len(piece)))
-            rest -= got
+            packs.append(self._put(size, piece.hexdigest()))
+            rest -= size
         if os.read(descriptor, 1) or stamp(os.fstat(descriptor)) != stamp(before):
             return None
 
@@ -294,20 +297,20 @@ class Reader:
 
         return put
 
-    def _put(self, size: int) -> Future[Put]:
-        """The buffer's beginning into the depot, while another one fills."""
-        packing = self._pool.submit(self._stored, self._buffer, size)
+    def _put(self, size: int, name: str = "") -> Future[Put]:
+        """The buffer's beginning into the depot, while another one fills. name: if it is known."""
+        packing = self._pool.submit(self._stored, self._buffer, size, name)
         self._buffer = self._free.get()
         # a depot that is full is noticed before a whole file was read in vain
         self._pending = [other for other in self._pending if not _has_ended(other)]
         self._pending.append(packing)
         return packing
 
-    def _stored(self, buffer: memoryview, size: int) -> Put:
+    def _stored(self, buffer: memoryview, size: int, name: str) -> Put:
         """What is there already (of a commit that was killed, say) is not written again."""
         content = buffer[:size]
         try:
-            name = blake3(content).hexdigest()
+            name = name or blake3(content).hexdigest()
             if self._depot.touch(f"packs/{name}"):
                 return name, size, 0
             self._depot.put(f"packs/{name}", content)
