@@ -35,6 +35,7 @@ from zenkei.data.versions import commit
 
 FILE_BYTES = 4_096
 ASKERS = 64
+NOT_HERE = float("nan")
 LARGE_BYTES = 1 << 26
 FORK = multiprocessing.get_context("fork")
 
@@ -48,7 +49,7 @@ def rows(
         if answer["kind"] == "erofs":
             found += _readers(setting, Path(answer["path"]), cold=cold, runs=runs)
         else:
-            found.append(_row("mount", 0, "", note=answer["why"]))
+            found.append(_row("readers of a mount", NOT_HERE, "", note=answer["why"]))
         setting.ask("release", holder="bench")
         return found
 
@@ -129,7 +130,7 @@ def _mounts(setting: _Setting) -> list[Row]:
             times.append(_seconds(lambda: mounting.mount_image(scratch, packs, at)))
             mounting.unmount(at)
     except mounting.NotMounted as refused:
-        return [*found, _row("mount", 0, "ms", "< 50 ms", str(refused))]
+        return [*found, _row("mount", NOT_HERE, "ms", "< 50 ms", str(refused))]
     note = f"{len(packs)} packs"
     found.append(_row("mount, the kernel", sorted(times)[10] * 1e3, "ms", "< 50 ms", note))
     asked = median_s(lambda: (setting.ask("mount", holder="a"), setting.ask("release", holder="a")))
