@@ -17,7 +17,7 @@ from zenkei.model.errors import Denied
 
 FORM: Final = "1"
 KEY_BYTES: Final = 32
-_TICKET: Final = re.compile(r"1\.([0-9]{1,12})\.([0-9a-f]{64})")
+_TICKET: Final = re.compile(r"1\.(0|[1-9][0-9]{0,11})\.([0-9a-f]{64})")
 
 
 def issue(key: bytes, attempt: str, digest: str, until_s: float) -> str:

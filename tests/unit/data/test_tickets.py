@@ -64,3 +64,38 @@ WORDS = st.tuples(st.text(max_size=6), st.text(max_size=6))
 def test_words_cannot_be_shifted_from_one_field_into_the_next(one, other):
     tickets = [issue(KEY, attempt, digest, UNTIL) for attempt, digest in (one, other)]
     assert (tickets[0] == tickets[1]) == (one == other)
+
+
+TICKET = issue(KEY, "42/1", DIGEST, UNTIL)
+
+
+@given(st.integers(0, len(TICKET) - 1), st.characters(codec="utf-8"))
+def test_no_character_of_a_ticket_can_be_changed(at, character):
+    forged = TICKET[:at] + character + TICKET[at + 1 :]
+    if forged != TICKET:
+        assert refused(ticket=forged) == "ticket-refused"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        TICKET + "\n",
+        " " + TICKET,
+        TICKET.upper(),
+        TICKET + "0",
+        TICKET[:-1],
+        TICKET.replace("1.2", "1.02", 1),
+        TICKET.replace("2000000000", "２000000000"),
+        TICKET + TICKET,
+    ],
+)
+def test_other_spellings_of_a_ticket_are_refused(forged: str):
+    assert refused(ticket=forged) == "ticket-refused"
+
+
+def test_a_refusal_holds_nothing_that_helps_to_forge():
+    with pytest.raises(Denied) as caught:
+        check(KEY, f"1.{UNTIL}.{'0' * 64}", "42/1", DIGEST, UNTIL - 1)
+    told = f"{caught.value}{caught.value.message}{caught.value.hint}{caught.value.details}"
+    assert TICKET.rpartition(".")[2] not in told
+    assert KEY.decode() not in told
