@@ -207,8 +207,8 @@ def test_a_file_that_never_stays_the_same_while_it_is_read_is_named(
 
     def interleaved(self: reading.Reader, descriptor: int, target: memoryview) -> bool:
         filled = real(self, descriptor, target)
-        with file.open("r+b") as writing:  # by somebody else, at the worst instant
-            writing.write(b"LINE")
+        with file.open("ab") as writing:  # by somebody else, at the worst instant
+            writing.write(b"another line")
         return filled
 
     monkeypatch.setattr(reading.Reader, "_fill", interleaved)
