@@ -196,7 +196,7 @@ def _copies(setting: _Setting, *, with_dvc: bool) -> list[Row]:
     if with_dvc:
         dvc = _dvc_cache(setting, work)
     for number in range(3):
-        order = {"holder": f"c{number}", "means": [], "copy_to": str(place)}
+        order: dict[str, Any] = {"holder": f"c{number}", "means": [], "copy_to": str(place)}
         times["zenkei"].append(_seconds(lambda: setting.ask("mount", **order)))  # noqa: B023
         setting.ask("release", holder=f"c{number}")
         shutil.rmtree(place)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import effort
 from tests.process_guard import (
     RUN_DIR,
     pytest_configure,
@@ -30,6 +31,7 @@ __all__ = [
     "pytest_unconfigure",
 ]
 
+effort.use()
 REPO = Path(__file__).resolve().parent.parent
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # so a shell without job control starts what is in its background; tests interrupt programs

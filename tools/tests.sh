@@ -11,7 +11,7 @@ workers=${ZENKEI_TEST_WORKERS:-2}
 pure="tests/unit tests/property tests/table tests/architecture tests/simulation"
 
 case "${1:-}" in
-  quick) groups=("not slow and not postgres:$pure") ;;
+  quick) groups=("not slow and not postgres:$pure"); export ZENKEI_TEST_QUICK=1 ;;
   all) groups=("not slow:$pure" "not slow:tests/conformance" "not slow:tests/system tests/docs") ;;
   soak) groups=("slow:tests") ;;
   *) echo "usage: tests.sh quick|all|soak" >&2; exit 2 ;;

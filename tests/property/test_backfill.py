@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.calendar_worlds import Taken, Trial, Work, at, earliest, small_cluster
+from tests.effort import tries
 from tests.planner_worlds import ask, node
 from zenkei.model.cluster import Node
 from zenkei.model.ids import JobId
@@ -80,7 +81,7 @@ def some_reservations(rng: Random, nodes: list[Node]) -> tuple[Reservation, ...]
 
 
 @given(SEEDS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 def test_a_promise_is_the_earliest_instant_there_is(seed: int) -> None:
     rng = Random(seed)
     nodes = small_cluster(rng, rng.choice((1, 2, 4, 6)))
@@ -117,7 +118,7 @@ def test_a_promise_is_the_earliest_instant_there_is(seed: int) -> None:
 
 # -- the course of things ------------------------------------------------------------------------
 @given(SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tries(20), deadline=None)
 def test_no_gang_starts_later_than_it_was_first_promised(seed: int) -> None:
     rng = Random(seed)
     nodes = small_cluster(rng, 4)
@@ -128,7 +129,7 @@ def test_no_gang_starts_later_than_it_was_first_promised(seed: int) -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tries(20), deadline=None)
 def test_the_first_in_line_starts_in_time_even_if_no_promise_is_remembered(seed: int) -> None:
     rng = Random(seed)
     nodes = small_cluster(rng, 4)
@@ -139,7 +140,7 @@ def test_the_first_in_line_starts_in_time_even_if_no_promise_is_remembered(seed:
 
 
 @given(SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tries(20), deadline=None)
 def test_no_job_that_is_not_admitted_can_run_into_a_reservation(seed: int) -> None:
     rng = Random(seed)
     nodes = small_cluster(rng, 4)
@@ -156,7 +157,7 @@ def test_no_job_that_is_not_admitted_can_run_into_a_reservation(seed: int) -> No
 
 @pytest.mark.parametrize("limited", [True, False])
 @given(SEEDS)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=tries(4), deadline=None)
 def test_small_jobs_that_keep_coming_do_not_starve_a_large_gang(limited: bool, seed: int) -> None:
     """They come faster than they end: there is always one that would fit."""
     rng = Random(seed)
@@ -172,7 +173,7 @@ def test_small_jobs_that_keep_coming_do_not_starve_a_large_gang(limited: bool, s
 
 
 @given(SEEDS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=tries(5), deadline=None)
 def test_gangs_that_collect_keep_no_more_idle_than_they_may(seed: int) -> None:
     rng = Random(seed)
     nodes = [node(f"n{i:02}", cpus=16, memory_gib=64, gpus=4) for i in range(10)]

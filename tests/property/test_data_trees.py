@@ -12,6 +12,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import tries
 from zenkei.data.blobs_dir import DirectoryBlobs
 from zenkei.data.checkout import differences
 from zenkei.data.manifest import canonical, leaves_tree, parse, path_text
@@ -21,7 +22,10 @@ from zenkei.model.errors import InvalidInput
 from zenkei.model.job import CodeRequest
 
 SLOW = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=tries(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
 )
 NAMES = st.binary(min_size=1, max_size=12).filter(
     lambda name: not set(name) & {0, ord("/")} and name not in {b".", b".."}

@@ -12,14 +12,18 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.dataset_trees import Place, Tree, read_tree, table_of
+from tests.effort import tries
 from zenkei.data.versions import compare, container
 from zenkei.data.versions.table import VersionTable
 from zenkei.model.errors import InvalidInput
 
 SLOW = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=tries(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
 )
-FAST = settings(max_examples=300, deadline=None, derandomize=True)
+FAST = settings(max_examples=tries(300), deadline=None, derandomize=True)
 NAMES = st.binary(min_size=1, max_size=20).filter(
     lambda name: not set(name) & {0, ord("/")} and name not in {b".", b".."}
 )

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cluster_life import LEAVES, USERS, Life, random_config
+from tests.effort import tries
 from tests.planner_worlds import ask, free_now, node, random_world
 from zenkei.model.cluster import NodeState
 from zenkei.model.ids import JobId
@@ -129,7 +130,7 @@ def starts(life: Life, key: int, snapshot: Snapshot) -> bool:
 SEEDS = st.integers(0, 2**32)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=tries(30))
 @given(seed=SEEDS)
 def test_the_nearest_request_starts_when_it_takes_the_place_of_the_job(seed: int) -> None:
     """With everybody else in line, and all limits, pauses, reservations and promises in force."""
@@ -167,7 +168,7 @@ def test_a_job_starts_in_the_queue_that_is_offered_at_once_or_when_the_plan_has_
     assert kept >= 0.99 * offered, (kept, offered)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=tries(30))
 @given(seed=SEEDS)
 def test_a_job_starts_when_those_have_ended_who_would_have_to(seed: int) -> None:
     rng = Random(seed)
@@ -189,7 +190,7 @@ def test_a_job_starts_when_those_have_ended_who_would_have_to(seed: int) -> None
                 assert starts(life, key, after), account.ends
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=tries(40))
 @given(rng=st.randoms(use_true_random=False))
 def test_a_look_at_all_nodes_says_what_the_test_of_each_says(rng: Random) -> None:
     world = random_world(rng, rng.randrange(8), 10)
@@ -226,7 +227,7 @@ def test_lives_have_every_offer_and_every_cause() -> None:
     assert ends > 50
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(tries(12)))
 def test_to_explain_one_job_changes_nothing_for_the_others(seed: int) -> None:
     rng = Random(seed)
     life = some_life(rng)

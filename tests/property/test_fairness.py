@@ -8,6 +8,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import tries
 from tests.queue_worlds import NOW, Fluid, QueueWorld, exact_shares, shape
 from zenkei.model.queue import Amounts, Queue
 from zenkei.scheduler.line import job_of
@@ -75,25 +76,25 @@ def compare(seed: int, kind: Kind) -> None:
 seeds = st.integers(0, 1 << 30)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=tries(8), deadline=None)
 @given(seeds)
 def test_jobs_of_one_size_come_within_one_of_the_exact_shares(seed: int) -> None:
     compare(seed, Kind())
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=tries(8), deadline=None)
 @given(seeds)
 def test_with_quotas_too(seed: int) -> None:
     compare(seed, Kind(quotas=True))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=tries(8), deadline=None)
 @given(seeds)
 def test_gangs_come_within_one_gang_of_the_exact_shares(seed: int) -> None:
     compare(seed, Kind(gangs=True, quotas=True))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=tries(8), deadline=None)
 @given(seeds)
 def test_of_several_resources_nobody_has_less_than_one_gang_below_the_exact_share(
     seed: int,
@@ -102,7 +103,7 @@ def test_of_several_resources_nobody_has_less_than_one_gang_below_the_exact_shar
 
 
 # -- guarantees and limits -----------------------------------------------------------------------
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_nobody_borrows_while_a_queue_could_start_its_next_job_within_its_quota(
     rng: Random,
@@ -154,7 +155,7 @@ def random_limits(rng: Random) -> list[Queue]:
     return tops + [made(f"{top.name}{i}", top.name) for top in tops for i in range(3)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_no_limit_is_ever_exceeded_and_who_waits_is_told_why(rng: Random) -> None:
     queues = {queue.name: queue for queue in random_limits(rng)}
@@ -193,7 +194,7 @@ def test_no_limit_is_ever_exceeded_and_who_waits_is_told_why(rng: Random) -> Non
                 assert turn.why(key[0], key[2], key[1]) is not None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tries(30), deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_what_is_not_lent_can_always_be_had(rng: Random) -> None:
     queues = [

@@ -10,6 +10,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import tries
 from tests.unit.data.dataset_maker import Link, Program, Tree, version
 from tests.unit.data.folder_depot import FolderDepot
 from tests.unit.data.test_node_image import tree_at
@@ -59,7 +60,7 @@ def shown(depot: FolderDepot, digest: str, folder: Path, *means: Means):
             mounting.unmount(found.path)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees())
 def test_any_tree_is_shown_as_it_is(tree: Tree):
     table, packs = version(tree, piece_bytes=1 << 18)
@@ -71,7 +72,7 @@ def test_any_tree_is_shown_as_it_is(tree: Tree):
                 assert tree_at(at) == tree
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(15), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees())
 def test_a_committed_directory_is_shown_as_it_was(tree: Tree):
     with tempfile.TemporaryDirectory() as name:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import tries
 from tests.planner_worlds import SECOND, World, brute_force, random_step, random_world
 from zenkei.scheduler import Planner, plan
 
@@ -31,13 +32,13 @@ def cycles(world: World, rng: Random, number: int, max_starts: int) -> None:
         now_us = max(0, now_us + rng.choice(STEPS_US))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(tries(12)))
 def test_a_planner_kept_by_deltas_plans_like_a_cold_one(seed: int) -> None:
     rng = Random(seed)
     cycles(random_world(rng), rng, number=40, max_starts=rng.choice((2, 5, 256)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(rng=st.randoms(use_true_random=False), nodes=st.integers(0, 6), jobs=st.integers(0, 12))
 def test_no_world_makes_the_kept_planner_differ(rng: Random, nodes: int, jobs: int) -> None:
     cycles(random_world(rng, nodes, jobs), rng, number=5, max_starts=8)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import tries
 from tests.planner_worlds import (
     World,
     ask,
@@ -162,7 +163,7 @@ def test_what_is_called_impossible_does_not_fit_the_empty_cluster(world: World) 
         assert possible == (failed.reason.severity is Severity.WAITING)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tries(30), deadline=None)
 @given(world=worlds(), rng=st.randoms(use_true_random=False))
 def test_the_nearest_request_would_really_start(world: World, rng: Random) -> None:
     """Ask for what `explain` offers, alone in line: it starts."""
@@ -228,7 +229,7 @@ def test_the_hash_seed_does_not_matter() -> None:
     assert "Start(" in said.pop()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(tries(3)))
 def test_a_long_life_does_not_grow_the_index(seed: int) -> None:
     rng = Random(seed)
     world = random_world(rng, 6, 10)

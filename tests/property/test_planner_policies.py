@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from tests.cluster_life import LEAVES, USERS, Life, gpu_nodes, random_config
+from tests.effort import tries
 from tests.planner_worlds import ask
 from zenkei.model.ids import JobId
 from zenkei.scheduler import Grow, Hold, Planner, Preempt, ReasonCode, Start, plan
@@ -46,7 +47,7 @@ def check_reserved(life: Life, start: Start) -> None:
             assert not {part.node for part in start.parts} & set(one.nodes)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(tries(60)))
 def test_a_kept_planner_plans_like_a_cold_one_and_keeps_every_promise_of_the_policy(
     seed: int,
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_kept_planner_plans_like_a_cold_one_and_keeps_every_promise_of_the_pol
 
 def test_lives_have_all_of_it() -> None:
     """Otherwise the test above would say nothing."""
+    wanted = {Start, Preempt, Hold, Grow, ReasonCode.GPUS_BUSY, ReasonCode.WOULD_DELAY}
     seen: set[object] = set()
     for seed in range(60):
         rng = Random(seed)
@@ -90,5 +92,6 @@ def test_lives_have_all_of_it() -> None:
             for job in life.running:
                 life.saves(JobId.from_key(job))
             life.passes(rng.choice((1, 30, 90, 300)))
-    assert {Start, Preempt, Hold, Grow} <= seen
-    assert {ReasonCode.GPUS_BUSY, ReasonCode.WOULD_DELAY} <= seen
+        if wanted <= seen:
+            return
+    assert wanted <= seen

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import tries
 from tests.preemption_worlds import (
     Cluster,
     cheapest_of_all,
@@ -41,7 +42,7 @@ def worlds(draw: st.DrawFn) -> tuple[Cluster, Asker]:
     return cluster, random_asker(rng, cluster)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=tries(150))
 @given(world=worlds())
 def test_a_gang_is_displaced_only_if_the_whole_of_another_then_fits(
     world: tuple[Cluster, Asker],
@@ -58,7 +59,7 @@ def test_a_gang_is_displaced_only_if_the_whole_of_another_then_fits(
     cluster.take_place(asker, found.hold)  # asserts that each named device is free
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=tries(150))
 @given(world=worlds())
 def test_nobody_is_displaced_who_need_not_be(world: tuple[Cluster, Asker]) -> None:
     cluster, asker = world
@@ -67,7 +68,7 @@ def test_nobody_is_displaced_who_need_not_be(world: tuple[Cluster, Asker]) -> No
     assert not [job for job in sorted(gone) if fits_without(cluster, asker, gone - {job})]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=tries(100))
 @given(world=worlds())
 def test_nobody_is_displaced_needlessly_where_the_search_is_cut_short(
     world: tuple[Cluster, Asker],
@@ -80,7 +81,7 @@ def test_nobody_is_displaced_needlessly_where_the_search_is_cut_short(
     assert not [job for job in sorted(gone) if fits_without(cluster, asker, gone - {job})]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=tries(150))
 @given(world=worlds())
 def test_queues_that_lose_jobs_to_reclaim_keep_their_quota(world: tuple[Cluster, Asker]) -> None:
     cluster, asker = world
@@ -104,7 +105,7 @@ def test_queues_that_lose_jobs_to_reclaim_keep_their_quota(world: tuple[Cluster,
         assert held >= (quota or 0), name
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=tries(100))
 @given(world=worlds())
 def test_the_order_in_which_the_world_is_told_does_not_matter(
     world: tuple[Cluster, Asker],
@@ -139,7 +140,7 @@ def test_what_is_lost_is_nearly_always_the_least_that_could_be(kind: str) -> Non
     assert best >= USUALLY_BEST * instances
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=tries(200))
 @given(rng=st.randoms(use_true_random=False), jobs=st.integers(2, 12))
 def test_without_arrivals_displacing_comes_to_an_end(rng: Random, jobs: int) -> None:
     cluster = random_cluster(rng, rng.choice((1, 2, 3)), 0)
@@ -150,7 +151,7 @@ def test_without_arrivals_displacing_comes_to_an_end(rng: Random, jobs: int) -> 
     assert len(displaced) < 40 * jobs, displaced[-20:]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=tries(150))
 @given(world=worlds())
 def test_a_victim_cannot_displace_the_job_that_it_made_room_for(
     world: tuple[Cluster, Asker],

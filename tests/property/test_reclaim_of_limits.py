@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from tests.cluster_life import LEAVES, USERS, Life, gpu_nodes, gpus
+from tests.effort import tries
 from tests.planner_worlds import ask
 from zenkei.model.ids import JobId
 from zenkei.model.queue import Amounts, ClusterConfig, Policy, Queue
@@ -69,7 +70,7 @@ def held_by(life: Life, queue: int) -> int:
     return sum(share.milli for job in rows for part in life.held[job] for share in part.devices)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(tries(40)))
 def test_reclaim_comes_to_an_end_and_then_no_quota_waits_for_a_limit(seed: int) -> None:
     rng = Random(seed)
     policy = Policy(protect_s=0, most_preemptions=1_000_000, usage_milli=0, ageing_s=0)
@@ -86,7 +87,7 @@ def test_reclaim_comes_to_an_end_and_then_no_quota_waits_for_a_limit(seed: int) 
                 assert held_by(life, row.queue) >= (quota.gpu_milli or 0), reason.text
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(tries(40)))
 def test_jobs_of_all_sizes_do_not_displace_each_other_for_ever(seed: int) -> None:
     rng = Random(seed)
     policy = Policy(protect_s=0, most_preemptions=1_000_000, usage_milli=0, ageing_s=0)

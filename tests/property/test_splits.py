@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import tries
 from zenkei.protocol import dataindex, splits
 from zenkei.protocol.dataindex import Index, Row
 from zenkei.protocol.splits import Split
@@ -116,7 +117,7 @@ def test_an_index_that_was_altered_is_refused_or_stays_inside_itself(content, at
         Index(altered).verify()
 
 
-@settings(max_examples=200)
+@settings(max_examples=tries(200))
 @given(
     samples=st.integers(1, 60),
     worlds=st.lists(st.integers(1, 6), min_size=1, max_size=4),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.builders import allocate, command_unit, exited, node, part, put, released, submit_unit
+from tests.effort import tries
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.decide import Stale
 from zenkei.lifecycle.evolve import replay
@@ -213,5 +214,5 @@ class Stores(RuleBasedStateMachine):
             assert job.state.terminal == (job.ended_us > 0 and job.state is not JobState.HELD)
 
 
-Stores.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+Stores.TestCase.settings = settings(max_examples=tries(30), stateful_step_count=30, deadline=None)
 TestStores = Stores.TestCase

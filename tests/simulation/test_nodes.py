@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from tests.effort import QUICK, tries
 from zenkei.model.cluster import NodeState
 from zenkei.model.job import FailureClass, JobState
 from zenkei.ports.store import JobFilter
@@ -15,6 +16,8 @@ from zenkei.sim.workload import Users, cluster
 from zenkei.sim.world import World
 
 TROUBLE = FaultRates(crash=0.02, engine_error=0.05, report_doubled=0.2, build_error=0.1)
+
+BLOCK = tries(20, least=8)
 
 
 def states(world: World, name: str) -> list[NodeState]:
@@ -88,11 +91,11 @@ def ends(seed: int) -> World:
     return world
 
 
-@pytest.mark.parametrize("block", range(0, 100, 20))
+@pytest.mark.parametrize("block", range(0, 8 if QUICK else 100, BLOCK))
 def test_no_job_is_lost_or_runs_twice_wherever_nodes_and_controllers_fail(block: int) -> None:
-    worlds = [ends(seed) for seed in range(block, block + 20)]
+    worlds = [ends(seed) for seed in range(block, block + BLOCK)]
     fenced = [e for w in worlds for e in w.store.node_events(limit=9999) if e.kind == "fenced"]
-    assert len(fenced) > 5, "nodes must really be fenced"
+    assert len(fenced) > BLOCK / 4, "nodes must really be fenced"
     rows = [r for w in worlds for r in w.store.jobs(JobFilter(), limit=1000).items]
     assert sum(r.state is JobState.SUCCEEDED for r in rows) > len(rows) / 3
     assert {n.state for w in worlds for n in w.store.nodes()} <= {NodeState.READY, NodeState.DOWN}

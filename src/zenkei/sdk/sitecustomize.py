@@ -36,7 +36,7 @@ def _seed():
     words = os.environ.get("ZENKEI_START", "off").replace(",", " ").split()
     if "off" in words or sys.version_info < (3, 5):
         return
-    import _zenkei_start
+    import _zenkei_start  # type: ignore[import-not-found]
 
     _zenkei_start.begin(words)
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import tries
 from tests.planner_gangs import Able, gang
 from tests.planner_worlds import GIB, World, ask, node, random_class, random_node
 from zenkei.model.cluster import Node, NodeState
@@ -67,7 +68,7 @@ def by_asking_all(index: NodeIndex, wanted: JobClass, wishes: dict[str, Any]) ->
     return found_names if len(found_names) >= wanted.least else []
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=tries(100))
 @given(rng=st.randoms(use_true_random=False))
 def test_the_choice_is_that_of_asking_every_node(rng: Random) -> None:
     """Nodes fill, come, go and change between the choices."""

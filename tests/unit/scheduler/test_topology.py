@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import tries
 from tests.planner_gangs import Able, gang
 from tests.planner_worlds import World, ask, node
 from zenkei.scheduler import Start, plan
@@ -107,7 +108,7 @@ def test_ranks_follow_the_topology_and_then_the_names() -> None:
     assert [part.node for part in start.parts] == ["z", "b", "a", "y"]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=tries(300))
 @given(rng=st.randoms(use_true_random=False), size=st.integers(1, 24), deep=st.integers(0, 3))
 def test_the_choice_is_that_of_comparing_all_sets(rng: Random, size: int, deep: int) -> None:
     paths = sorted(
