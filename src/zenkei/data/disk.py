@@ -20,6 +20,7 @@ from pathlib import Path
 
 from zenkei.model.errors import Unavailable
 
+WRITE_BYTES = 1 << 20
 GARBAGE_AGE_S = 60.0
 """A temporary file is created, then locked; younger ones may be between the two."""
 
@@ -73,10 +74,13 @@ def sync_directory(path: Path) -> None:
 
 
 def write_all(descriptor: int, content: bytes | bytearray | memoryview) -> None:
-    """`os.write` until everything is written."""
+    """`os.write` until everything is written.
+
+    In steps: one write of 64 MiB goes at 320 MB/s where steps of 1 MiB go at 1,150 (ext4).
+    """
     rest = memoryview(content)
     while rest:
-        rest = rest[os.write(descriptor, rest) :]
+        rest = rest[os.write(descriptor, rest[:WRITE_BYTES]) :]
 
 
 class Temporary:
