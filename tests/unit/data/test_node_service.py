@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -230,7 +231,7 @@ def test_a_mount_is_seen_in_the_callers_namespace_only_and_ends_with_it(
     digest = depot.keep(*version(TREE))
     order = {**base, "do": "mount", "digest": digest, "holder": "1/1"}
     program = (
-        f"{sys.executable} -m zenkei.data.node; stat -fc %t {base['cache']}/mounts/{digest[3:]}"
+        f"{shlex.quote(sys.executable)} -m zenkei.data.node; stat -fc %t {base['cache']}/mounts/{digest[3:]}"
     )
     done = subprocess.run(
         ["unshare", "--mount", "--propagation", "private", "sh", "-c", program],
