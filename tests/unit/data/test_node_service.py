@@ -230,9 +230,8 @@ def test_a_mount_is_seen_in_the_callers_namespace_only_and_ends_with_it(
 ):
     digest = depot.keep(*version(TREE))
     order = {**base, "do": "mount", "digest": digest, "holder": "1/1"}
-    program = (
-        f"{shlex.quote(sys.executable)} -m zenkei.data.node; stat -fc %t {base['cache']}/mounts/{digest[3:]}"
-    )
+    python, shown = shlex.quote(sys.executable), f"{base['cache']}/mounts/{digest[3:]}"
+    program = f"{python} -m zenkei.data.node; stat -fc %t {shown}"
     done = subprocess.run(
         ["unshare", "--mount", "--propagation", "private", "sh", "-c", program],
         input=json.dumps(order).encode() + b"\n",
