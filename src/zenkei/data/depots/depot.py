@@ -44,9 +44,9 @@ class Depot(Protocol):
         """Store it under `name`; whoever was there before with the same content stays."""
 
     def put_new(self, name: str, content: Buffer) -> bool:
-        """As `put`, but False if there is one already: of two at once exactly one gets True
+        """As `put`, but False if there is one already: of two at once exactly one gets True.
 
-        (both may where a store has no conditional put: who relies on it looks whose it is).
+        In a store without conditional put that holds for who is not stopped for a minute within.
         """
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes: ...

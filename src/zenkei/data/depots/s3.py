@@ -2,13 +2,12 @@
 
 Made by `opening`. Credentials come from the environment (AWS_ACCESS_KEY_ID, … or the machine's
 role), and are in no location, message or argument. Times are the store's, in whole seconds. S3 can
-neither touch nor remove on a condition: the touch of an old object is an empty mark of its own
-below `touched/`, whose time counts where it is the later one, so that nothing is copied; and
-`remove_untouched` looks just before it removes, which is as good as the caller's exclusion.
-`put_new` is decided by the store where it offers conditional put; elsewhere two at once may both be
-told that they were first. Cost: a request each, `stat` of packs and versions two, the touch of what
-is older than YOUNG_S three; a large object is fetched in parts at once; `now_s` two requests in
-CLOCK_TRUST_S.
+neither touch nor remove on a condition: the touch of an object is an empty mark of its own below
+`touched/`, whose time counts where it is the later one, so that nothing is copied; and
+`remove_untouched` looks just before it removes, which is as good as the caller's exclusion. A store
+without conditional put is found out once, and asked by `_put_first` instead. Cost: a request each,
+but `stat` of packs and versions two, `touch` three; a large object is fetched in parts at once;
+`now_s` two requests in CLOCK_TRUST_S.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ ANSWER_S: Final = 15
 TRANSFER_S: Final = 600
 STALL_S: Final = 60
 CLOCK_TRUST_S: Final = 600.0
-YOUNG_S: Final = 3600.0
-"""What is younger needs no touch: collections leave alone what is younger than a day."""
 GARBAGE_AGE_S: Final = 24 * 3600.0
 TOUCHED: Final = "touched/"
+CLAIMS: Final = "claims/"
+CLAIM_S: Final = 60.0
 _MARKED: Final = ("packs/", "versions/")
 CHUNK_BYTES: Final = 4 << 20
 PART_BYTES: Final = 16 << 20
@@ -77,6 +76,8 @@ class S3Depot:
         self._small: Any = _store(options, answer_s=ANSWER_S, retry_s=ANSWER_S)
         self._large: Any = _store(options, answer_s=TRANSFER_S, retry_s=STALL_S)
         self._clock: tuple[float, float] | None = None
+        self._conditions: bool | None = None
+        self._has_ranges = True
 
     def put(self, name: str, content: Buffer) -> None:
         store = self._small if name.startswith("intents/") else self._large
@@ -90,19 +91,63 @@ class S3Depot:
             )
 
     def put_new(self, name: str, content: Buffer) -> bool:
-        store = self._small if name.startswith("intents/") else self._large
-        # asked first: a store that knows no conditions ignores the one below
         if self._head(name) is not None:
             return False
+        if not self._knows_conditions():
+            return self._put_first(name, content)
         try:
             with self._answers(name, writing=True, conditional=True):
-                obstore.put(store, checked_name(name), memoryview(content), mode="create")
+                self._create(name, content)
         except _Exists:
             # or an answer was lost, and it is ours
             return self.read(name) == bytes(content)
-        except _NotOffered:
-            self.put(name, content)
         return True
+
+    def _create(self, name: str, content: Buffer) -> None:
+        store = self._small if name.startswith("intents/") else self._large
+        obstore.put(store, name, memoryview(content), mode="create")
+
+    def _knows_conditions(self) -> bool:
+        """Asked once: some stores refuse a condition, others take no notice of it."""
+        if self._conditions is None:
+            probe = CLAIMS + secrets.token_hex(8)
+            with self._answers(probe, writing=True):
+                obstore.put(self._small, probe, b"")
+            try:
+                with self._answers(probe, writing=True, conditional=True):
+                    self._create(probe, b"again")
+                self._conditions = False
+            except (_Exists, _NotOffered) as error:
+                self._conditions = isinstance(error, _Exists)
+            self._delete(probe)
+        return self._conditions
+
+    def _put_first(self, name: str, content: Buffer) -> bool:
+        """Without conditions: claim, then look for claims of others, then for the object.
+
+        As each writes first and reads second, no two see themselves alone; who sees another one
+        steps back for a time of its own. A claim older than CLAIM_S is of somebody who died.
+        """
+        folder = f"{CLAIMS}{name}/"
+        mine = folder + secrets.token_hex(8)
+        deadline = time.monotonic() + 2 * CLAIM_S
+        while time.monotonic() < deadline:
+            with self._answers(mine, writing=True):
+                obstore.put(self._small, mine, b"")
+            try:
+                others = {str(meta["path"]) for meta in self._listed(folder) if self._is_new(meta)}
+                if self._head(name) is not None:
+                    return False
+                if others <= {mine}:
+                    self.put(name, content)
+                    return True
+            finally:
+                self._delete(mine)
+            time.sleep(secrets.randbelow(1000) / 1000)
+        raise self._silent(f"others have been at `{name}` for too long")
+
+    def _is_new(self, meta: Any) -> bool:
+        return self.now_s() - float(meta["last_modified"].timestamp()) < CLAIM_S
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
         checked_name(name)
@@ -119,12 +164,21 @@ class S3Depot:
             return b""
         with self._answers(name):
             try:
-                return bytes(obstore.get_range(self._large, name, start=start, length=length))
-            except BaseError as error:
-                if "NotPartial" not in str(error):
-                    raise
-            # a store without ranges gives all of it
+                if self._has_ranges:
+                    return bytes(self._range(name, start, length))
+            except _NoRanges:
+                pass
             return bytes(obstore.get(self._large, name).bytes())[start : start + length]
+
+    def _range(self, name: str, start: int, length: int) -> Any:
+        """Some servers answer with the whole object instead; that is found out once."""
+        try:
+            return obstore.get_range(self._large, name, start=start, length=length)
+        except BaseError as error:
+            if "NotPartial" not in str(error):
+                raise
+            self._has_ranges = False
+            raise _NoRanges from None
 
     def fetch(self, name: str, to: Path, said: Callable[[int], None] | None = None) -> int:
         checked_name(name)
@@ -134,7 +188,7 @@ class S3Depot:
             target = os.open(to, flags, 0o600)
             try:
                 size = int(answer.meta["size"])
-                if size > PART_BYTES:
+                if size > PART_BYTES and self._has_ranges:
                     answer = None  # its connection is not needed
                     return self._parts(name, size, target, said or _nobody)
                 return _streamed(answer, target, said or _nobody)
@@ -149,19 +203,17 @@ class S3Depot:
 
         def part(start: int) -> int:
             length = min(PART_BYTES, size - start)
-            content = obstore.get_range(self._large, name, start=start, length=length)
-            _write_at(target, memoryview(content), start)
+            _write_at(target, memoryview(self._range(name, start, length)), start)
             said(length)
             return length
 
         with ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="part") as pool:
             try:
                 return sum(pool.map(part, range(0, size, PART_BYTES)))
-            except BaseError as error:
+            except BaseException as error:
                 pool.shutdown(cancel_futures=True)
-                if "NotPartial" not in str(error):
+                if not isinstance(error, _NoRanges):
                     raise
-        # a store without ranges gives all of it
         return _streamed(obstore.get(self._large, name), target, said)
 
     def stat(self, name: str) -> Stored | None:
@@ -185,15 +237,15 @@ class S3Depot:
 
     def touch(self, name: str) -> bool:
         found = self._head(name)
-        if found is None or self.now_s() - found.modified_s < YOUNG_S:
-            return found is not None
-        if not name.startswith(_MARKED):
-            self.put(name, self.read(name))
-            return True
-        with self._answers(name, writing=True):
-            obstore.put(self._small, TOUCHED + name, b"")
-        # in this order: who removes looks for the mark, then removes
-        return self._head(name) is not None
+        if found is None:
+            return False
+        if name.startswith(_MARKED):
+            with self._answers(name, writing=True):
+                obstore.put(self._small, TOUCHED + name, b"")
+            # in this order: who removes looks for the mark first
+            return self._head(name) is not None
+        self.put(name, self.read(name))
+        return True
 
     def names(self, prefix: str) -> Iterator[Stored]:
         marks = self._marks(prefix) if prefix in _MARKED else {}
@@ -220,17 +272,21 @@ class S3Depot:
         return True
 
     def remove_garbage(self) -> int:
-        """Marks of what is no more; young ones may be of what is just being put."""
+        """Claims, and marks of what is no more; young ones may be of what is just being put."""
         oldest = self.now_s() - GARBAGE_AGE_S
-        removed = 0
+        old = {
+            str(meta["path"])
+            for meta in self._listed(CLAIMS)
+            if meta["last_modified"].timestamp() < oldest
+        }
         for prefix in _MARKED:
-            old = {name for name, when in self._marks(prefix).items() if when < oldest}
-            if old:
-                old -= {str(meta["path"]) for meta in self._listed(prefix)}
-            for name in old:
-                self._delete(TOUCHED + name)
-            removed += len(old)
-        return removed
+            marks = {name for name, when in self._marks(prefix).items() if when < oldest}
+            if marks:
+                marks -= {str(meta["path"]) for meta in self._listed(prefix)}
+            old |= {TOUCHED + name for name in marks}
+        for name in old:
+            self._delete(name)
+        return len(old)
 
     def now_s(self) -> float:
         here = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -300,6 +356,10 @@ class S3Depot:
 
 class _Exists(Exception):
     """There is one already."""
+
+
+class _NoRanges(Exception):
+    """The store gives whole objects only."""
 
 
 class _NotOffered(Exception):
