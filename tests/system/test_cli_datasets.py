@@ -178,7 +178,7 @@ def test_a_mounted_version_is_read_only_until_it_is_unmounted(
 
 def test_a_job_is_told_at_once_of_a_dataset_that_it_cannot_have(place: Place, name: str) -> None:
     file = place.work / f"{name}.yaml"
-    file.write_text(f"command: 'true'\ndatasets: [{name}]\n")
+    file.write_text(f"command: 'true'\ncode: false\ndatasets: [{name}]\n")
     done = place.run("submit", "-f", str(file))
     assert done.code == 4
     assert f"there is no dataset `{name}`" in done.stderr
@@ -231,3 +231,14 @@ def test_what_a_job_has_made_becomes_a_version_that_says_what_it_came_from(
     assert f"{name}-loud@1" in place.ok("result", "lineage", "-").stdout
     place.ok("run", "--no-output", "--no-code", "--", "true")
     assert place.run("result", "promote", "-", f"{name}-loud").code == 6
+
+
+def test_a_job_with_data_has_its_secret_files_too(place: Place, name: str, source: Path) -> None:
+    add(place, name, source)
+    place.ok("secret", "set", "token", given="hunter-2")
+    file = place.work / f"{name}.yaml"
+    command = f"cat data/{name}/dogs.txt; stat -c %a $TOKEN; wc -c < $TOKEN"
+    secrets = "[{name: token, file: TOKEN}]"
+    file.write_text(f"command: {command}\ncode: false\ndatasets: [{name}]\nsecrets: {secrets}\n")
+    assert place.ok("run", "-f", str(file)).stdout.split() == ["woof", "600", "8"]
+    assert not list(Path("/dev/shm").glob("zenkei-*"))

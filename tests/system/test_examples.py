@@ -1,7 +1,7 @@
 """Every example runs as its file says.
 
 The digits example is run by the demo (`test_demo`), those of frameworks by `test_frameworks`, that
-of three teams by `test_fairness_example`.
+of three teams by `test_fairness_example`, those of datasets by `test_dataset_training`.
 """
 
 from __future__ import annotations
@@ -99,6 +99,10 @@ def test_every_example_is_run_by_a_test(repo: Path) -> None:
         "chain/first.yaml",
         "chain/second.yaml",
         "chainermn/job.yaml",
+        "datasets/export.yaml",
+        "datasets/numpy.yaml",
+        "datasets/ranks.yaml",
+        "datasets/torch.yaml",
         "digits/job.yaml",
         "fairness/cluster.yaml",
         "fairness/exercise.yaml",

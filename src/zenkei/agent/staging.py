@@ -38,8 +38,9 @@ def start(attempt: Attempt) -> int:
         else:
             if attempt.document.code_dir:
                 shutil.copytree(attempt.document.code_dir, names.WORK_DIR, symlinks=True)
-            prepare(attempt)
-            if attempt.document.data is not None:
+            if attempt.document.data is None:
+                prepare(attempt)
+            else:
                 datasets.fetch(attempt.document, os.getppid())
             status = 0
     except datasets.NoData as error:
@@ -146,10 +147,12 @@ def protect_environment(document: launch.Launch) -> bool:
 
 
 def show_data(attempt: Attempt) -> Cause | None:
-    """Put the datasets in their places; why the attempt ends if that cannot be."""
-    if attempt.document.data is None:
-        return None
+    """Folders and secrets, then the datasets in their places; why the attempt ends if that fails.
+
+    Secrets that are files lie in the shared memory that the attempt has for itself by now.
+    """
     try:
+        prepare(attempt)
         datasets.show(attempt)
     except datasets.NoData as error:
         return datasets.refused(str(error))

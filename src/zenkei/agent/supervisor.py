@@ -173,6 +173,8 @@ class Supervisor:
         self.attempt.open()
         document = self.attempt.document
         self.attempt.group.create(document.memory_bytes, document.cpu_milli)
+        if document.data is None:
+            self._enclose()
         if document.code_dir or gpus.given(document) or document.data is not None:
             self.staging = staging.start(self.attempt)
             return
@@ -183,12 +185,19 @@ class Supervisor:
         staging.prepare(self.attempt)
         self._start_ranks()
 
+    def _enclose(self) -> None:
+        """From here on this process and all below it have shared memory and mounts of their own."""
+        remains.hide(self.attempt.document)
+        self.protected = staging.protect_environment(self.attempt.document)
+
     def _start_ranks(self) -> None:
         document = self.attempt.document
-        # after staging: what the helper of the node mounts is for others too
-        remains.hide(document)
-        self.protected = staging.protect_environment(document)
-        cause = staging.show_data(self.attempt) or self.meeting.arrange()
+        cause = None
+        if document.data is not None:
+            # not before: what the node's helper has mounted meanwhile is for other jobs too
+            self._enclose()
+            cause = staging.show_data(self.attempt)
+        cause = cause or self.meeting.arrange()
         if cause is not None:
             self.attempt.blame(cause)
             return
