@@ -73,28 +73,17 @@ class ProcessWorks:
 
 
 def error_of(body: Mapping[str, Any]) -> ZenkeiError:
-    """The error that a worker reported, of its class if it is one of zenkei's."""
-    kind = getattr(errors, str(body.get("kind", "")), None)
-    cls = kind if isinstance(kind, type) and issubclass(kind, ZenkeiError) else _of_code(body)
+    """The error that a worker reported, of its class: that says whether another try may help."""
+    kind = getattr(errors, str(body["kind"]), None)
+    cls: type[ZenkeiError] = errors.InternalError
+    if isinstance(kind, type) and issubclass(kind, ZenkeiError):
+        cls = kind
     return cls(
         str(body["code"]),
         str(body["message"]),
         hint=str(body.get("hint", "")),
         details=body.get("details") or {},
     )
-
-
-_CLASSES: Mapping[str, type[ZenkeiError]] = {
-    "disk-full": errors.Unavailable,
-    "disk-read-only": errors.Unavailable,
-    "content-damaged": errors.InternalError,
-    "no-such-content": errors.NotFound,
-    "no-such-object": errors.NotFound,
-}
-
-
-def _of_code(body: Mapping[str, Any]) -> type[ZenkeiError]:
-    return _CLASSES.get(str(body.get("code")), errors.InvalidInput)
 
 
 def _listen(

@@ -2,8 +2,8 @@
 
 Called by whoever must not spend its own time on a million files (the daemon, a person's command).
 Any number of `{"progress": {"what", "done", "total", "bytes"}}`, at most five a second, then one
-`{"ok": {…}}` or `{"error": {"code", "message", "hint", "details"}}`; exit code 0 or 1. stderr has
-tracebacks of defects only. SIGTERM: cleans up and ends. SIGKILL: nothing is damaged.
+`{"ok": {…}}` or `{"error": {"code", "message", "hint", "details", "kind"}}`; exit code 0 or 1.
+stderr has tracebacks of defects only. SIGTERM: cleans up and ends. SIGKILL: nothing is damaged.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ def _failed(error: ZenkeiError) -> int:
         "message": error.message,
         "hint": error.hint,
         "details": error.details,
+        "kind": type(error).__name__,
     }
     _say({"error": body})
     return 1
