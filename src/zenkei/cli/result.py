@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 import sys
 
-from zenkei.api import limits
 from zenkei.cli import datawork, render, resultbook, session
-from zenkei.cli.arguments import Parser
 from zenkei.cli.nouns import Action, act
-from zenkei.client.client import segment
+from zenkei.cli.resultbook import of_attempt, path_of
 
 HEAD = ("SIZE", "MODE", "PATH")
 
@@ -23,9 +21,9 @@ def result(argv: list[str]) -> int:
 
 
 def list_(argv: list[str]) -> int:
-    parser = _parser("ls", "Files of a job's result.")
+    parser = of_attempt("ls", "Files of a job's result.")
     args = parser.parse_args(argv)
-    answer = session.open().get(f"{_path(args.job)}/result", attempt=args.attempt)
+    answer = session.open().get(f"{path_of(args.job)}/result", attempt=args.attempt)
     if args.json:
         session.print_json(answer)
         return 0
@@ -42,15 +40,15 @@ def list_(argv: list[str]) -> int:
 
 def fetch(argv: list[str]) -> int:
     """The daemon writes the files: it has them on this machine, and the same uid."""
-    parser = _parser("fetch", "Write a job's result into a directory.")
+    parser = of_attempt("fetch", "Write a job's result into a directory.")
     parser.add_argument("directory", nargs="?", metavar="DIR", help="default: result-JOB")
     parser.add_argument("--force", action="store_true", help="replace files that are there")
     args = parser.parse_args(argv)
     client = session.open()
-    job = str(client.get(_path(args.job))["id"]) if args.job == "-" else args.job
+    job = str(client.get(path_of(args.job))["id"]) if args.job == "-" else args.job
     to = os.path.abspath(args.directory or f"result-{job}")
     body = {"to": to, "overwrite": args.force}
-    answer = client.post(f"{_path(job)}/result/fetch", body, attempt=args.attempt)
+    answer = client.post(f"{path_of(job)}/result/fetch", body, attempt=args.attempt)
     if args.json:
         session.print_json(answer)
         return 0
@@ -64,29 +62,12 @@ def fetch(argv: list[str]) -> int:
 
 def record(argv: list[str]) -> int:
     """The record as it was written: one JSON document, byte for byte, with and without --json."""
-    parser = _parser("record", "The record of an attempt: what ran, where, with what.")
+    parser = of_attempt("record", "The record of an attempt: what ran, where, with what.")
     args = parser.parse_args(argv)
-    for piece in session.open().fetch(f"{_path(args.job)}/record", attempt=args.attempt):
+    for piece in session.open().fetch(f"{path_of(args.job)}/record", attempt=args.attempt):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.write(b"\n")
     return 0
-
-
-def _parser(action: str, about: str) -> Parser:
-    parser = Parser(f"result {action}", about)
-    parser.jobs(many=False)
-    parser.whole(
-        "--attempt",
-        least=1,
-        most=limits.ATTEMPT,
-        default=0,
-        help="of this attempt (default: the last)",
-    )
-    return parser
-
-
-def _path(job: str) -> str:
-    return f"/v1/jobs/{segment(job)}"
 
 
 def _row(entry: dict[str, object]) -> list[str]:

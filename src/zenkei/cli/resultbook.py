@@ -22,8 +22,8 @@ HEAD = ("PROJECT", "NAME", "RESULT", "BY", "SINCE")
 
 def show(argv: list[str]) -> int:
     """Everything that is known of a result: state, names, verdicts."""
-    args = _of_attempt("show", "What is known of a job's result.").parse_args(argv)
-    client, path = session.open(), _path(args.job)
+    args = of_attempt("show", "What is known of a job's result.").parse_args(argv)
+    client, path = session.open(), path_of(args.job)
     found = client.get(f"{path}/result", attempt=args.attempt)
     kept = client.get(f"{path}/verdicts")["verdicts"]
     names = client.get(f"{path}/result/tags")["tags"]
@@ -62,13 +62,13 @@ def verdict_line(verdict: Json, job: str) -> str:
 
 def get(argv: list[str]) -> int:
     """One file, to a place or to standard output."""
-    parser = _of_attempt("get", "One file of a job's result.")
+    parser = of_attempt("get", "One file of a job's result.")
     parser.add_argument("path", metavar="PATH", help="as `zenkei result ls` shows it")
     parser.add_argument("to", nargs="?", metavar="FILE", help="default: standard output")
     parser.add_argument("--force", action="store_true", help="replace a file that is there")
     args = parser.parse_args(argv)
     where = f"path={segment(args.path)}&attempt={args.attempt}"
-    pieces = session.open().fetch(f"{_path(args.job)}/result/file?{where}")
+    pieces = session.open().fetch(f"{path_of(args.job)}/result/file?{where}")
     if args.to is None:
         for piece in pieces:
             sys.stdout.buffer.write(piece)
@@ -103,7 +103,7 @@ def diff(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     first, second = args.jobs
     body = {"other": second, "tolerance": tolerance_of(args)}
-    answer = ask(session.open(), "POST", f"{_path(first)}/result/diff", body)
+    answer = ask(session.open(), "POST", f"{path_of(first)}/result/diff", body)
     found = answer["comparison"]
     if args.json:
         session.print_json(answer)
@@ -115,11 +115,11 @@ def diff(argv: list[str]) -> int:
 
 def tag(argv: list[str]) -> int:
     """Give a result a name; it is taken from the result that had it."""
-    parser = _of_attempt("tag", "Give a job's result a name within its project.")
+    parser = of_attempt("tag", "Give a job's result a name within its project.")
     parser.add_argument("name", metavar="NAME")
     args = parser.parse_args(argv)
     body = {"attempt": args.attempt}
-    found = session.open().put(f"{_path(args.job)}/result/tags/{segment(args.name)}", body)
+    found = session.open().put(f"{path_of(args.job)}/result/tags/{segment(args.name)}", body)
     if args.json:
         session.print_json(found)
     else:
@@ -167,13 +167,13 @@ def tags(argv: list[str]) -> int:
 
 def remove(argv: list[str]) -> int:
     """Give the files up; the record stays."""
-    parser = _of_attempt("rm", "Give up the files of a result; its record stays.")
+    parser = of_attempt("rm", "Give up the files of a result; its record stays.")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     args = parser.parse_args(argv)
     client = session.open()
     if not args.yes:
-        _ask(client.get(f"{_path(args.job)}/result", attempt=args.attempt)["result"])
-    found = client.delete(f"{_path(args.job)}/result", attempt=args.attempt)
+        _ask(client.get(f"{path_of(args.job)}/result", attempt=args.attempt)["result"])
+    found = client.delete(f"{path_of(args.job)}/result", attempt=args.attempt)
     if args.json:
         session.print_json(found)
     else:
@@ -189,7 +189,7 @@ def lineage(argv: list[str]) -> int:
     parser.jobs(many=False)
     parser.add_argument("--svg", metavar="FILE", help="write a drawing; `-`: standard output")
     args = parser.parse_args(argv)
-    client, path = session.open(), f"{_path(args.job)}/lineage"
+    client, path = session.open(), f"{path_of(args.job)}/lineage"
     if args.svg:
         data = b"".join(client.fetch(path, picture=True))
         if args.svg == "-":
@@ -255,7 +255,7 @@ def _ask(result: Json) -> None:
         raise Failure("not-confirmed", "nothing was removed", exit_code=1)
 
 
-def _of_attempt(action: str, about: str) -> Parser:
+def of_attempt(action: str, about: str) -> Parser:
     parser = Parser(f"result {action}", about)
     parser.jobs(many=False)
     parser.whole(
@@ -268,5 +268,5 @@ def _of_attempt(action: str, about: str) -> Parser:
     return parser
 
 
-def _path(job: str) -> str:
+def path_of(job: str) -> str:
     return f"/v1/jobs/{segment(job)}"
