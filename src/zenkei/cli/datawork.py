@@ -6,15 +6,15 @@ half done.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import Any
 
 from zenkei.cli import render, session
 from zenkei.cli.arguments import Parser
+from zenkei.cli.verify import ask
 from zenkei.client.client import segment
-from zenkei.client.failure import Disconnected, of_answer, usage
+from zenkei.client.failure import usage
 
 Json = dict[str, Any]
 SIGNS = {"added": "+", "removed": "-", "changed": "~"}
@@ -276,20 +276,12 @@ def _file_line(row: Json) -> str:
 
 def _work(path: str, body: Json, *, quiet: bool) -> Json:
     """The end of a long request; meanwhile how far it is, on a terminal."""
-    shown = not quiet and sys.stderr.isatty()
+    if quiet or not sys.stderr.isatty():
+        return ask(session.open(), "POST", path, body)
     try:
-        for message in session.open().stream("POST", path, body):
-            data: Json = json.loads(message.data)
-            if message.event == "error":
-                raise of_answer(int(data.get("status", 500)), data)
-            if message.event == "done":
-                return data
-            if shown:
-                _progress(data)
+        return ask(session.open(), "POST", path, body, _progress)
     finally:
-        if shown:
-            sys.stderr.write("\r\x1b[K")
-    raise Disconnected("the daemon ended the stream")
+        sys.stderr.write("\r\x1b[K")
 
 
 def _progress(told: Json) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from zenkei.cli import session
@@ -135,8 +136,18 @@ def _verdict(
     raise Failure("no-verdict", f"no verdict on job {job}: its checkpoints could not be compared")
 
 
-def ask(client: Client, method: str, path: str, body: Any = None, **query: str) -> Json:
-    """The answer of a request that may take long: the last event of its stream."""
+def ask(
+    client: Client,
+    method: str,
+    path: str,
+    body: Any = None,
+    said: Callable[[Json], None] = lambda _told: None,
+    **query: str,
+) -> Json:
+    """The answer of a request that may take long: the last event of its stream.
+
+    said: is told how far it is.
+    """
     import json
 
     from zenkei.client.failure import Disconnected, of_answer
@@ -147,6 +158,7 @@ def ask(client: Client, method: str, path: str, body: Any = None, **query: str) 
             raise of_answer(int(data.get("status", 500)), data)
         if message.event == "done":
             return data
+        said(data)
     raise Disconnected("the daemon ended the stream")
 
 
