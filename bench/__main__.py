@@ -14,7 +14,7 @@ from pathlib import Path
 import bench
 from bench.report import Row, machine, show, write
 
-HELPERS = {"__main__", "report", "plant", "packing", "quality", "dvc"}
+HELPERS = {"__main__", "report", "plant", "packing", "quality", "dvc", "traces"}
 
 
 def main() -> int:

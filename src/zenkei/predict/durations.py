@@ -1,0 +1,233 @@
+"""Run times learned online from what has ended; answers for a job that has not run, or runs.
+
+`control` and `sim` keep one `Durations` per cluster, tell it what ends, keep its `state` and hand
+`freeze()` to planner and estimates; a forecaster never changes. Pure.
+
+A tree of groups: all → queue → user → project → name template → image → command → GPUs → burst,
+where a burst is what was submitted in one group with gaps of 300 s at most. Each group holds, per
+bin, the runs that ended (E) and that were at risk (R); its hazard h = (E + s·h_parent) / (R + s),
+s = SHRINKAGE: a group with little evidence is like its parent, one with much like itself. Runs that
+users cancelled and runs that are not over were at risk as long as they ran, and ended nowhere
+(Kaplan, Meier, JASA 53 (1958)): who learns from finished jobs only believes that all are short.
+A user's time limit is not among the facts.
+
+Cost (`bench.durations`): `ended` O(depth), `freeze` a copy of the tables (1.3 kB a group), the
+first question about a group O(depth · bins), the next ones a lookup.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+
+from zenkei.predict.facts import Facts, path
+from zenkei.predict.groups import Groups, find
+from zenkei.predict.survival import (
+    BINS,
+    PRIOR_HAZARD,
+    FloatArray,
+    Survival,
+    at_risk,
+    bin_of,
+)
+
+SHRINKAGE: Final = 0.6
+"""Runs of its own that weigh as much as all that the parent knows."""
+MEMORY: Final = 2000.0
+"""Runs of a group after which one counts 1/e: what people do changes."""
+MOST_GROUPS: Final = 4096
+BURST_GAP_US: Final = 300_000_000
+MOST_BURSTS: Final = 4
+"""Bursts remembered in a group, the latest."""
+ROOT_SHARE: Final = 0.1
+"""Of a burst's law; a burst that all ended alike is no proof that the next member does."""
+STATE_VERSION: Final = 1
+
+Bursts = dict[tuple[str, ...], list[list[int]]]
+"""By path: first and last submission of each burst, oldest first."""
+
+
+class Durations:
+    """Learns. limit: groups at most; those unused longest go first."""
+
+    def __init__(self, *, limit: int = MOST_GROUPS, memory: float = MEMORY) -> None:
+        self._groups = Groups(limit, memory)
+        self._bursts: Bursts = {}
+        self._memory = memory
+        self._version = 0
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def ended(self, facts: Facts, served_s: float, *, censored: bool = False) -> None:
+        """A job ended after `served_s` of service; censored: not by itself (a user's cancel)."""
+        labels = path(facts)
+        burst = self._burst_of(labels, facts.submitted_us)
+        self._groups.add((*labels, burst), bin_of(served_s), cut=censored)
+        self._version += 1
+
+    def seen(self, facts: Facts) -> float:
+        """Runs that the narrowest known group of `facts` remembers."""
+        return self._groups.total(path(facts))
+
+    def freeze(self, running: Iterable[tuple[Facts, float]] = ()) -> Forecaster:
+        """What is known now. running: jobs that have run so long (s) and are not over."""
+        size = len(self._groups.weights)
+        scale = 1.0 / np.array(self._groups.weights)[:, None]
+        frozen = Forecaster(
+            rows=dict(self._groups.rows),
+            bursts={key: [list(b) for b in kept] for key, kept in self._bursts.items()},
+            ended=self._groups.ended[:size] * scale,
+            cut=self._groups.cut[:size] * scale,
+            version=self._version,
+        )
+        for facts, age_s in running:
+            rows = frozen.groups(facts)
+            frozen.cut[rows, bin_of(age_s)] += 1.0
+        return frozen
+
+    def state(self) -> bytes:
+        """All that was learned, as JSON with only the bins that hold something."""
+        document = {
+            "version": STATE_VERSION,
+            "learned": self._version,
+            "limit": self._groups.limit,
+            "memory": self._memory,
+            "groups": [
+                [
+                    parent,
+                    label,
+                    row,
+                    self._groups.weights[row],
+                    _sparse(self._groups.ended[row]),
+                    _sparse(self._groups.cut[row]),
+                ]
+                for (parent, label), row in self._groups.items()
+            ],
+            "bursts": [[list(key), kept] for key, kept in self._bursts.items()],
+        }
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def from_state(cls, state: bytes) -> Durations:
+        """Raises ValueError for a state of another version, or none at all."""
+        document: dict[str, Any] = json.loads(state)
+        if document.get("version") != STATE_VERSION:
+            raise ValueError(f"durations of version {document.get('version')}: cannot be read")
+        learned = cls(limit=document["limit"], memory=document["memory"])
+        for parent, label, row, weight, ended, cut in document["groups"]:
+            learned._groups.put((parent, label), row, weight)
+            for counts, kept in ((learned._groups.ended, ended), (learned._groups.cut, cut)):
+                for place, amount in kept:
+                    counts[row, place] = amount
+        learned._groups.settle()
+        learned._bursts = {tuple(key): kept for key, kept in document["bursts"]}
+        learned._version = document["learned"]
+        return learned
+
+    def _burst_of(self, labels: tuple[str, ...], submitted_us: int) -> str:
+        """The label of the burst that a submission belongs to; it may lengthen it or begin one."""
+        kept = self._bursts.pop(labels, [])
+        self._bursts[labels] = kept
+        if len(self._bursts) > self._groups.limit:
+            del self._bursts[next(iter(self._bursts))]
+        for burst in reversed(kept):
+            if _belongs(burst, submitted_us):
+                burst[1] = max(burst[1], submitted_us)
+                return _burst_label(burst)
+        kept.append([submitted_us, submitted_us])
+        del kept[:-MOST_BURSTS]
+        return _burst_label([submitted_us])
+
+
+class Forecaster:
+    """Answers from what was known when it was frozen. Immutable; laws are made when asked for."""
+
+    def __init__(
+        self,
+        *,
+        rows: dict[tuple[int, str], int],
+        bursts: Bursts,
+        ended: FloatArray,
+        cut: FloatArray,
+        version: int,
+    ) -> None:
+        self.version = version
+        self.ended = ended
+        self.cut = cut
+        self._rows = rows
+        self._bursts = bursts
+        self._hazards: dict[tuple[int, ...], FloatArray] = {}
+        self._laws: dict[tuple[int, ...], Survival] = {}
+
+    def groups(self, facts: Facts) -> list[int]:
+        """Rows from the root down to the narrowest group that is known."""
+        labels = path(facts)
+        for burst in reversed(self._bursts.get(labels, ())):
+            if _belongs(burst, facts.submitted_us):
+                return find(self._rows, (*labels, _burst_label(burst)))
+        return find(self._rows, labels)
+
+    def law(self, facts: Facts) -> Survival:
+        """The law of the run time of such a job."""
+        labels = path(facts)
+        rows = tuple(self.groups(facts))
+        law = self._laws.get(rows)
+        if law is None:
+            hazards = self._hazard(rows)
+            if len(rows) == len(labels) + 2:
+                hazards = (1.0 - ROOT_SHARE) * hazards + ROOT_SHARE * self._hazard(rows[:1])
+            law = self._laws[rows] = Survival.of(hazards)
+        return law
+
+    def quantile(
+        self,
+        facts: Facts,
+        q: float,
+        *,
+        age_s: float = 0.0,
+        progress: tuple[float, float] | None = None,
+    ) -> float:
+        """The total run time (s) that a share `q` of such jobs of age `age_s` does not exceed.
+
+        progress: the share of the steps that was done, and the age (s) at that report.
+        """
+        law = self.law(facts)
+        if progress is not None:
+            return law.narrowed(*progress).quantile(q, age_s)
+        return law.quantile(q, age_s)
+
+    def remaining(self, facts: Facts, age_s: float, draws: FloatArray) -> FloatArray:
+        """What is left to run (s), one for each of `draws`, uniform in [0, 1)."""
+        left: FloatArray = self.law(facts).totals(age_s, draws) - age_s
+        return left
+
+    def value(self, facts: Facts, age_s: float = 0.0) -> float:
+        """The Gittins index (1/s): how fast service to this job lets jobs end."""
+        return self.law(facts).value(age_s)
+
+    def _hazard(self, rows: tuple[int, ...]) -> FloatArray:
+        if not rows:
+            return np.full(BINS, PRIOR_HAZARD)
+        hazard = self._hazards.get(rows)
+        if hazard is None:
+            ended = self.ended[rows[-1]]
+            risk = at_risk(ended, self.cut[rows[-1]])
+            parent = self._hazard(rows[:-1])
+            hazard = self._hazards[rows] = (ended + SHRINKAGE * parent) / (risk + SHRINKAGE)
+        return hazard
+
+
+def _sparse(counts: FloatArray) -> list[tuple[int, float]]:
+    return [(int(place), float(counts[place])) for place in np.flatnonzero(counts)]
+
+
+def _belongs(burst: list[int], submitted_us: int) -> bool:
+    return burst[0] - BURST_GAP_US <= submitted_us <= burst[1] + BURST_GAP_US
+
+
+def _burst_label(burst: list[int]) -> str:
+    return f"b:{burst[0]}"

@@ -1,0 +1,212 @@
+"""Many samples of one waiting line, run forward at once: each NumPy call is a step of all of them.
+
+Used by `starts` only. Pure. Each sample has its own run times and its own stream of newcomers. A
+job asks for `parts` places with `gpus` each; a place is a node, or a coarser domain. In each step
+every sample does what comes next in it: a release that is due, else the start of the first job in
+line that fits (fullest places first; later jobs may pass those that do not fit, unless `strict`),
+else its clock goes on to the next release or newcomer.
+
+Cost: some 40 NumPy calls on `[samples, classes]` a step; steps = releases + starts of a sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zenkei.predict.survival import FloatArray
+
+IntArray = NDArray[np.int64]
+
+NOBODY: Final = np.int64(1 << 60)
+_BLOCK: Final = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What is run forward. S samples, P places, W jobs to answer for, J ≥ W jobs in all, C classes.
+
+    Jobs stand in the order in which they are served; those from W on are newcomers, by arrival.
+    free: `[P]`. parts, gpus: `[C]`. classes: `[S, J]`. after_s: `[S, J]`, when a job comes, from
+    now on; never falls from W on. runs_s: `[S, J]`. releases: places `[R]`, amounts `[R]`, and
+    when `[S, R]`, of what runs now.
+    """
+
+    free: IntArray
+    parts: IntArray
+    gpus: IntArray
+    classes: IntArray
+    after_s: FloatArray
+    runs_s: FloatArray
+    held_places: IntArray
+    held_gpus: IntArray
+    held_s: FloatArray
+    waiting: int
+    strict: bool = False
+
+
+class Lockstep:
+    """State of all samples. starts_s: `[S, W]`, inf until known. now_s: `[S]`, reached so far."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        samples, jobs = line.classes.shape
+        classes, waiting = len(line.parts), line.waiting
+        self.everyone = np.arange(samples)
+        self.now_s = np.zeros(samples)
+        self.starts_s = np.full((samples, waiting), np.inf)
+        self.missing = np.full(samples, waiting)
+        self.free = np.repeat(line.free[None, :], samples, axis=0)
+        self.room = (self.free[:, :, None] >= line.gpus).sum(axis=1)
+        self._follow(samples, jobs, classes)
+        self._open_slots(samples)
+        self.coming = np.full(samples, waiting)
+        self.jobs = jobs
+
+    def run(self, most_steps: int) -> int:
+        """Until every job has started in every sample, or nothing can happen. Returns the steps."""
+        line = self.line
+        for step in range(most_steps):
+            awake = self.missing > 0
+            if not awake.any():
+                return step
+            due_s = self.block_s.min(axis=1)
+            releasing = due_s <= self.now_s
+            can = (self.room >= line.parts) & (self.head_s <= self.now_s[:, None])
+            keys = np.where(can, self.head, NOBODY)
+            chosen = keys.argmin(axis=1)
+            if line.strict:
+                first = self._first_in_line()
+                can_start = can[self.everyone, first]
+                chosen = first
+            else:
+                can_start = keys[self.everyone, chosen] < NOBODY
+            starting = can_start & ~releasing & awake
+            going_on = ~can_start & ~releasing & awake
+            if going_on.any():
+                releasing = releasing | self._go_on(going_on, due_s)
+            releasing &= awake
+            if releasing.any():
+                self._release(np.flatnonzero(releasing))
+            if starting.any():
+                rows = np.flatnonzero(starting)
+                self._start(rows, chosen[rows])
+        return most_steps
+
+    def _first_in_line(self) -> IntArray:
+        """The class of the first job that has come, whether it fits or not."""
+        come = np.where(self.head_s <= self.now_s[:, None], self.head, NOBODY)
+        first: IntArray = come.argmin(axis=1)
+        return first
+
+    def _go_on(self, who: NDArray[np.bool_], due_s: FloatArray) -> NDArray[np.bool_]:
+        """Move clocks on; who stands at a release now. Samples where nothing comes are over."""
+        arriving_s = self.arrivals_s[self.everyone, self.coming]
+        next_s = np.minimum(due_s, arriving_s)
+        over = who & np.isinf(next_s)
+        self.missing[over] = 0
+        moving = who & ~over
+        self.now_s = np.where(moving, next_s, self.now_s)
+        self.coming = self.coming + (moving & (arriving_s <= due_s))
+        released: NDArray[np.bool_] = moving & (due_s <= arriving_s)
+        return released
+
+    def _follow(self, samples: int, jobs: int, classes: int) -> None:
+        """Heads of each class's line, and who follows whom within a class."""
+        line = self.line
+        self.follower = np.full((samples, jobs), jobs)
+        head = np.full((samples, classes), jobs)
+        for job in range(jobs - 1, -1, -1):
+            of = line.classes[:, job]
+            self.follower[:, job] = head[self.everyone, of]
+            head[self.everyone, of] = job
+        never = np.full((samples, 1), np.inf)
+        self.come_s = np.concatenate((line.after_s, never), axis=1)
+        self.arrivals_s = self.come_s
+        self.head = head
+        self.head_s = self.come_s[self.everyone[:, None], head]
+
+    def _open_slots(self, samples: int) -> None:
+        """Slots of what runs, in blocks of which the earliest end is kept."""
+        line = self.line
+        held = len(line.held_places)
+        smallest = max(int(line.gpus.min()), 1) if len(line.gpus) else 1
+        most = held + int(line.free.sum()) // smallest + int(line.held_gpus.sum()) // smallest
+        blocks = -(-(most + 1) // _BLOCK)
+        self.ends_s = np.full((samples, blocks, _BLOCK), np.inf)
+        self.place = np.zeros((samples, blocks * _BLOCK), dtype=np.int64)
+        self.amount = np.zeros((samples, blocks * _BLOCK), dtype=np.int64)
+        flat = self.ends_s.reshape(samples, -1)
+        flat[:, :held] = line.held_s
+        self.place[:, :held] = line.held_places
+        self.amount[:, :held] = line.held_gpus
+        self.block_s = self.ends_s.min(axis=2)
+        # a stack of slots that nobody uses
+        self.vacant = np.repeat(np.arange(blocks * _BLOCK)[None, ::-1], samples, axis=0)
+        self.vacancies = np.full(samples, blocks * _BLOCK - held)
+
+    def _release(self, rows: IntArray) -> None:
+        """The earliest end of each of `rows` gives its GPUs back."""
+        block = self.block_s[rows].argmin(axis=1)
+        inner = self.ends_s[rows, block].argmin(axis=1)
+        self._end_at(rows, block, inner, np.inf)
+        slot = block * _BLOCK + inner
+        self.vacant[rows, self.vacancies[rows]] = slot
+        self.vacancies[rows] += 1
+        self._change(rows, self.place[rows, slot], self.amount[rows, slot])
+
+    def _start(self, rows: IntArray, chosen: IntArray) -> None:
+        """The first job of class `chosen` starts in each of `rows`."""
+        line = self.line
+        job = self.head[rows, chosen]
+        gpus = line.gpus[chosen]
+        free = self.free[rows]
+        # fullest first: large blocks stay whole for gangs
+        key = np.where(free >= gpus[:, None], free, NOBODY)
+        end_s = self.now_s[rows] + line.runs_s[rows, job]
+        parts = line.parts[chosen]
+        self._take(rows, key.argmin(axis=1), gpus, end_s)
+        if (parts > 1).any():
+            self._take_more(rows, key, parts, gpus, end_s)
+        asked = job < line.waiting
+        self.starts_s[rows[asked], job[asked]] = self.now_s[rows[asked]]
+        self.missing[rows] -= asked
+        after = self.follower[rows, job]
+        self.head[rows, chosen] = after
+        self.head_s[rows, chosen] = self.come_s[rows, after]
+
+    def _take_more(
+        self, rows: IntArray, key: IntArray, parts: IntArray, gpus: IntArray, end_s: FloatArray
+    ) -> None:
+        """Places of the second and later parts of gangs, each on a place of its own."""
+        gangs = np.flatnonzero(parts > 1)
+        order = np.argsort(key[gangs], axis=1, kind="stable")
+        for part in range(1, int(parts.max())):
+            more = parts[gangs] > part
+            of = gangs[more]
+            self._take(rows[of], order[more, part], gpus[of], end_s[of])
+
+    def _take(self, rows: IntArray, place: IntArray, gpus: IntArray, end_s: FloatArray) -> None:
+        self.vacancies[rows] -= 1
+        slot = self.vacant[rows, self.vacancies[rows]]
+        self._end_at(rows, slot // _BLOCK, slot % _BLOCK, end_s)
+        self.place[rows, slot] = place
+        self.amount[rows, slot] = gpus
+        self._change(rows, place, -gpus)
+
+    def _end_at(
+        self, rows: IntArray, block: IntArray, inner: IntArray, end_s: FloatArray | float
+    ) -> None:
+        self.ends_s[rows, block, inner] = end_s
+        self.block_s[rows, block] = self.ends_s[rows, block].min(axis=1)
+
+    def _change(self, rows: IntArray, place: IntArray, by: IntArray) -> None:
+        """GPUs free at a place, and in how many places each class fits."""
+        before = self.free[rows, place]
+        after = before + by
+        self.free[rows, place] = after
+        gpus = self.line.gpus
+        self.room[rows] += (after[:, None] >= gpus).astype(np.int64) - (before[:, None] >= gpus)
