@@ -12,8 +12,7 @@ from random import Random
 
 from zenkei.control.cluster import ClusterCommands
 from zenkei.control.commands import Commands
-from zenkei.control.controller import CLAIM_S, Controller
-from zenkei.control.plane import Ports, assemble
+from zenkei.control.controller import CLAIM_S
 from zenkei.model.access import Principal
 from zenkei.model.cluster import Node
 from zenkei.model.data import Digest
@@ -22,11 +21,12 @@ from zenkei.model.job import TERMINAL, Job, JobSpec
 from zenkei.ports.store import JobFilter
 from zenkei.sim.checkers import check_end, check_now
 from zenkei.sim.clock import VirtualClock, WallClock
-from zenkei.sim.doubles import BlobsDouble, BuilderDouble, TreesDouble, WorkersDouble
+from zenkei.sim.doubles import BlobsDouble, WorkersDouble
 from zenkei.sim.engine import EngineDouble
-from zenkei.sim.faults import PEACE, Crash, Crashing, FaultRates, Faults
+from zenkei.sim.faults import PEACE, Crash, FaultRates, Faults
+from zenkei.sim.lives import Lives, Run
 from zenkei.spec import from_canonical
-from zenkei.store.memory import MemoryStore, Tables
+from zenkei.store.memory import MemoryStore
 
 USER = Principal(name="user", uid=1000)
 OTHER = Principal(name="other", uid=1001)
@@ -37,7 +37,7 @@ MOST_EVENTS = 200_000
 
 
 class World:
-    """One simulated run. `commands` is what users call; it is reborn with the controller."""
+    """One simulated run."""
 
     def __init__(self, seed: int, nodes: tuple[Node, ...], rates: FaultRates = PEACE) -> None:
         self.seed = seed
@@ -45,27 +45,34 @@ class World:
         self.clock = VirtualClock()
         self.wall = WallClock(self.clock)
         self.faults = Faults(Random(seed + 1), rates)
-        self.tables = Tables()
-        self.store = MemoryStore(self.wall.now_us, owner="onlooker", tables=self.tables)
         self.engine = EngineDouble(self.clock, Random(seed + 2), self.faults, nodes)
         self.acknowledged: list[JobId] = []
         self.steps = 0
-        self._blobs = BlobsDouble()
-        self._controller: Controller | None = None
-        self._epoch = 0
         self._due_us: int | None = None
-        self.commands: Commands
-        self.cluster: ClusterCommands
+        self._lives = Lives(
+            wall=self.wall,
+            faults=self.faults,
+            engine=self.engine,
+            blobs=BlobsDouble(),
+            workers=lambda run: WorkersDouble(self.clock, self.rng, partial(self._work, run)),
+        )
+        self.tables = self._lives.tables
+        self.store = MemoryStore(self.wall.now_us, owner="onlooker", tables=self.tables)
         self.boot()
 
+    @property
+    def commands(self) -> Commands:
+        """What users call; another one when the controller was born again."""
+        return self._lives.plane.commands
+
+    @property
+    def cluster(self) -> ClusterCommands:
+        return self._lives.plane.cluster
+
     def boot(self) -> None:
-        """A new controller process on what is durable. Crashes while it starts happen too."""
-        while True:
-            try:
-                self._build()
-                return
-            except Crash:
-                continue
+        """A new controller process on what is durable."""
+        self._lives.boot()
+        self._due_us = self.clock.now_us()
 
     def user(self, call: Callable[[], None]) -> None:
         """Run something a user does; a crash under it is the controller's, not the user's."""
@@ -99,17 +106,15 @@ class World:
     def over(self) -> bool:
         """Every job is terminal and every effect of it is done."""
         rows = self.store.jobs(JobFilter(), limit=10_000).items
-        assert self._controller is not None, "boot makes one"
         return all(row.state in TERMINAL for row in rows) and self._idle()
 
     def _idle(self) -> bool:
-        return not self._dispatcher.in_flight() and not self.tables.outbox
+        return not self._lives.plane.dispatcher.in_flight() and not self.tables.outbox
 
     def _advance(self) -> bool:
         """One thing happens: a controller step if it is awake or due, else the next event."""
-        assert self._controller is not None, "boot makes one"
         due = self._due_us is not None and self._due_us <= self.clock.now_us()
-        if self._controller.awake or due:
+        if self._lives.plane.controller.awake or due:
             self._step()
             return True
         next_us = self.clock.next_us()
@@ -121,49 +126,17 @@ class World:
         return self.clock.run_next()
 
     def _step(self) -> None:
-        assert self._controller is not None, "boot makes one"
         self.steps += 1
         try:
-            due_us = self._controller.due_us(self._controller.step())
+            due_us = self._lives.plane.controller.due_us(self._lives.plane.controller.step())
             # as `Controller.run` sleeps: by a clock that nobody sets, and never long
             sleep_us = min(int(CLAIM_S * 1e6), max(0, due_us - self.wall.now_us()))
             self._due_us = self.clock.now_us() + sleep_us
         except Crash:
             self.boot()
 
-    def _build(self) -> None:
-        self._epoch += 1
-        epoch = self._epoch
-        self.engine.new_controller()
-        owner = f"controller-{epoch}"
-        own = MemoryStore(self.wall.now_us, owner=owner, tables=self.tables)
-        store = Crashing(own, self.faults, "store")
-        engine = Crashing(self.engine, self.faults, "engine")
-        plane = assemble(
-            Ports(
-                store=store,
-                engines={self.engine.cluster: engine},
-                builder=BuilderDouble(self.faults),
-                trees=TreesDouble(),
-                blobs=Crashing(self._blobs, self.faults, "blobs"),
-                clock=self.wall,
-                workers=WorkersDouble(self.clock, self.rng, partial(self._work, epoch)),
-            ),
-            owner=owner,
-            version="simulation",
-        )
-        self._controller = plane.controller
-        self._dispatcher = plane.dispatcher
-        self.commands = plane.commands
-        self.cluster = plane.cluster
-        self._due_us = self.clock.now_us()
-        self._controller.register_nodes()
-
-    def _work(self, epoch: int, work: Callable[[], None]) -> None:
-        """Work of a controller that has died is never done."""
-        if epoch != self._epoch:
-            return
+    def _work(self, run: Run, work: Callable[[], None]) -> None:
         try:
-            work()
+            run(work)
         except Crash:
             self.boot()
