@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "node": ("node", "node", "one machine: drain, resume, label, what happened to it"),
     "cluster": ("cluster", "cluster", "the cluster's file: queues, limits, reservations, policy"),
     "queue": ("queue", "queue", "queues: who has how much, who waits; pause and resume"),
+    "sim": ("sim", "sim", "a trace through the production scheduler, in virtual time"),
     "pause": ("queue", "pause", "let nothing start any more; what runs goes on"),
     "unpause": ("queue", "unpause", "let jobs start again"),
     "doctor": ("doctor", "doctor", "what works here, what is missing, what that would enable"),

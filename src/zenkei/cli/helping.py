@@ -10,7 +10,7 @@ GROUPS = {
     "Steer": ("edit", "cancel", "hold", "release", "preempt", "exec"),
     "Reproduce": ("rerun", "verify", "diff"),
     "Keep": ("dataset", "result", "checkpoint", "env", "secret", "du", "prune"),
-    "Cluster": ("nodes", "node", "queue", "cluster", "pause", "unpause"),
+    "Cluster": ("nodes", "node", "queue", "cluster", "sim", "pause", "unpause"),
     "Machine": ("up", "down", "doctor", "completion", "version", "help"),
 }
 OWN = {"version": "version of this program", "help": "this list"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 
 class Crash(BaseException):
@@ -30,6 +30,19 @@ class FaultRates:
 
 
 PEACE = FaultRates()
+PROFILES: Final = {
+    "none": PEACE,
+    "nodes": FaultRates(reboot=0.05, failed_exit=0.01),
+    "harsh": FaultRates(
+        crash=0.002,
+        engine_error=0.02,
+        report_doubled=0.1,
+        reboot=0.2,
+        failed_exit=0.05,
+        torn=0.05,
+    ),
+}
+"""By name. In a world of traces `reboot` is of one node in a day; of the others see above."""
 
 
 class Faults:

@@ -184,12 +184,15 @@ class Part(NamedTuple):
     gpu_hours: float
 
 
-def by(stories: Iterable[Story], key: Callable[[Story], str]) -> tuple[Part, ...]:
-    """The same for each group of jobs, by its name."""
+def by(
+    stories: Iterable[Story], key: Callable[[Story], str], order: Sequence[str] = ()
+) -> tuple[Part, ...]:
+    """The same for each group of jobs, in this order or by name."""
     groups: dict[str, list[Story]] = {}
     for story in stories:
         groups.setdefault(key(story), []).append(story)
-    return tuple(_part(name, groups[name]) for name in sorted(groups))
+    names = [name for name in order if name in groups] or sorted(groups)
+    return tuple(_part(name, groups[name]) for name in names)
 
 
 def _part(name: str, stories: Sequence[Story]) -> Part:

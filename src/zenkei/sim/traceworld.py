@@ -122,7 +122,8 @@ class TraceWorld:
         return len(self.jobs) - self.engine.over
 
     def _over(self) -> bool:
-        return self.engine.over == len(self.jobs) and not self.tables.outbox
+        is_idle = not self.tables.outbox and not self._lives.plane.controller.awake
+        return is_idle and self.engine.over == len(self.jobs)
 
     def _settle(self) -> None:
         """All that happens at this instant."""
