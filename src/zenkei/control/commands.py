@@ -69,7 +69,8 @@ class Commands:
         self._check_dependencies(principal, spec.after)
         if repeated is None:
             self._datasets.pin(principal, spec.datasets)  # what cannot be had is told at once
-        text, digest = specs.canonical(spec), specs.digest(spec)
+        text = specs.canonical(spec)
+        digest = specs.digest_of(text)
         of = repeated.of if repeated else ""
         only, pins = (repeated.only, repeated.pins) if repeated else (None, ())
         single = only is not None or not (spec.array or spec.matrix)

@@ -3,7 +3,8 @@
 Called by `planner.PlanKeeper`, which hands what was found to the planner with its next delta.
 Counting is done by the store, computing by a worker, so that no plan waits for either. Learned
 again when as many jobs have come as were known, or a make of nodes is new; never twice within
-EVERY_US. With fewer than two nodes that have GPUs there is nothing to choose, and nothing is done.
+EVERY_US. With fewer than two nodes that have GPUs there is nothing to choose, and nothing is done;
+nor is it for a placement policy that asks for nothing of the kind.
 Cost of one: a query over MOST jobs, a parse of each spec among them that is not in the cache, and
 0.1 to 0.4 s of `mix`.
 """
@@ -19,6 +20,7 @@ from zenkei.control.specs import SpecCache
 from zenkei.model.cluster import Node
 from zenkei.model.errors import InternalError, InvalidInput
 from zenkei.model.job import Job
+from zenkei.model.queue import Placement, Policy
 from zenkei.ports.store import PlanningDelta, Store, Submitted
 from zenkei.ports.system import Workers
 from zenkei.scheduler import Ask, Learned, learn
@@ -32,6 +34,8 @@ EVERY_US: Final = 60_000_000
 SETTLE_US: Final = 10_000_000
 """A controller that starts has more urgent things to do."""
 LANE: Final = "learn"
+LEARNED: Final = frozenset({Placement.HOLE_VALUE, Placement.FGD})
+"""Policies that know what came before."""
 
 
 class Learning:
@@ -47,6 +51,7 @@ class Learning:
         self._known = self._came = self._newest = 0
         self._makes: set[tuple[object, ...]] = set()
         self._is_new = self._is_busy = False
+        self._is_wanted = Policy().placement in LEARNED
         self._not_before_us = 0
 
     def saw(self, news: PlanningDelta) -> None:
@@ -56,8 +61,11 @@ class Learning:
                 self._not_before_us = news.now_us + SETTLE_US
             self._count(news.jobs)
             self._meet(news.nodes)
+            if news.config is not None:
+                self._is_wanted = news.config.policy.placement in LEARNED
             before = min(self._known, MOST)
             wanted = due(before, before + self._came) or self._is_new
+            wanted = wanted and self._is_wanted
             if self._is_busy or not wanted or news.now_us < self._not_before_us:
                 return
             self._is_busy, self._is_new, self._came = True, False, 0

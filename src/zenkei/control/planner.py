@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Final
 
 from zenkei.control.learning import Learning
-from zenkei.control.planrows import Displaced, PlanRows, Tables, plan_rows, recount
+from zenkei.control.planrows import Displaced, PlanRows, Tables, Told, note, plan_rows, recount
 from zenkei.control.specs import SpecCache
 from zenkei.model.cluster import Node
 from zenkei.model.data import Digest
@@ -31,6 +31,7 @@ from zenkei.scheduler import (
     Plan,
     Planner,
     Reason,
+    Reserve,
     Snapshot,
     held_columns,
     running_columns,
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 SPARE_SPECS: Final = 16_384
 """Specs remembered beyond twice those in use at the last cold start; then it is time for one."""
+SAME_US: Final = 1_000_000
+"""A controller that its own commits wake finds the plan of so short ago as good as a new one."""
 
 
 class PlanKeeper:
@@ -57,6 +60,12 @@ class PlanKeeper:
         self._most_specs = SPARE_SPECS
         self._paused = ""
         self._plan: Plan | None = None
+        self._asked = (0, 0)
+        """Seed and starts for which it was made."""
+        self._told: dict[int, Told] = {}
+        """What the planner knows of each job that waits or runs."""
+        self._is_new = True
+        """Whether it has learned anything since the last plan."""
 
     def refresh(self, *, paused: str = "") -> None:
         """Take in what was committed. paused: why nothing may start now, or empty."""
@@ -79,7 +88,9 @@ class PlanKeeper:
         with self._lock:
             if self._planner is None:
                 raise InternalError("no-snapshot", "a plan was asked for before any refresh")
-            self._plan = self._planner.plan(now_us=now_us, seed=seed, max_starts=max_starts)
+            if self._plan is None or not self._holds(self._plan, now_us, (seed, max_starts)):
+                self._plan = self._planner.plan(now_us=now_us, seed=seed, max_starts=max_starts)
+                self._asked, self._is_new = (seed, max_starts), False
             return self._plan
 
     def reason(self, job: JobId) -> Reason | None:
@@ -101,6 +112,15 @@ class PlanKeeper:
         """The spec behind a digest, from the cache that all of control shares."""
         return self._specs.get(digest)
 
+    def _holds(self, plan: Plan, now_us: int, asked: tuple[int, int]) -> bool:
+        """Whether another plan would be the same: nothing is new, and it is not yet time for it."""
+        if self._is_new or plan.more or asked != self._asked:
+            return False
+        if any(not isinstance(decision, Reserve) for decision in plan.decisions):
+            return False
+        is_due = plan.next_us is not None and plan.next_us <= now_us
+        return not is_due and 0 <= now_us - plan.now_us < SAME_US
+
     # -- taking in -------------------------------------------------------------------------------
     def _crowded(self) -> bool:
         return len(self._tables) > self._most_specs
@@ -113,7 +133,9 @@ class PlanKeeper:
         self._planner = self._plan = None
         self._tables = Tables()
         self._displaced = {}
+        self._told, self._is_new = {}, True
         rows = self._read(news)
+        note(self._told, news.jobs, rows)
         classes, queues, users = self._tables.take()
         self._planner = Planner(
             Snapshot(
@@ -144,9 +166,17 @@ class PlanKeeper:
         learned: Learned | None,
     ) -> None:
         rows = self._read(news)
+        changed = note(self._told, news.jobs, rows)
         known = {row.id.key for row in news.jobs}
         again = [self._recount(d, news.now_us) for d in late if d.row.job not in known]
         classes, queues, users = self._tables.take()
+        others = (again, news.usage, news.config, news.nodes, news.removed_nodes, learned, classes)
+        if not changed and paused == self._paused and not any(others):
+            planner.pass_over(news.seq)
+            return
+        rows = rows.of(changed)
+        self._told.update((d.row.job, (d.row, None, len(d.held))) for d in again)
+        self._is_new = True
         self._planner = None  # until it has taken everything in
         planner.apply(
             Delta(
@@ -154,7 +184,7 @@ class PlanKeeper:
                 classes=classes,
                 queues=queues,
                 users=users,
-                changed=(*(row.id.key for row in news.jobs), *(d.row.job for d in again)),
+                changed=(*changed, *(d.row.job for d in again)),
                 waiting=rows.waiting,
                 held=(*rows.held, *(part for d in again for part in d.held)),
                 running=(*rows.running, *(d.row for d in again)),

@@ -8,7 +8,9 @@ spec for each digest that is new.
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import Final, NamedTuple, TypeAlias
 
 from zenkei.control.specs import SpecCache
 from zenkei.model.cluster import Allocation, NodePart
@@ -92,6 +94,44 @@ class PlanRows(NamedTuple):
     running: tuple[RunningJob, ...]
     claims: tuple[Claim, ...]
     displaced: tuple[Displaced, ...]
+
+    def of(self, jobs: Collection[int]) -> PlanRows:
+        """Those of these jobs."""
+        return PlanRows(
+            waiting=tuple(row for row in self.waiting if row.job in jobs),
+            held=tuple(part for part in self.held if part.job in jobs),
+            running=tuple(row for row in self.running if row.job in jobs),
+            claims=tuple(claim for claim in self.claims if claim.job in jobs),
+            displaced=self.displaced,
+        )
+
+
+Told: TypeAlias = tuple[WaitingJob | RunningJob | None, Claim | None, int]
+"""A job as the planner knows it, what is kept for it, and how many parts it holds."""
+_NOTHING: Final[Told] = (None, None, 0)
+
+
+def note(told: dict[int, Told], jobs: Iterable[Job], rows: PlanRows) -> dict[int, None]:
+    """Enter `rows` of `jobs` into `told`; keys of those of which the planner knows otherwise.
+
+    A job that is prepared, or whose ranks begin, is none: nothing that a plan depends on changes.
+    """
+    of: dict[int, WaitingJob | RunningJob] = {row.job: row for row in rows.waiting}
+    of.update((row.job, row) for row in rows.running)
+    claims = {claim.job: claim for claim in rows.claims}
+    parts = Counter(part.job for part in rows.held)
+    changed: dict[int, None] = {}
+    for job in jobs:
+        key = job.id.key
+        now: Told = (of.get(key), claims.get(key), parts[key])
+        if told.get(key, _NOTHING) == now:
+            continue
+        changed[key] = None
+        if now == _NOTHING:
+            del told[key]
+        else:
+            told[key] = now
+    return changed
 
 
 def plan_rows(news: PlanningDelta, tables: Tables, specs: SpecCache) -> PlanRows:

@@ -46,7 +46,8 @@ class Saved:
 class Records:
     """Makes the records of a batch: what its jobs share (spec, nodes) is put into words once.
 
-    version: zenkei's own. pins: the list of dataset versions behind its digest.
+    version: zenkei's own. pins: the list of dataset versions behind its digest. told: specs in
+    words by digest, for whoever makes several batches.
     """
 
     def __init__(
@@ -54,11 +55,12 @@ class Records:
         nodes: Mapping[str, Node],
         version: str,
         pins: Callable[[Digest], Iterable[DatasetPin]] = lambda _digest: (),
+        told: dict[Digest, dict[str, object]] | None = None,
     ) -> None:
         self._pins = pins
         self._nodes = nodes
         self._version = version
-        self._specs: dict[Digest, dict[str, object]] = {}
+        self._specs = {} if told is None else told
         self._parts: dict[NodePart, dict[str, object]] = {}
 
     def document(

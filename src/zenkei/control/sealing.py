@@ -38,6 +38,8 @@ MOST_TRIES = 5
 PATIENT = frozenset({"disk-full"})
 """What is waited for as long as it takes: nothing is wrong with the output."""
 MOST_DELAY_S = 60.0
+MOST_SPECS = 1024
+"""Specs that are kept in the words of a record, between batches."""
 
 
 class Sealer:
@@ -52,6 +54,7 @@ class Sealer:
         self._blobs = blobs
         self._pins = PinCache(blobs)
         self._version = version
+        self._specs_told: dict[Digest, dict[str, object]] = {}
 
     def seal(self, effects: list[Effect], engine_of: Callable[[Effect], Engine]) -> None:
         """Seal a batch of attempts: one put for their records, one commit for the results.
@@ -61,7 +64,9 @@ class Sealer:
         """
         jobs = tuple(dict.fromkeys(effect.job for effect in effects))
         nodes = {node.name: node for node in self._store.nodes()}
-        written = Records(nodes, self._version, self._pins.get)
+        if len(self._specs_told) > MOST_SPECS:
+            self._specs_told.clear()
+        written = Records(nodes, self._version, self._pins.get, self._specs_told)
         histories = self._store.histories(jobs)
         rows = self._store.rows_of(jobs)
         origins = Origins(self._blobs)
@@ -111,8 +116,8 @@ class Sealer:
 
     def _commit(self, changes: Changes) -> None:
         def decide(view: View) -> tuple[Changes, None]:
-            stamped = [replace(result, at_us=view.now_us) for result in changes.results]
-            return replace(changes, results=stamped), None
+            changes.results = [replace(one, at_us=view.now_us) for one in changes.results]
+            return changes, None
 
         self._store.submit(Unit(decide=decide)).result()
 

@@ -59,6 +59,10 @@ class Planner:
         self._cycle = self._survey = None
         self._known.apply(delta)
 
+    def pass_over(self, seq: int) -> None:
+        """Nothing of what was committed up to there changes what it knows."""
+        self._known.seq = seq
+
     def plan(self, *, now_us: int, seed: int = 0, max_starts: int = MOST_STARTS) -> Plan:
         """Decide from scratch. seed: for policies that draw lots; none does yet."""
         known = self._known

@@ -5,7 +5,7 @@ Pure but for the YAML library: no clock, no files (callers pass `read`). The tab
 """
 
 from zenkei.spec import limits
-from zenkei.spec.codec import canonical, digest, from_canonical
+from zenkei.spec.codec import canonical, digest, digest_of, from_canonical
 from zenkei.spec.editing import changes, edited
 from zenkei.spec.expand import command, members, variables
 from zenkei.spec.jsonschema import schema
@@ -19,6 +19,7 @@ __all__ = [
     "changes",
     "command",
     "digest",
+    "digest_of",
     "edited",
     "from_canonical",
     "from_flags",

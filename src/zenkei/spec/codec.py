@@ -39,6 +39,7 @@ from zenkei.model.job import (
 from zenkei.model.resources import Request
 
 _ORDERED: Final = "matrix"
+_PARTS: Final[dict[type[Any], tuple[tuple[str, Any], ...]]] = {}
 
 
 def canonical(spec: JobSpec) -> str:
@@ -48,9 +49,14 @@ def canonical(spec: JobSpec) -> str:
 
 def digest(spec: JobSpec) -> Digest:
     """BLAKE3 of the canonical form."""
+    return digest_of(canonical(spec))
+
+
+def digest_of(text: str) -> Digest:
+    """The same, of the canonical form itself."""
     from blake3 import blake3
 
-    return Digest("b3:" + blake3(canonical(spec).encode()).hexdigest())
+    return Digest("b3:" + blake3(text.encode()).hexdigest())
 
 
 def _plain(value: Any) -> Any:
@@ -65,15 +71,23 @@ def _plain(value: Any) -> Any:
     if not dataclasses.is_dataclass(value):
         return value
     found = {}
-    for part in dataclasses.fields(value):
-        inner = getattr(value, part.name)
-        default = part.default
-        if part.default_factory is not dataclasses.MISSING:
-            default = part.default_factory()
-        if inner == default and type(inner) is type(default):
+    for name, default in _parts(type(value)):
+        inner = getattr(value, name)
+        if inner is default or (inner == default and type(inner) is type(default)):
             continue
-        pairs = part.name == _ORDERED
-        found[part.name] = _plain(list(inner.items())) if pairs else _plain(inner)
+        found[name] = _plain(list(inner.items())) if name == _ORDERED else _plain(inner)
+    return found
+
+
+def _parts(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+    """Names and defaults. Those that a factory makes are only compared with, never changed."""
+    found = _PARTS.get(kind)
+    if found is None:
+        found = _PARTS[kind] = tuple(
+            (part.name, part.default if factory is dataclasses.MISSING else factory())
+            for part in dataclasses.fields(kind)
+            for factory in (part.default_factory,)
+        )
     return found
 
 

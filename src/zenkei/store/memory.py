@@ -89,7 +89,7 @@ class MemoryStore:
     def _transaction(self, batch: Sequence[Pending]) -> Committed | None:
         tables = self.tables
         rows = TableRows(tables)
-        writes = Batch(rows, replace(tables.counters), self._clock()).decide(batch)
+        writes = Batch(rows, tables.counters.copy(), self._clock()).decide(batch)
         if writes.empty:
             return None
         inserted = write(tables, writes, owner=self._owner, lease_us=self._lease_us)
@@ -251,14 +251,14 @@ class MemoryStore:
         with self.tables.lock:
             tables = self.tables
             jobs = self._changed_since(since)
-            ids = {job.id for job in jobs}
+            held = [tables.allocations.get(AttemptId(job.id, job.attempt)) for job in jobs]
             nodes = [(n, node) for n, (seq, node) in tables.nodes.items() if seq > since]
             removed = () if since == 0 else tuple(sorted(n for n, node in nodes if node is None))
             return PlanningDelta(
                 since=since,
                 seq=tables.counters.seq,
                 jobs=jobs,
-                allocations=tuple(a for a in self.allocations() if a.attempt.job in ids),
+                allocations=tuple(one for one in held if one is not None),
                 nodes=tuple(
                     node for _, node in sorted(nodes, key=lambda row: row[0]) if node is not None
                 ),

@@ -56,6 +56,9 @@ class Counters:
     effect: int = 0
     at_us: int = 0
 
+    def copy(self) -> Counters:
+        return Counters(seq=self.seq, number=self.number, effect=self.effect, at_us=self.at_us)
+
 
 class Pending:
     """A unit on its way, with its future and, once decided, its value."""
@@ -193,7 +196,7 @@ class Batch:
         self._cluster: tuple[ClusterRecord | None] | None = None
         self._unfinished: Counter[str] = Counter()
         self.writes = WriteSet(
-            now_us=self.now_us, clock_us=clock_us, before=counters, after=replace(counters)
+            now_us=self.now_us, clock_us=clock_us, before=counters, after=counters.copy()
         )
 
     def decide(self, batch: Sequence[Pending]) -> WriteSet:

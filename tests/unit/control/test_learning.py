@@ -10,6 +10,7 @@ import pytest
 from tests.builders import do, put
 from tests.planner_worlds import node
 from zenkei.control.apply import apply_plan
+from zenkei.control.cluster import ClusterCommands
 from zenkei.control.commands import Commands
 from zenkei.control.learning import EVERY_US, SETTLE_US, Learning
 from zenkei.control.planner import PlanKeeper
@@ -26,6 +27,7 @@ from zenkei.scheduler import Start
 from zenkei.store.memory import MemoryStore, Tables
 
 ANN = Principal(name="ann", uid=1000)
+OPERATOR = Principal(name="operator", uid=0, operator=True)
 FIRST_JOBS = 25
 
 
@@ -142,6 +144,22 @@ def test_it_is_learned_again_when_as_many_have_come_but_not_within_a_minute(
     cluster.come(FIRST_JOBS, 300)
     cluster.starts()
     assert cluster.workers.run() == 0, "not as many as were known"
+
+
+def test_nothing_is_learned_for_a_placement_that_asks_for_nothing_that_came(
+    cluster: Cluster,
+) -> None:
+    cluster.workers.run()
+    cluster.now_us += EVERY_US
+    tight = b"policy: {placement: best_fit}"
+    ClusterCommands(cluster.store).apply(OPERATOR, tight, file="cluster.yaml")
+    cluster.come(FIRST_JOBS, 300)
+    cluster.starts()
+    assert cluster.workers.run() == 0
+    other = b"policy: {placement: hole_value}"
+    ClusterCommands(cluster.store).apply(OPERATOR, other, file="cluster.yaml")
+    cluster.starts()
+    assert cluster.workers.run() == 1
 
 
 def test_a_new_make_of_nodes_changes_what_room_is_worth(cluster: Cluster) -> None:

@@ -324,6 +324,25 @@ def test_a_job_that_ran_out_of_memory_is_planned_and_held_with_more(cold: bool) 
     assert [(p.node, p.request.memory_bytes) for p in held.parts] == [("n2", 9 * GIB)]
 
 
+def test_a_plan_holds_for_a_moment_in_which_nothing_happened(cluster: Cluster) -> None:
+    def planned(after_us: int) -> object:
+        cluster.now_us += after_us
+        cluster.keeper.refresh()
+        return cluster.keeper.plan(now_us=cluster.now_us)
+
+    first = planned(0)
+    assert planned(1000) is first
+    assert planned(1_000_000) is not first
+
+
+def test_a_plan_that_starts_something_is_made_again_although_nothing_came_of_it(
+    cluster: Cluster,
+) -> None:
+    job = cluster.submit()
+    assert [start.job for start in cluster.starts()] == [job]
+    assert [start.job for start in cluster.starts()] == [job]
+
+
 def test_a_plan_before_any_refresh_is_refused(cluster: Cluster) -> None:
     with pytest.raises(InternalError, match="before any refresh"):
         cluster.keeper.plan(now_us=0)

@@ -11,7 +11,7 @@ from tests.builders import do, put
 from tests.planner_worlds import node
 from tests.unit.control.test_planner import ANN, WHOLE_NODE, Cluster
 from zenkei.control.commands import Commands
-from zenkei.control.planrows import PlanRows, Tables, plan_rows
+from zenkei.control.planrows import PlanRows, Tables, Told, note, plan_rows
 from zenkei.lifecycle import commands as c
 from zenkei.model.access import Principal
 from zenkei.model.cluster import NodePart
@@ -178,3 +178,41 @@ def test_what_is_configured_and_used_reaches_the_planner(
     put(cluster.store, Changes(nodes=[node("n3")]))
     cluster.keeper.refresh()
     assert told[-1].usage == ()
+
+
+def news(
+    cluster: Cluster, told: dict[int, Told], since: int, tables: Tables
+) -> tuple[set[int], int]:
+    """Jobs of which the planner must hear, of what was committed after `since`."""
+    delta = cluster.store.planning(since)
+    found = note(told, delta.jobs, plan_rows(delta, tables, cluster.cache))
+    return set(found), delta.seq
+
+
+def test_that_ranks_begin_and_that_a_result_is_kept_is_no_news_for_a_plan(cluster: Cluster) -> None:
+    told: dict[int, Told] = {}
+    tables = Tables()
+    job = cluster.submit()
+    heard, seq = news(cluster, told, 0, tables)
+    assert heard == {job.key}
+    do(cluster.store, job, c.Allocate(cluster="x", parts=(PART,)))
+    heard, seq = news(cluster, told, seq, tables)
+    assert heard == {job.key}
+    do(cluster.store, job, c.ReportStarted(attempt=1))
+    heard, seq = news(cluster, told, seq, tables)
+    assert heard == set()
+    cluster.end(job)
+    heard, seq = news(cluster, told, seq, tables)
+    assert heard == {job.key}
+    assert told == {}
+
+
+def test_when_the_ranks_of_a_job_with_a_limit_begin_its_end_is_another(cluster: Cluster) -> None:
+    told: dict[int, Told] = {}
+    tables = Tables()
+    job = cluster.submit(time_limit_s=60.0)
+    do(cluster.store, job, c.Allocate(cluster="x", parts=(PART,)))
+    _, seq = news(cluster, told, 0, tables)
+    cluster.now_us += 5_000_000
+    do(cluster.store, job, c.ReportStarted(attempt=1))
+    assert news(cluster, told, seq, tables)[0] == {job.key}
