@@ -22,6 +22,7 @@ from zenkei import __version__
 from zenkei.api.requests import VirtualNodes
 from zenkei.client.client import Client
 from zenkei.client.sse import Message
+from zenkei.control.capsules import Place
 from zenkei.control.datawork import DatasetWork
 from zenkei.control.resultuses import assemble_results
 from zenkei.model.access import Principal
@@ -80,6 +81,8 @@ def services_of(
             blobs=plant.blobs,
             trees=TreesDouble(),
             comparer=comparer or ComparerDouble(),
+            works=NoWorks(),
+            place=Place(name="here", request={}, scratch="/nowhere", zenkei="test"),
         ),
         keeping=cast("Keeping", None),  # its routes have tests of their own
         stop=lambda: None,

@@ -27,6 +27,7 @@ from typing import Any
 from zenkei import __version__
 from zenkei.api.requests import VirtualNodes
 from zenkei.auth.secrets import FileSecrets
+from zenkei.control.capsules import Place as CapsulePlace
 from zenkei.control.controller import Controller
 from zenkei.control.datapins import PinCache
 from zenkei.control.datasets import Datasets
@@ -68,6 +69,7 @@ from zenkei.store.sql import SqlStore
 log = logging.getLogger(__name__)
 
 NODE_HELPER = "zenkei.data.node"
+CAPSULES = "zenkei.data.capsules"
 STOP_WITHIN_S = 5.0
 
 
@@ -147,7 +149,7 @@ def build(settings: Settings, stop: Callable[[], None]) -> Plant:
         progress=board,
         keeping=keeping,
         datasets=_datasets(settings, parts, plane.datasets, keeping.upkeep),
-        results=_results(home, parts, plane),
+        results=_results(settings, parts, plane),
         principal=principal_of,
         health=health,
         declare=declare,
@@ -299,7 +301,12 @@ def _datasets(
     return DatasetServices(names=names, work=work)
 
 
-def _results(home: Path, parts: Adapters, plane: ControlPlane) -> ResultUses:
+def _results(settings: Settings, parts: Adapters, plane: ControlPlane) -> ResultUses:
+    home = settings.home
+    request = {"blobs": str(home / "blobs"), "depot": settings.dataset_store}
+    place = CapsulePlace(
+        name=homes.name_of(home), request=request, scratch=str(home / "scans"), zenkei=__version__
+    )
     return assemble_results(
         store=parts.store,
         commands=plane.commands,
@@ -307,6 +314,8 @@ def _results(home: Path, parts: Adapters, plane: ControlPlane) -> ResultUses:
         blobs=parts.blobs,
         trees=parts.trees,
         comparer=ChildComparer(parts.blobs, home / "tmp"),
+        works=ProcessWorks(CAPSULES),
+        place=place,
     )
 
 

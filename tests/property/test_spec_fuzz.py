@@ -50,6 +50,7 @@ def check(text: bytes) -> None:
     made = attempt(lambda: spec.parse(text, file="job.yaml", read=lambda path: text))
     if isinstance(made, JobSpec):
         assert spec.from_canonical(spec.canonical(made)) == made
+        assert spec.vouched(spec.canonical(made)) == made
         for params in spec.members(made)[:3]:
             assert all("\0" not in word for word in spec.command(made, params))
             assert all("\0" not in value for value in spec.variables(made, params).values())

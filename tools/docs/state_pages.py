@@ -10,7 +10,7 @@ from typing import Any
 
 from tools.docs.markdown import code, page, sentence, table
 from zenkei.lifecycle.outcome import CLASS_OF, HUNG_RESTARTS, MAX_REQUEUES
-from zenkei.lifecycle.transitions import BIRTH, TRANSITIONS
+from zenkei.lifecycle.transitions import BIRTH, IMPORT, TRANSITIONS
 from zenkei.model import cluster, data, event, job
 from zenkei.model.ids import JobId
 from zenkei.scheduler import Reason, ReasonCode
@@ -61,6 +61,7 @@ REASONS = {
     ReasonCode.QUOTA_NOT_LENT: "what is free is kept for queues that lend only part of their quota",
     ReasonCode.RESERVED: "nodes that would do are reserved for others, or for maintenance",
     ReasonCode.WOULD_DELAY: "it would delay a gang whose start is promised",
+    ReasonCode.LIMIT_KEPT: "room under a limit is kept for a job that has waited long for it",
     ReasonCode.BEHIND: "back-filling is off, and a job before it does not fit",
     ReasonCode.COLLECTING: "its nodes are kept as they fall free, until there are enough",
     ReasonCode.VICTIMS_STOPPING: "the jobs that make room for it are stopping",
@@ -71,6 +72,7 @@ REASONS = {
     ReasonCode.ABOVE_QUEUE_CAP: "it asks for more than its queue may ever have",
     ReasonCode.ABOVE_USER_CAP: "it asks for more than one person may ever have there",
     ReasonCode.ABOVE_BORROW_LIMIT: "it asks for more than the quota and what may be borrowed",
+    ReasonCode.ABOVE_LENT: "it asks for more than other queues could ever lend",
     ReasonCode.GPU_KIND_NOT_ALLOWED: "its queue may use none of the types of GPU that it asks for",
 }
 HOLDS = {
@@ -167,6 +169,8 @@ def diagram() -> str:
     arrows: dict[tuple[str, str], list[str]] = {}
     for state in sorted(BIRTH):
         arrows[("(birth)", state)] = ["submitted"]
+    for state in sorted(IMPORT):
+        arrows[("(birth)", state)] = ["imported"]
     for (before, kind), after in TRANSITIONS.items():
         for state in job.JobState:
             if state in after:
@@ -183,6 +187,7 @@ def diagram() -> str:
 
 def _transitions() -> list[list[str]]:
     rows = [["(birth)", code("submitted"), _states(BIRTH)]]
+    rows.append(["(birth)", code("imported"), _states(IMPORT)])
     for (before, kind), after in TRANSITIONS.items():
         rows.append([code(before), code(kind), _states(after)])
     return rows
@@ -211,6 +216,8 @@ def events() -> str:
 def _where(kind: event.EventKind) -> str:
     if kind is event.EventKind.SUBMITTED:
         return f"Birth, to {_states(BIRTH)}."
+    if kind is event.EventKind.IMPORTED:
+        return f"Birth, to {_states(IMPORT)}."
     steps = [
         f"{code(before)} to {_states(after)}"
         for (before, of), after in TRANSITIONS.items()

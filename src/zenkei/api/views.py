@@ -185,6 +185,8 @@ def state_after(event: Event) -> JobState | None:
         return JobState.HELD if event.body.holds else JobState.PREPARING
     if isinstance(event.body, e.Released):
         return event.body.next
+    if isinstance(event.body, e.Imported):
+        return event.body.state
     return _STATE_AFTER.get(event.kind)
 
 

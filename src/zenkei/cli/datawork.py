@@ -45,7 +45,7 @@ def promote(argv: list[str]) -> int:
     )
     args = parser.parse_args(argv)
     body = {"name": args.name, "message": args.message, "tags": args.tag}
-    done = _work(f"/v1/jobs/{segment(args.job)}/result/promote", body, quiet=args.json)
+    done = work(f"/v1/jobs/{segment(args.job)}/result/promote", body, quiet=args.json)
     if args.json:
         session.print_json(done)
         return 0
@@ -68,7 +68,7 @@ def export(argv: list[str]) -> int:
         "only": args.only,
         "overwrite": args.overwrite,
     }
-    done = _work("/v1/dataset-export", body, quiet=args.json)
+    done = work("/v1/dataset-export", body, quiet=args.json)
     if args.json:
         session.print_json(done)
         return 0
@@ -139,7 +139,7 @@ def mount(argv: list[str]) -> int:
     if os.path.lexists(place):
         raise usage(f"`{args.directory[:200]}` is there already", "name a place that is free")
     body = {"version": args.version, "holder": place}
-    done = _work("/v1/dataset-mount", body, quiet=args.json)
+    done = work("/v1/dataset-mount", body, quiet=args.json)
     os.symlink(done["path"], place)
     if args.json:
         session.print_json(done)
@@ -178,7 +178,7 @@ def verify(argv: list[str]) -> int:
     )
     args = parser.parse_args(argv)
     body = {"versions": args.versions, "deep": not args.quick}
-    done = _work("/v1/dataset-verify", body, quiet=args.json)
+    done = work("/v1/dataset-verify", body, quiet=args.json)
     damaged = done["damaged"]
     if args.json:
         session.print_json(done)
@@ -206,7 +206,7 @@ def collect(argv: list[str]) -> int:
     )
     args = parser.parse_args(argv)
     body = {"dry_run": args.dry_run, "grace_s": args.grace}
-    done = _work("/v1/dataset-collect", body, quiet=args.json)
+    done = work("/v1/dataset-collect", body, quiet=args.json)
     if args.json:
         session.print_json(done)
         return 0
@@ -245,7 +245,7 @@ def _commit(parser: Parser, argv: list[str], *, create: bool = False) -> int:
         "follow_links": args.follow_links,
         "exclude": args.exclude,
     }
-    done = _work(f"/v1/datasets/{segment(args.name)}/commit", body, quiet=args.json)
+    done = work(f"/v1/datasets/{segment(args.name)}/commit", body, quiet=args.json)
     if args.json:
         session.print_json(done)
         return 0
@@ -274,7 +274,7 @@ def _file_line(row: Json) -> str:
     return f"{render.size(row['size_bytes']):>10}  {row['path']}"
 
 
-def _work(path: str, body: Json, *, quiet: bool) -> Json:
+def work(path: str, body: Json, *, quiet: bool) -> Json:
     """The end of a long request; meanwhile how far it is, on a terminal."""
     if quiet or not sys.stderr.isatty():
         return ask(session.open(), "POST", path, body)

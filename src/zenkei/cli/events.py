@@ -111,7 +111,7 @@ def detail(kind: str, body: dict[str, Any]) -> str:
     elif kind in ("resumed", "checkpointed", "checkpoint_kept", "checkpoint_lost"):
         why = f": {body['reason']}" if body.get("reason") else ""
         text = f"attempt {body['attempt']}: step {body['step']}{why}"
-    elif kind == "submitted":
+    elif kind in ("submitted", "imported"):
         text = f"by {body['owner']}, name {body['name']}"
     else:
         text = body.get("message") or _by(body).strip()

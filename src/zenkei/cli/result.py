@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from zenkei.cli import datawork, render, resultbook, session
+from zenkei.cli import capsules, datawork, render, resultbook, session
 from zenkei.cli.nouns import Action, act
 from zenkei.cli.resultbook import of_attempt, path_of
 
@@ -88,6 +88,8 @@ ACTIONS: dict[str, dict[str, Action]] = {
         "record": (record, "the record: what ran, where, with what, and how it ended"),
         "diff": (resultbook.diff, "compare metrics and files of two jobs"),
         "lineage": (resultbook.lineage, "what a result came from, and what came of it"),
+        "capsule": (capsules.capsule, "write a job and its result as one file, to take elsewhere"),
+        "import": (capsules.take, "make a job of a capsule that another installation wrote"),
         "promote": (datawork.promote, "let a result be the next version of a dataset"),
         "tag": (resultbook.tag, "give a result a name"),
         "untag": (resultbook.untag, "take a name away"),

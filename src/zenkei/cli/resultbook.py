@@ -42,10 +42,20 @@ def show(argv: list[str]) -> int:
         ("record", result["record"] or "-"),
         ("names", ", ".join(tag["tag"] for tag in names) or "-"),
     ]
+    if found["origin"]:
+        lines += origin_lines(found["origin"])
     lines += [("verdict", verdict_line(verdict, found["job"])) for verdict in kept]
     for name, value in lines:
         print(f"{name:10} {render.clean(value)}")
     return 0
+
+
+def origin_lines(origin: Json) -> list[tuple[str, str]]:
+    """Where an imported job ran, and what it lacks here."""
+    ran = f"{origin['installation']}/{origin['job']}, run by {origin['owner']}"
+    ended = render.clock(origin["ended_us"])
+    lines = [("imported", f"from {ran}, ended {ended}"), ("capsule", origin["capsule"])]
+    return lines + [("missing", f"data {digest}") for digest in origin["missing"]]
 
 
 def verdict_line(verdict: Json, job: str) -> str:

@@ -85,8 +85,7 @@ def _job(job: Json) -> None:
         if value:
             _pair(key, clock(value))
     _waits(job)
-    if job["rerun_of"]:
-        _pair("rerun of", job["rerun_of"])
+    _came_from(job)
     for name, digest in job["digests"].items():
         if digest:
             _pair(name, digest)
@@ -100,6 +99,16 @@ def _job(job: Json) -> None:
         _attempt(attempt)
         for name, value in progress_lines(job["progress"][number]) if job["progress"] else ():
             _pair(name, value)
+
+
+def _came_from(job: Json) -> None:
+    if job["origin"]:
+        from zenkei.cli.resultbook import origin_lines
+
+        for name, value in origin_lines(job["origin"]):
+            _pair(name, value)
+    if job["rerun_of"]:
+        _pair("rerun of", job["rerun_of"])
 
 
 def _cause(job: Json) -> None:

@@ -16,7 +16,7 @@ from zenkei.control.admission import admit
 from zenkei.control.datasets import Datasets
 from zenkei.control.draft import Draft, no_job
 from zenkei.control.editing import Edit
-from zenkei.control.pins import NONE, Repeated, pins_of
+from zenkei.control.pins import NONE, Repeated, pins_of, refuse_missing
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.effects import wake_dependents
@@ -260,6 +260,8 @@ class Commands:
         """
         rows = self._readable(principal, job)
         spec = replace(self._specs.get(rows[0].spec), after=())
+        for row in rows:
+            refuse_missing(row, spec)
         return self.submit(
             principal,
             spec,

@@ -74,7 +74,7 @@ def load(content: bytes) -> tuple[DatasetPin, ...]:
         document = json.loads(content)
         if document["zenkei"] != "data" or document["version"] != VERSION:
             raise ValueError("of another kind or version")
-        return tuple(_pin(row) for row in document["datasets"])
+        return tuple(pin_of(row) for row in document["datasets"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInput(
             "bad-data-document",
@@ -88,7 +88,8 @@ def view(pin: DatasetPin) -> dict[str, Any]:
     return dataclasses.asdict(pin)
 
 
-def _pin(row: dict[str, Any]) -> DatasetPin:
+def pin_of(row: dict[str, Any]) -> DatasetPin:
+    """Raises ValueError, KeyError, TypeError."""
     if not is_digest(row["digest"]):
         raise ValueError(f"{row['digest']!r} is no digest")
     return DatasetPin(

@@ -12,8 +12,9 @@ from zenkei.control.checkpoints import resume_point
 from zenkei.control.datapins import PinCache
 from zenkei.control.specs import SpecCache
 from zenkei.model.cluster import Allocation, Node
+from zenkei.model.dataset import DatasetPin
 from zenkei.model.ids import AttemptId, JobId
-from zenkei.model.job import Job, JobState
+from zenkei.model.job import Job, JobSpec, JobState
 from zenkei.ports.engine import LaunchOrder, ResumePoint
 from zenkei.ports.store import Changes, Reads, Store, Unit, View
 
@@ -53,8 +54,14 @@ class Orders:
             if row is not None and allocation is not None and _is_current(row, attempt):
                 resume = resume_point(self.store, row.id) if row.step >= 0 else None
                 order = _order(row, allocation, nodes, self.specs, resume)
-                orders[attempt] = replace(order, data=self.pins.get(row.data))
+                orders[attempt] = replace(order, data=called(self.pins.get(row.data), order.spec))
         return orders
+
+
+def called(pins: Iterable[DatasetPin], spec: JobSpec) -> tuple[DatasetPin, ...]:
+    """By the names that the job file has for them: an import may have given others."""
+    names = {one.at: one.name for one in spec.datasets}
+    return tuple(replace(pin, name=names.get(pin.at, pin.name)) for pin in pins)
 
 
 def _is_current(row: Job, attempt: AttemptId) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from zenkei.control.orders import seed_of
 from zenkei.model.data import Digest
-from zenkei.model.job import Job
+from zenkei.model.errors import Conflict
+from zenkei.model.job import Job, JobSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +38,17 @@ class Repeated:
     of: str
     only: dict[str, str] | None
     pins: tuple[Pins, ...]
+
+
+def refuse_missing(row: Job, spec: JobSpec) -> None:
+    """Raises Conflict for a job that was imported without data that it needs."""
+    if row.origin and spec.datasets and not row.data:
+        raise Conflict(
+            "data-not-here",
+            f"job {row.id} was imported without its data, and they are not here",
+            hint=f"`zenkei result show {row.id}` names the digests; import a capsule that has the "
+            "data, or commit the same files as a dataset, then import this one again",
+        )
 
 
 def pins_of(rows: Iterable[Job], asked: int | None) -> tuple[Pins, ...]:

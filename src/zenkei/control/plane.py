@@ -107,7 +107,14 @@ def assemble(
     feed = Feed(store)
     # followers are woken last: what they then look for has been handed on already
     store.listen(feed.heard)
-    queries = Queries(store=store, cache=cache, keeper=keeper, engines=engines, blobs=ports.blobs)
+    queries = Queries(
+        store=store,
+        cache=cache,
+        keeper=keeper,
+        engines=engines,
+        blobs=ports.blobs,
+        trees=ports.trees,
+    )
     return ControlPlane(
         commands=Commands(store, cache, engines, datasets),
         nodes=NodeCommands(store, cache),

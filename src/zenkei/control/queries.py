@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from zenkei.control.draft import is_array, no_job
+from zenkei.control.imports import Imports
 from zenkei.control.origins import Origins
 from zenkei.control.planner import PlanKeeper
 from zenkei.control.progress import Progress, Steps, progress_of, reported_steps
@@ -26,6 +28,7 @@ from zenkei.model.wording import count
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.engine import Engine
 from zenkei.ports.store import JobFilter, Line, Page, Store, Usage
+from zenkei.ports.trees import Trees
 from zenkei.scheduler import Explanation, Reason, ReasonCode, being_stored
 
 MOST_ROWS = 10_000
@@ -37,7 +40,7 @@ class JobView:
     """Everything about one job. reason: why it waits (planner), if it does.
 
     git: where its code came from, if that is known. progress: by attempt; empty for a job that does
-    not save checkpoints.
+    not save checkpoints. origin: of an imported job, where it ran (`origin.json`).
     """
 
     job: Job
@@ -50,6 +53,7 @@ class JobView:
     git: GitState | None
     checkpoints: tuple[Checkpoint, ...] = ()
     progress: tuple[Progress, ...] = ()
+    origin: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,12 +75,14 @@ class Queries:
         keeper: PlanKeeper,
         engines: Mapping[str, Engine],
         blobs: Blobs,
+        trees: Trees,
     ) -> None:
         self._store = store
         self._specs = cache
         self._keeper = keeper
         self._engines = engines
         self._blobs = blobs
+        self._imports = Imports(blobs, trees)
 
     def resolve(self, principal: Principal, text: str) -> JobId:
         """`42`, `42.7`, or `-` for the caller's last job. Raises InvalidInput, NotFound."""
@@ -137,7 +143,12 @@ class Queries:
             git=Origins(self._blobs).git(row.source),
             checkpoints=points,
             progress=tuple(progress_of(one, points, self._steps(one)) for one in saves),
+            origin=self.origin(row),
         )
+
+    def origin(self, row: Job) -> Mapping[str, Any] | None:
+        """Where an imported job ran, which capsule brought it, which data it lacks."""
+        return self._imports.origin(row.origin) if row.origin else None
 
     def reason(self, row: Job) -> Reason | None:
         """Why a PENDING job waits, as of the last plan."""
@@ -184,7 +195,9 @@ class Queries:
         self, principal: Principal, attempt: AttemptId, stream: str, offset: int, limit: int
     ) -> bytes:
         """Bytes of a stream kept with an attempt (logs, metrics)."""
-        self.row(principal, attempt.job)
+        row = self.row(principal, attempt.job)
+        if row.origin:
+            return self._imports.read(row.origin, attempt, stream, offset, limit)
         return self._engine(attempt).read(attempt, stream, offset, limit)
 
     def nodes(self, principal: Principal) -> ClusterView:

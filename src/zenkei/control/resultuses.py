@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zenkei.control.capsules import Capsules, Place
 from zenkei.control.commands import Commands
 from zenkei.control.datasets import Datasets
 from zenkei.control.differences import Differences
@@ -14,6 +15,7 @@ from zenkei.control.resultcommands import ResultCommands
 from zenkei.control.specs import SpecCache
 from zenkei.ports.blobs import Blobs
 from zenkei.ports.comparing import Comparer
+from zenkei.ports.datasets import DataWorks
 from zenkei.ports.store import Store
 from zenkei.ports.trees import Trees
 
@@ -26,6 +28,7 @@ class ResultUses:
     differences: Differences
     lineage: LineageQuery
     commands: ResultCommands
+    capsules: Capsules
 
 
 def assemble_results(
@@ -36,6 +39,8 @@ def assemble_results(
     blobs: Blobs,
     trees: Trees,
     comparer: Comparer,
+    works: DataWorks,
+    place: Place,
 ) -> ResultUses:
     cache = SpecCache(store)
     reproduction = Reproduction(
@@ -60,4 +65,7 @@ def assemble_results(
             queries=queries, book=store.book, datasets=Datasets(store.datasets), blobs=blobs
         ),
         commands=ResultCommands(store=store, queries=queries, book=store.book),
+        capsules=Capsules(
+            store=store, queries=queries, works=works, blobs=blobs, trees=trees, place=place
+        ),
     )

@@ -176,7 +176,7 @@ class Upkeep:
         trees: set[Digest] = set()
         for rows in self._pages():
             for row in rows:
-                roots |= {row.code, row.source, row.env, row.data}
+                roots |= {row.code, row.source, row.env, row.data, row.origin}
                 if not row.state.terminal:
                     trees.add(row.code)
             for result in self._store.results_of(row.id for row in rows).values():

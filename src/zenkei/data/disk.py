@@ -21,6 +21,7 @@ from pathlib import Path
 from zenkei.model.errors import Unavailable
 
 WRITE_BYTES = 1 << 20
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 GARBAGE_AGE_S = 60.0
 """A temporary file is created, then locked; younger ones may be between the two."""
 
@@ -40,7 +41,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in FULL:
             what = "quota" if error.errno == errno.EDQUOT else "space"
             raise Unavailable(
                 "disk-full",

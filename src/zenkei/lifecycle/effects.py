@@ -27,7 +27,7 @@ def effects(event: Event, after: Job) -> tuple[Effect, ...]:
         return (_of_attempt(EffectKind.SEAL, after),)
     if isinstance(body, e.Checkpointed):
         return (keep(AttemptId(after.id, body.attempt), body.step),)
-    if isinstance(body, e.CheckpointKept | e.CheckpointLost):
+    if isinstance(body, e.CheckpointKept | e.CheckpointLost | e.Imported):
         return ()
     if after.state.terminal:
         return (wake_dependents(after.id),)

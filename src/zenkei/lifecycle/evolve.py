@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from zenkei.lifecycle.decide import merge
-from zenkei.lifecycle.transitions import BIRTH, TRANSITIONS
+from zenkei.lifecycle.transitions import BIRTH, IMPORT, TRANSITIONS
 from zenkei.model import event as e
 from zenkei.model.cluster import Claim
 from zenkei.model.event import Event
@@ -45,9 +45,11 @@ def _next(job: Job, event: Event, **changes: Any) -> Job:
 
 def evolve(job: Job | None, event: Event) -> Job:
     """The row after `event`. Raises ValueError if the table does not have the transition."""
-    if isinstance(event.body, e.Submitted):
+    if isinstance(event.body, e.Submitted | e.Imported):
         if job is not None:
             raise ValueError(f"job {event.job} is born twice")
+        if isinstance(event.body, e.Imported):
+            return _imported(event, event.body)
         return _born(event, event.body)
     if job is None:
         raise ValueError(f"{event.kind} of job {event.job}, which was never submitted")
@@ -93,6 +95,38 @@ def _born(event: Event, body: e.Submitted) -> Job:
         env=body.env,
         data=body.data,
         seed=body.seed,
+    )
+
+
+def _imported(event: Event, body: e.Imported) -> Job:
+    if body.state not in IMPORT or event.version != 1 or body.attempt < 1 or not body.origin:
+        raise ValueError(f"job {event.job} cannot be imported as {body.state} v{event.version}")
+    return Job(
+        id=event.job,
+        state=body.state,
+        version=1,
+        spec=body.spec,
+        project=body.project,
+        owner=body.owner,
+        name=body.name,
+        queue=body.queue,
+        priority=body.priority,
+        submitted_us=event.at_us,
+        changed_us=event.at_us,
+        ended_us=event.at_us,
+        params=body.params,
+        code=body.code,
+        source=body.source,
+        env=body.env,
+        data=body.data,
+        seed=body.seed,
+        attempt=body.attempt,
+        stop=body.stop,
+        exit=body.exit,
+        failure=body.failure,
+        message=body.message,
+        nodes=body.nodes,
+        origin=body.origin,
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from zenkei.model.event import EventKind as E
+from zenkei.model.job import TERMINAL
 from zenkei.model.job import JobState as S
 
 BIRTH: Final = frozenset({S.HELD, S.PREPARING})
+IMPORT: Final = TERMINAL
+"""As what jobs of other installations are born: they are over."""
 
 TRANSITIONS: Final[dict[tuple[S, E], frozenset[S]]] = {
     (S.HELD, E.HELD): frozenset({S.HELD}),

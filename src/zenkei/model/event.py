@@ -38,6 +38,7 @@ class EventKind(StrEnum):
     CHECKPOINT_KEPT = "checkpoint_kept"
     CHECKPOINT_LOST = "checkpoint_lost"
     NOTICED = "noticed"
+    IMPORTED = "imported"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +62,36 @@ class Submitted:
     env: Digest = Digest("")
     data: Digest = Digest("")
     seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imported:
+    """Birth of a job that ran in another installation: it came with a capsule, as it ended there.
+
+    owner: who imported it. origin: where it ran, as in Job. attempt: its last one. The rest is as
+    in Submitted and Job.
+    """
+
+    spec: Digest
+    project: str
+    owner: str
+    name: str
+    queue: str
+    priority: int
+    state: JobState
+    attempt: int
+    origin: Digest
+    params: dict[str, str] = field(default_factory=dict)
+    code: Digest = Digest("")
+    source: Digest = Digest("")
+    env: Digest = Digest("")
+    data: Digest = Digest("")
+    seed: int | None = None
+    stop: StopReason | None = None
+    exit: Exit | None = None
+    failure: FailureClass | None = None
+    message: str = ""
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -267,6 +298,7 @@ EventBody: TypeAlias = (
     | CheckpointKept
     | CheckpointLost
     | Noticed
+    | Imported
 )
 
 BODY_TYPES: Final[dict[EventKind, type[EventBody]]] = {
@@ -289,6 +321,7 @@ BODY_TYPES: Final[dict[EventKind, type[EventBody]]] = {
     EventKind.CHECKPOINT_KEPT: CheckpointKept,
     EventKind.CHECKPOINT_LOST: CheckpointLost,
     EventKind.NOTICED: Noticed,
+    EventKind.IMPORTED: Imported,
 }
 KIND_OF: Final[dict[type[EventBody], EventKind]] = {t: k for k, t in BODY_TYPES.items()}
 TYPE_VERSION: Final = 1

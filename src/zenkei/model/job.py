@@ -347,7 +347,8 @@ class Job:
     current or last attempt, in rank order (none for a job on one node). claim: what is kept free
     for it while it waits. allocated_us, saved_us: of the attempt that holds an allocation: since
     when, and up to when its work is saved (0: nothing is). preempted_us: when it was displaced for
-    another job, the newest within an hour of each other.
+    another job, the newest within an hour of each other. origin: of a job that ran in another
+    installation: tree that tells where, and what was kept of its attempts.
     """
 
     id: JobId
@@ -389,6 +390,7 @@ class Job:
     allocated_us: int = 0
     saved_us: int = 0
     preempted_us: tuple[int, ...] = ()
+    origin: Digest = Digest("")
 
 
 def preemptions(job: Job, now_us: int) -> int:

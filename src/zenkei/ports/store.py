@@ -42,7 +42,7 @@ from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Dependency, Job, JobState
 from zenkei.model.queue import ClusterConfig, PastUsage
 from zenkei.ports.book import ResultBook
-from zenkei.ports.datasets import Registry
+from zenkei.ports.datasets import DatasetChange, Registry
 
 T = TypeVar("T")
 MOST_NODE_EVENTS = 10_000
@@ -109,6 +109,8 @@ class Changes:
     allocated: the attempt's job is among the jobs read or written here (usage names its queue).
     cursors: observe position by cluster.
     node_events: what happened to the nodes; the newest MOST_NODE_EVENTS are kept.
+    datasets: as `Registry.apply` takes them, in the same transaction; the unit gets Conflict, and
+    nothing of it happens, if one of them is no longer at the revision that was read.
     """
 
     jobs: list[tuple[int, Job]] = field(default_factory=list)
@@ -129,6 +131,7 @@ class Changes:
     results: list[Result] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     cluster: list[ClusterRecord] = field(default_factory=list)
+    datasets: list[DatasetChange] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from zenkei.server import (
     errors,
+    routes_capsules,
     routes_checkpoints,
     routes_cluster,
     routes_datasets,
@@ -31,6 +32,7 @@ ROUTERS = (
     routes_streams.router,
     routes_results.router,
     routes_reproduce.router,
+    routes_capsules.router,
     routes_metrics.router,
     routes_exec.router,
     routes_cluster.router,

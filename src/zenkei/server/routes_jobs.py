@@ -197,6 +197,7 @@ def _everything(view: JobView) -> dict[str, Any]:
         "usage": view.usage,
         "checkpoints": [views.checkpoint_view(point) for point in view.checkpoints],
         "progress": view.progress,
+        "origin": view.origin,
     }
 
 

@@ -31,6 +31,7 @@ async def job_result(svc: Svc, who: Who, job: JobText, attempt: Attempt = 0) -> 
         return {
             "job": str(found),
             "result": views.result_view(result),
+            "origin": svc.queries.origin(svc.queries.row(who, found)),
             "entries": [_entry(entry) for entry in entries],
         }
 

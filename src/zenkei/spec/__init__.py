@@ -12,6 +12,7 @@ from zenkei.spec.jsonschema import schema
 from zenkei.spec.parsing import from_flags, parse
 from zenkei.spec.problems import Code
 from zenkei.spec.starter import init
+from zenkei.spec.vouching import vouched
 
 __all__ = [
     "Code",
@@ -29,4 +30,5 @@ __all__ = [
     "parse",
     "schema",
     "variables",
+    "vouched",
 ]

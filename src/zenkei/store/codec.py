@@ -240,10 +240,12 @@ _CHANGES: Final = (
 
 def encode_birth(job: Job) -> str:
     """What nothing but an edit changes of a job."""
-    seed = {} if job.seed is None else {"seed": job.seed}
+    rare: Fields = {} if job.seed is None else {"seed": job.seed}
+    if job.origin:
+        rare["origin"] = job.origin
     return dumps(
         {
-            **seed,
+            **rare,
             "spec": job.spec,
             "project": job.project,
             "owner": job.owner,

@@ -36,10 +36,15 @@ class MemoryDatasets:
     def history(self, name: str, *, limit: int = 1000) -> tuple[DatasetEvent, ...]:
         return tuple([event for event in self._log if event.dataset == name][-limit:])
 
+    def is_at(self, change: DatasetChange) -> bool:
+        """Whether the dataset is as it was when the change was decided on."""
+        found = self._rows.get(change.name)
+        return (found.dataset.revision if found else 0) == change.read
+
     def apply(self, change: DatasetChange) -> bool:
         with self._lock:
             found = self._rows.get(change.name)
-            if (found.dataset.revision if found else 0) != change.read:
+            if not self.is_at(change):
                 return False
             now_us = self._clock()
             self._log += [replace(e, at_us=e.at_us or now_us) for e in change.events]

@@ -138,6 +138,9 @@ def write(tables: Tables, writes: WriteSet, *, owner: str, lease_us: int) -> lis
     tables.results.update((AttemptId.parse(result.attempt), result) for result in writes.results)
     tables.checkpoints.update(writes.checkpoints)
     tables.cluster.extend(writes.cluster)
+    for change in writes.datasets:
+        assert tables.datasets is not None
+        tables.datasets.apply(change)
     tables.past_usage.update((whose, (writes.past_seq, p)) for whose, p in writes.past.items())
     return inserted
 
@@ -156,6 +159,10 @@ def _refuse(tables: Tables, writes: WriteSet) -> None:
     for key in writes.requests:
         if key in tables.requests:
             raise LostRace(f"request {key[1]}")
+    for change in writes.datasets:
+        assert tables.datasets is not None
+        if not tables.datasets.is_at(change):
+            raise LostRace(f"the dataset {change.name}")
 
 
 def _write_jobs(tables: Tables, writes: WriteSet) -> None:

@@ -21,6 +21,7 @@ from zenkei.model.event import Effect, Event
 from zenkei.model.ids import AttemptId, JobId
 from zenkei.model.job import Dependency, Job
 from zenkei.model.queue import PastUsage, Policy
+from zenkei.ports.datasets import DatasetChange
 from zenkei.ports.store import AnyUnit, Changes, Committed, Reads, Usage
 from zenkei.store.pastusage import UsageRows, Whose, after_release
 from zenkei.store.unitview import UnitView
@@ -120,6 +121,7 @@ class WriteSet:
     results: list[Result] = field(default_factory=list)
     checkpoints: dict[tuple[AttemptId, int], Checkpoint] = field(default_factory=dict)
     cluster: list[ClusterRecord] = field(default_factory=list)
+    datasets: list[DatasetChange] = field(default_factory=list)
     past: dict[Whose, PastUsage] = field(default_factory=dict)
     past_seq: int = 0
 
@@ -137,6 +139,7 @@ class WriteSet:
             or self.cursors
             or self.results
             or self.checkpoints
+            or self.datasets
         )
 
     def committed(self, inserted: Iterable[Effect]) -> Committed:
@@ -326,6 +329,7 @@ class Batch:
             writes.requests[changes.request[:2]] = changes.request[2:]
         writes.cursors.update(changes.cursors)
         writes.results.extend(changes.results)
+        writes.datasets.extend(changes.datasets)
         for point in changes.checkpoints:
             writes.checkpoints[AttemptId.parse(point.attempt), point.step] = point
 

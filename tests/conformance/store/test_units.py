@@ -25,10 +25,12 @@ from zenkei.lifecycle.evolve import evolve, replay
 from zenkei.model import event as e
 from zenkei.model.cluster import Allocation
 from zenkei.model.data import Digest, Result, ResultState
+from zenkei.model.dataset import Dataset
 from zenkei.model.errors import Conflict, InternalError, Unavailable
 from zenkei.model.event import Effect, EffectKind, Event
 from zenkei.model.ids import AttemptId, JobId
-from zenkei.model.job import HoldReason, JobState
+from zenkei.model.job import Exit, HoldReason, JobState
+from zenkei.ports.datasets import DatasetChange
 from zenkei.ports.store import Changes, Committed, JobFilter, Reads, Unit
 
 
@@ -372,3 +374,51 @@ def test_a_closed_store_takes_no_more_units(store):
     assert future.result(30)
     with pytest.raises(Unavailable):
         store.submit(submit_unit())
+
+
+def imported(name: str, read: int = 0) -> Unit[JobId]:
+    """A job of another installation with a dataset of this name."""
+
+    def decide(view):
+        job = JobId(view.next_number())
+        body = e.Imported(
+            spec=SPEC,
+            project="p",
+            owner="ada",
+            name="n",
+            queue="default",
+            priority=0,
+            state=JobState.FAILED,
+            attempt=2,
+            origin=Digest("b3:" + "0" * 64),
+            exit=Exit(code=3, tail=("no",)),
+            nodes=("n1", "n2"),
+        )
+        event = Event(job=job, version=1, at_us=view.now_us, body=body)
+        change = DatasetChange(name=name, read=read, dataset=Dataset(name=name, owner="ada"))
+        row = evolve(None, event)
+        return Changes(jobs=[(0, row)], events=[event], datasets=[change]), job
+
+    return Unit(reads=Reads(), decide=decide)
+
+
+def test_an_imported_job_and_its_datasets_come_together(store):
+    job = store.submit(imported("digits")).result(30)
+    row = store.job(job)
+    assert (row.origin, row.exit, row.nodes) == (
+        "b3:" + "0" * 64,
+        Exit(code=3, tail=("no",)),
+        ("n1", "n2"),
+    )
+    assert replay(store.events(job=job)) == row
+    assert store.datasets.dataset("digits").dataset.revision == 1
+
+
+def test_if_a_dataset_has_changed_meanwhile_the_job_is_not_there_either(store):
+    store.submit(imported("digits")).result(30)
+    with pytest.raises(Conflict):
+        store.submit(imported("digits")).result(30)
+    assert len(store.jobs(JobFilter()).items) == 1
+    assert store.datasets.dataset("digits").dataset.revision == 1
+    (job,) = submit(store)  # its neighbours are not disturbed
+    assert store.job(job) is not None

@@ -8,6 +8,8 @@ import pytest
 
 from tests.comparing import ComparerDouble
 from tests.plant import ALICE, BOB, ROOT, Plant, never_ends
+from tests.served import NoWorks
+from zenkei.control.capsules import Place
 from zenkei.control.resultuses import assemble_results
 from zenkei.model.data import Digest, Entry, EntryKind, Manifest
 from zenkei.model.errors import Conflict, InvalidInput, NotFound
@@ -48,6 +50,8 @@ class Bench:
             blobs=self.plant.blobs,
             trees=self.trees,
             comparer=self.comparer,
+            works=NoWorks(),
+            place=Place(name="here", request={}, scratch="/nowhere", zenkei="test"),
         )
 
     def lock(self, _request: EnvRequest, _progress: Callable[[str], None]) -> Digest:

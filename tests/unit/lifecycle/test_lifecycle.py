@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -281,8 +282,42 @@ def test_an_allocation_is_entered_by_one_event_and_left_by_one() -> None:
     assert leaving == {EventKind.RELEASED}
 
 
+BIRTHS = (EventKind.SUBMITTED, EventKind.IMPORTED)
+
+
+def imported(**more: Any) -> Event:
+    body = e.Imported(
+        spec=Digest("b3:spec"),
+        project="p",
+        owner="ada",
+        name="n",
+        queue="default",
+        priority=0,
+        state=JobState.SUCCEEDED,
+        attempt=2,
+        origin=Digest("b3:origin"),
+    )
+    return Event(job=JOB, version=1, at_us=9, body=replace(body, **more))
+
+
+@pytest.mark.parametrize("state", TERMINAL)
+def test_a_job_of_another_installation_is_born_as_it_ended_there(state: JobState) -> None:
+    row = evolve(None, imported(state=state, seed=7))
+    assert (row.state, row.attempt, row.seed, row.origin) == (state, 2, 7, "b3:origin")
+    assert (row.submitted_us, row.ended_us, row.started_us, row.version) == (9, 9, 0, 1)
+    assert effects(imported(state=state), row) == ()
+
+
+def test_a_job_is_imported_once_over_and_from_somewhere() -> None:
+    for more in ({"state": JobState.RUNNING}, {"attempt": 0}, {"origin": Digest("")}):
+        with pytest.raises(ValueError, match="cannot be imported"):
+            evolve(None, imported(**more))
+    with pytest.raises(ValueError, match="born twice"):
+        evolve(evolve(None, imported()), imported())
+
+
 @pytest.mark.parametrize("state", JobState)
-@pytest.mark.parametrize("kind", [k for k in EventKind if k is not EventKind.SUBMITTED])
+@pytest.mark.parametrize("kind", [k for k in EventKind if k not in BIRTHS])
 def test_evolve_refuses_what_the_table_does_not_have(state: JobState, kind: EventKind) -> None:
     bodies: dict[EventKind, e.EventBody] = {
         EventKind.UNHELD: e.Unheld(reasons=()),

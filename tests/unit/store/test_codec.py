@@ -151,11 +151,15 @@ def test_the_golden_log_of_version_1_replays_to_the_rows_it_always_made(repo):
         "4.1": (JobState.CANCELLED, 4, 0, None, 0, ""),
         "5": (JobState.SUCCEEDED, 18, 2, StopReason.COMPLETED, 0, ""),
         "6": (JobState.PENDING, 8, 1, StopReason.PREEMPTED, 0, ""),
+        "8": (JobState.FAILED, 1, 2, StopReason.NONZERO_EXIT, 0, "exit code 3"),
     }
     assert (jobs[JobId(5)].step, jobs[JobId(5)].saving) == (100, ())
     first = jobs[JobId(1)]
     assert first.params == {"lr": "0.1"}
     assert (first.exit.code, first.exit.node, first.env) == (0, "n1", "b3:" + "e" * 64)
+    elsewhere = jobs[JobId(8)]
+    assert (elsewhere.origin, elsewhere.nodes) == ("b3:" + "01" * 32, ("n7", "n8"))
+    assert (elsewhere.exit.tail, elsewhere.ended_us) == (("no",), 1_700_000_043_000_000)
     displaced = jobs[JobId(6)]
     assert (displaced.queue, displaced.priority) == ("fast", 5)
     assert displaced.claim.parts == (part("n1", 0),)

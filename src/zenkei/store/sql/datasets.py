@@ -79,14 +79,19 @@ class SqlDatasets:
         with self._database.writing() as connection:
             *_, now_us = self._database.counters(connection, lock=True)
             now_us = self._clock() if self._clock else now_us
-            found = _row(connection, change.name)
-            if (found.revision if found else 0) != change.read:
-                return False
-            _write_dataset(connection, change, now_us)
-            _write_versions(connection, change, now_us)
-            _write_tags(connection, change)
-            _write_log(connection, change, now_us)
-        return True
+            return enter(connection, change, now_us)
+
+
+def enter(connection: Connection, change: DatasetChange, now_us: int) -> bool:
+    """`Registry.apply` inside a transaction that holds the write lock."""
+    found = _row(connection, change.name)
+    if (found.revision if found else 0) != change.read:
+        return False
+    _write_dataset(connection, change, now_us)
+    _write_versions(connection, change, now_us)
+    _write_tags(connection, change)
+    _write_log(connection, change, now_us)
+    return True
 
 
 def _row(connection: Connection, name: str) -> Dataset | None:

@@ -19,6 +19,7 @@ from zenkei.model.ids import AttemptId, JobId
 from zenkei.ports.store import MOST_NODE_EVENTS
 from zenkei.store.codec import column, dumps, encode_birth, encode_effect, encode_standing
 from zenkei.store.sql import schema as t
+from zenkei.store.sql.datasets import enter
 from zenkei.store.sql.jsonrows import NUMBER, TEXT, Statement, pack, rows
 from zenkei.store.units import LostRace, WriteSet
 
@@ -120,6 +121,9 @@ def write(connection: Connection, writes: WriteSet, *, owner: str, lease_us: int
     if writes.allocated or writes.released:
         _write_allocations(connection, writes)
     _write_rest(connection, writes)
+    for change in writes.datasets:
+        if not enter(connection, change, writes.now_us):
+            raise LostRace(f"the dataset {change.name}")
     after = writes.after
     _COUNTERS.run(
         connection,
