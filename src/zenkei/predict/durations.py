@@ -19,15 +19,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from math import exp
 from typing import Any, Final
 
 import numpy as np
 
 from zenkei.predict.facts import Facts, path
-from zenkei.predict.groups import Groups, find
+from zenkei.predict.groups import CUT, Groups, find
 from zenkei.predict.survival import (
-    BINS,
-    PRIOR_HAZARD,
+    PRIOR,
     FloatArray,
     Survival,
     at_risk,
@@ -36,8 +36,13 @@ from zenkei.predict.survival import (
 
 SHRINKAGE: Final = 0.6
 """Runs of its own that weigh as much as all that the parent knows."""
-MEMORY: Final = 2000.0
-"""Runs of a group after which one counts 1/e: what people do changes."""
+PRIOR_STRENGTH: Final = 3.0
+"""Runs that weigh as much as the prior, above the root."""
+MEMORIES_S: Final = (3 * 86400.0, 60 * 86400.0)
+"""A job that began that much earlier than another counts 1/e of it: in groups that name nobody and
+nothing, because who works changes within days, and in those that do."""
+MOST_MEMORIES: Final = 30.0
+"""After so many the weights are brought back to 1."""
 MOST_GROUPS: Final = 4096
 BURST_GAP_US: Final = 300_000_000
 MOST_BURSTS: Final = 4
@@ -51,42 +56,61 @@ Bursts = dict[tuple[str, ...], list[list[int]]]
 
 
 class Durations:
-    """Learns. limit: groups at most; those unused longest go first."""
+    """Learns. limit: groups at most; those unused longest go first.
 
-    def __init__(self, *, limit: int = MOST_GROUPS, memory: float = MEMORY) -> None:
-        self._groups = Groups(limit, memory)
+    Weights grow with the time of submission instead of fading, relative to that of an epoch.
+    """
+
+    def __init__(self, *, limit: int = MOST_GROUPS) -> None:
+        self._groups = Groups(limit)
         self._bursts: Bursts = {}
-        self._memory = memory
+        self._epochs_us = [0] * len(MEMORIES_S)
+        self._latest_us = 0
         self._version = 0
 
     def __len__(self) -> int:
         return len(self._groups)
 
-    def ended(self, facts: Facts, served_s: float, *, censored: bool = False) -> None:
-        """A job ended after `served_s` of service; censored: not by itself (a user's cancel)."""
+    def ended(
+        self, facts: Facts, served_s: float, *, now_us: int | None = None, censored: bool = False
+    ) -> None:
+        """A job ended after `served_s` of service; censored: not by itself (a user's cancel).
+
+        now_us: without it the job is taken to have begun when it was submitted.
+        """
         labels = path(facts)
         burst = self._burst_of(labels, facts.submitted_us)
-        self._groups.add((*labels, burst), bin_of(served_s), cut=censored)
+        began_us = facts.submitted_us if now_us is None else now_us - round(1e6 * served_s)
+        weights = self._weights(began_us)
+        self._groups.add((*labels, burst), bin_of(served_s), weights, cut=censored)
         self._version += 1
 
     def seen(self, facts: Facts) -> float:
-        """Runs that the narrowest known group of `facts` remembers."""
-        return self._groups.total(path(facts))
+        """Runs that the narrowest known group of `facts` remembers, faded ones in part."""
+        row = self._groups.find(path(facts))[-1]
+        weight = self._weights(self._latest_us)[self._groups.named[row]]
+        return float(self._groups.counts[row].sum() / weight)
 
-    def freeze(self, running: Iterable[tuple[Facts, float]] = ()) -> Forecaster:
-        """What is known now. running: jobs that have run so long (s) and are not over."""
-        size = len(self._groups.weights)
-        scale = 1.0 / np.array(self._groups.weights)[:, None]
+    def freeze(
+        self, running: Iterable[tuple[Facts, float]] = (), *, now_us: int | None = None
+    ) -> Forecaster:
+        """What is known now. running: jobs that have run so long (s) and are not over.
+
+        now_us: without it running jobs are taken to have begun when they were submitted.
+        """
+        groups, scale = self._groups, 1.0 / self._weights(self._latest_us)
+        named = groups.named[: groups.size]
         frozen = Forecaster(
-            rows=dict(self._groups.rows),
+            rows=dict(groups.rows),
             bursts={key: [list(b) for b in kept] for key, kept in self._bursts.items()},
-            ended=self._groups.ended[:size] * scale,
-            cut=self._groups.cut[:size] * scale,
+            counts=groups.counts[: groups.size] * scale[named, None, None],
             version=self._version,
         )
         for facts, age_s in running:
+            began_us = facts.submitted_us if now_us is None else now_us - round(1e6 * age_s)
+            weights = scale * self._weights(began_us)
             rows = frozen.groups(facts)
-            frozen.cut[rows, bin_of(age_s)] += 1.0
+            frozen.counts[rows, CUT, bin_of(age_s)] += weights[named[rows]]
         return frozen
 
     def state(self) -> bytes:
@@ -95,15 +119,14 @@ class Durations:
             "version": STATE_VERSION,
             "learned": self._version,
             "limit": self._groups.limit,
-            "memory": self._memory,
+            "epochs_us": self._epochs_us,
+            "latest_us": self._latest_us,
             "groups": [
                 [
                     parent,
                     label,
                     row,
-                    self._groups.weights[row],
-                    _sparse(self._groups.ended[row]),
-                    _sparse(self._groups.cut[row]),
+                    _sparse(self._groups.counts[row]),
                 ]
                 for (parent, label), row in self._groups.items()
             ],
@@ -117,16 +140,27 @@ class Durations:
         document: dict[str, Any] = json.loads(state)
         if document.get("version") != STATE_VERSION:
             raise ValueError(f"durations of version {document.get('version')}: cannot be read")
-        learned = cls(limit=document["limit"], memory=document["memory"])
-        for parent, label, row, weight, ended, cut in document["groups"]:
-            learned._groups.put((parent, label), row, weight)
-            for counts, kept in ((learned._groups.ended, ended), (learned._groups.cut, cut)):
-                for place, amount in kept:
-                    counts[row, place] = amount
-        learned._groups.settle()
+        learned = cls(limit=document["limit"])
+        for parent, label, row, kept in document["groups"]:
+            learned._groups.put((parent, label), row)
+            for place, amount in kept:
+                learned._groups.counts[row].flat[place] = amount
+        learned._epochs_us = document["epochs_us"]
+        learned._latest_us = document["latest_us"]
         learned._bursts = {tuple(key): kept for key, kept in document["bursts"]}
         learned._version = document["learned"]
         return learned
+
+    def _weights(self, began_us: int) -> FloatArray:
+        """`[named or not]`, of a job that began then; a long time after an epoch that moves up."""
+        self._latest_us = max(self._latest_us, began_us)
+        for place, memory_s in enumerate(MEMORIES_S):
+            ahead = (self._latest_us - self._epochs_us[place]) / (1e6 * memory_s)
+            if ahead > MOST_MEMORIES:
+                self._groups.scale(place, exp(-ahead))
+                self._epochs_us[place] = self._latest_us
+        since = [began_us - epoch_us for epoch_us in self._epochs_us]
+        return np.exp(np.array(since) / (1e6 * np.array(MEMORIES_S)))
 
     def _burst_of(self, labels: tuple[str, ...], submitted_us: int) -> str:
         """The label of the burst that a submission belongs to; it may lengthen it or begin one."""
@@ -151,13 +185,11 @@ class Forecaster:
         *,
         rows: dict[tuple[int, str], int],
         bursts: Bursts,
-        ended: FloatArray,
-        cut: FloatArray,
+        counts: FloatArray,
         version: int,
     ) -> None:
         self.version = version
-        self.ended = ended
-        self.cut = cut
+        self.counts = counts
         self._rows = rows
         self._bursts = bursts
         self._hazards: dict[tuple[int, ...], FloatArray] = {}
@@ -211,18 +243,19 @@ class Forecaster:
 
     def _hazard(self, rows: tuple[int, ...]) -> FloatArray:
         if not rows:
-            return np.full(BINS, PRIOR_HAZARD)
+            return PRIOR
         hazard = self._hazards.get(rows)
         if hazard is None:
-            ended = self.ended[rows[-1]]
-            risk = at_risk(ended, self.cut[rows[-1]])
-            parent = self._hazard(rows[:-1])
-            hazard = self._hazards[rows] = (ended + SHRINKAGE * parent) / (risk + SHRINKAGE)
+            ended, cut = self.counts[rows[-1]]
+            pull = SHRINKAGE if len(rows) > 1 else PRIOR_STRENGTH
+            wider = pull * self._hazard(rows[:-1])
+            hazard = self._hazards[rows] = (ended + wider) / (at_risk(ended, cut) + pull)
         return hazard
 
 
 def _sparse(counts: FloatArray) -> list[tuple[int, float]]:
-    return [(int(place), float(counts[place])) for place in np.flatnonzero(counts)]
+    flat = counts.ravel()
+    return [(int(place), float(flat[place])) for place in np.flatnonzero(flat)]
 
 
 def _belongs(burst: list[int], submitted_us: int) -> bool:

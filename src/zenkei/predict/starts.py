@@ -13,7 +13,7 @@ schedule of those present knows:
   of its jobs, and the errors of a long line do not average out.
 
 Cost: 1,000 waiting, 1,000 newcomers on 128 nodes, 64 samples: see `bench.starts`. The clock of all
-samples runs forward, so the head of the line is known first; `Effort.most_steps` ends the
+samples runs forward, so the head of the line is known first; `Serving.most_steps` ends the
 work.
 """
 
@@ -72,14 +72,15 @@ class Newcomers:
 NOBODY_COMES: Final = Newcomers()
 
 
-class Effort(NamedTuple):
-    """most_steps: of one sample; what is not known then has no estimate."""
+class Serving(NamedTuple):
+    """most_steps: of one sample; what is not known then has no estimate. strict: nobody passes."""
 
     samples: int = 64
     most_steps: int = 30_000
+    strict: bool = False
 
 
-USUAL: Final = Effort()
+USUAL: Final = Serving()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +106,15 @@ def estimate(
     *,
     seed: int,
     newcomers: Newcomers = NOBODY_COMES,
-    effort: Effort = USUAL,
-    strict: bool = False,
+    asked: Sequence[int] | None = None,
+    serving: Serving = USUAL,
 ) -> Estimates:
     """Starts of `waiting` (the order in which they are served), capacity: milli-GPUs per place.
 
-    strict: nobody passes who stands ahead.
+    asked: places in the line that are of interest, all by default; quantiles above `lockstep.KNOWN`
+    are of no meaning.
     """
-    samples = effort.samples
+    samples = serving.samples
     dice = Draws(np.random.default_rng(seed), forecaster, samples)
     shapes: dict[tuple[int, int], int] = {}
     kinds = [_shape(shapes, job) for job in waiting]
@@ -131,10 +133,11 @@ def estimate(
         held_gpus=np.array([job.gpus for job in running for _ in job.places], dtype=np.int64),
         held_s=_held(running, dice),
         waiting=len(waiting),
-        strict=strict,
+        asked=np.arange(len(waiting)) if asked is None else np.array(asked, dtype=np.int64),
+        strict=serving.strict,
     )
     run = Lockstep(line)
-    steps = run.run(effort.most_steps)
+    steps = run.run(serving.most_steps)
     unknown = run.missing > 0
     reached_s = float(run.now_s[unknown].min()) if unknown.any() else inf
     return Estimates(starts_s=run.starts_s, reached_s=reached_s, steps=steps)
