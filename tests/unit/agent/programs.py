@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -27,6 +28,11 @@ def running(program: str, cwd: str) -> Iterator[int]:
             process.kill()
             for pid in below:
                 processes.send(pid, 9)
+
+
+def helpers(pid: int) -> list[int]:
+    """Its threads but the main one."""
+    return sorted(int(name) for name in os.listdir(f"/proc/{pid}/task") if int(name) != pid)
 
 
 def settled(pid: int, kind: str, tid: int = 0) -> waits.Wait:

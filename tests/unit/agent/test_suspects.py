@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.programs import running, settled
+from tests.unit.agent.programs import helpers, running, settled
 from zenkei.agent import processes, waits
 from zenkei.agent.suspects import LIVES, State, Suspects
 from zenkei.protocol import hangs
@@ -68,6 +68,8 @@ def test_who_waits_for_what_is_done_outside_is_in_doubt(tmp_path, what):
         assert settled(pid, kind).kind == kind
         for child in processes.below(pid):
             settled(child, waits.OTHER)
+        for thread in helpers(pid):
+            settled(pid, waits.SOCKET, thread)  # its starter waits for a lock, too
         assert judged(pid).kind == hangs.POLLS
 
 

@@ -46,9 +46,8 @@ class _Packs:
         if len(data) > self._piece_bytes:
             for start in range(0, len(data), self._piece_bytes):
                 part = bytearray(data[start : start + self._piece_bytes])
-                if part not in self.packs:
-                    self.packs.append(part)
-                self.pieces.append((row, self.packs.index(part), 0, len(part)))
+                self.pieces.append((row, len(self.packs), 0, len(part)))
+                self.packs.append(part)
         elif data:
             if self._shared < 0 or len(self.packs[self._shared]) > self._pack_bytes:
                 self._shared = len(self.packs)
@@ -77,7 +76,10 @@ def version(
     files = [each if isinstance(each, bytes) else b"" for each in data]
     for row, content in enumerate(files):
         kept.add(row, content)
-    names = [blake3(pack).hexdigest() for pack in kept.packs]
+    every = [blake3(pack).hexdigest() for pack in kept.packs]
+    names = list(dict.fromkeys(every))  # equal packs are one
+    packs = [kept.packs[every.index(name)] for name in names]
+    pieces = [(row, names.index(every[pack]), *place) for row, pack, *place in kept.pieces]
     digests = [blake3(x).digest() if isinstance(x, bytes) else bytes(32) for x in data]
     index = {path: number for number, path in enumerate(folders)}
     table = VersionTable(
@@ -92,10 +94,10 @@ def version(
         digests=np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32),
         targets={row: each.target for row, each in enumerate(contents) if isinstance(each, Link)},
         packs=tuple(names),
-        pack_sizes=np.array([len(pack) for pack in kept.packs], dtype=np.uint64),
-        pieces=np.array(kept.pieces, dtype=PIECE),
+        pack_sizes=np.array([len(pack) for pack in packs], dtype=np.uint64),
+        pieces=np.array(pieces, dtype=PIECE),
     )
-    return container.sealed(table), dict(zip(names, map(bytes, kept.packs), strict=True))
+    return container.sealed(table), dict(zip(names, map(bytes, packs), strict=True))
 
 
 def _kind(content: Content) -> Kind:
