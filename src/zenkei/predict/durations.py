@@ -141,8 +141,8 @@ class Durations:
         if document.get("version") != STATE_VERSION:
             raise ValueError(f"durations of version {document.get('version')}: cannot be read")
         learned = cls(limit=document["limit"])
-        for parent, label, row, kept in document["groups"]:
-            learned._groups.put((parent, label), row)
+        learned._groups.restore([(group[0], group[1], group[2]) for group in document["groups"]])
+        for _, _, row, kept in document["groups"]:
             for place, amount in kept:
                 learned._groups.counts[row].flat[place] = amount
         learned._epochs_us = document["epochs_us"]

@@ -67,12 +67,14 @@ class Groups:
         """Groups, the one unused longest first."""
         return iter(self.rows.items())
 
-    def put(self, key: tuple[int, str], row: int) -> None:
-        """A group of a state that is read again; parents may come after children."""
-        self.size = max(self.size, row + 1)
-        self._make_room(row)
-        self._place(key, row)
-        self.rows.move_to_end(key)
+    def restore(self, kept: list[tuple[int, str, int]]) -> None:
+        """Groups of a state that is read again, the one unused longest first; counts come after."""
+        self.size = 1 + max(row for _, _, row in kept)
+        self._make_room(self.size)
+        # parents are used no less lately than their children
+        for parent, label, row in reversed(kept):
+            self._place((parent, label), row)
+            self.rows.move_to_end((parent, label), last=False)
 
     def _place(self, key: tuple[int, str], row: int) -> None:
         parent, label = key

@@ -1,0 +1,120 @@
+"""Promises are kept as often as they say, whatever the raw estimates are worth."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+
+from zenkei.predict.coverage import Coverage, quantile_of_censored
+
+
+def kept(coverage: Coverage, factor: float, *, jobs: int = 3000, drift: float = 0.0) -> float:
+    """The share of promises kept where waits are `factor` × lognormal and raw says 1000 s."""
+    rng = Random(5)
+    now_s, hits = 0.0, []
+    open_until: list[tuple[float, str]] = []
+    for number in range(jobs):
+        now_s += 300.0
+        for at_s, name in sorted(open_until):
+            if at_s <= now_s:
+                coverage.started(name, at_s)
+        open_until = [(at_s, name) for at_s, name in open_until if at_s > now_s]
+        coverage.passed(now_s)
+        wait_s = 1000.0 * factor * rng.lognormvariate(0.0, 1.0) * (1.0 + drift * number / jobs)
+        shown_s = coverage.promise(str(number), 1000.0, now_s)
+        open_until.append((now_s + wait_s, str(number)))
+        if number > jobs // 5:
+            hits.append(wait_s <= shown_s)
+    return sum(hits) / len(hits)
+
+
+@pytest.mark.parametrize("factor", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("target", [0.5, 0.9])
+def test_promises_are_kept_as_often_as_they_say(target, factor):
+    assert kept(Coverage(target), factor) == pytest.approx(target, abs=0.03)
+
+
+def test_promises_are_kept_while_waits_grow():
+    assert kept(Coverage(0.9), 1.0, drift=20.0) == pytest.approx(0.9, abs=0.03)
+
+
+def test_nothing_is_corrected_before_enough_is_known():
+    coverage = Coverage(0.9)
+    for number in range(10):
+        coverage.promise(str(number), 100.0, 0.0)
+        coverage.started(str(number), 50_000.0)
+    assert coverage.promise("next", 100.0, 50_000.0) == pytest.approx(100.0)
+
+
+def test_a_promise_that_has_passed_counts_before_the_job_starts():
+    coverage = Coverage(0.9)
+    coverage.promise("late", 100.0, 0.0)
+    coverage.passed(50.0)
+    assert coverage.observed() == (0.0, 0)
+    coverage.passed(101.0)
+    assert coverage.observed() == (0.0, 1)
+    assert coverage.level > 0.9
+
+
+def test_a_late_start_is_one_miss_not_two():
+    coverage = Coverage(0.9)
+    coverage.promise("late", 100.0, 0.0)
+    coverage.passed(101.0)
+    coverage.started("late", 500.0)
+    assert coverage.observed() == (0.0, 1)
+
+
+def test_the_first_promise_is_the_one_that_counts():
+    coverage = Coverage(0.9)
+    coverage.promise("job", 100.0, 0.0)
+    coverage.promise("job", 10_000.0, 90.0)
+    coverage.started("job", 150.0)
+    assert coverage.observed() == (0.0, 1)
+
+
+def test_a_cancelled_job_counts_for_nothing():
+    coverage = Coverage(0.9)
+    coverage.promise("gone", 100.0, 0.0)
+    coverage.withdrawn("gone")
+    coverage.passed(1e6)
+    assert coverage.observed() == (0.0, 0)
+
+
+def test_jobs_that_still_wait_count_as_long_waits():
+    coverage = Coverage(0.9)
+    for number in range(50):
+        coverage.promise(f"quick-{number}", 1000.0, 0.0)
+        coverage.promise(f"stuck-{number}", 1000.0, 0.0)
+    for number in range(50):
+        coverage.started(f"quick-{number}", 100.0 + number)
+    before = coverage.corrected(1000.0, 200.0)
+    assert coverage.corrected(1000.0, 90_000.0) >= before
+    assert quantile_of_censored(np.arange(50.0), np.full(50, 100.0), 0.25) > 20.0
+
+
+def test_where_all_scores_are_known_the_quantile_is_the_plain_one():
+    scores = np.arange(1.0, 101.0)
+    assert quantile_of_censored(scores, np.zeros(0), 0.9) == 90.0
+
+
+def test_a_state_that_is_read_again_goes_on_alike():
+    one = Coverage(0.9)
+    kept(one, 3.0, jobs=200)
+    other = Coverage.from_state(one.state())
+    assert other.state() == one.state()
+    for coverage in (one, other):
+        coverage.promise("next", 500.0, 1e6)
+        coverage.started("next", 1.1e6)
+    assert other.corrected(500.0, 1.2e6) == one.corrected(500.0, 1.2e6)
+
+
+def test_a_state_of_another_version_is_refused():
+    with pytest.raises(ValueError, match="version 7"):
+        Coverage.from_state(b'{"version":7}')
+
+
+def test_a_share_must_be_one():
+    with pytest.raises(ValueError, match=r"1\.5"):
+        Coverage(1.5)
