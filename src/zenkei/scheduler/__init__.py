@@ -1,6 +1,7 @@
 """The planner: pure, a snapshot in, a plan out. `control.planner` keeps one current by deltas."""
 
 from zenkei.model.queue import PastUsage
+from zenkei.scheduler.codes import ReasonCode, Severity
 from zenkei.scheduler.decisions import (
     ClassReason,
     Decision,
@@ -17,7 +18,7 @@ from zenkei.scheduler.explain import Cause, End, Explanation, Holder, Lever, Nea
 from zenkei.scheduler.free import HeldPart, check, free_of, held_parts
 from zenkei.scheduler.placement import Ask, Learned, learn
 from zenkei.scheduler.planner import MOST_STARTS, Planner, plan
-from zenkei.scheduler.reasons import Reason, ReasonCode, Severity, being_stored
+from zenkei.scheduler.reasons import Reason, being_stored
 from zenkei.scheduler.snapshot import (
     Claim,
     Delta,

@@ -9,11 +9,12 @@ import numpy as np
 
 from zenkei.model.resources import could_fit, matches
 from zenkei.scheduler.census import asked
+from zenkei.scheduler.codes import ReasonCode
 from zenkei.scheduler.holdings import Bools
 from zenkei.scheduler.index import Tally
 from zenkei.scheduler.known import Known
 from zenkei.scheduler.placer import Placer, Wanted, wishes_of
-from zenkei.scheduler.reasons import Numbers, Reason, ReasonCode
+from zenkei.scheduler.reasons import Numbers, Reason
 from zenkei.scheduler.snapshot import JobClass
 
 
@@ -37,6 +38,14 @@ def why_not(known: Known, placer: Placer, wanted: Wanted) -> Reason:
     if required and best.fitting >= job_class.fewest:
         return _apart(job_class, best)
     return _busy(job_class, best, ready)
+
+
+def could_start(known: Known, job_class: JobClass) -> bool:
+    """Whether jobs that end would let it start: enough nodes are ready that suit it."""
+    wanted = known.census.forgiving(job_class)
+    if known.census.obstacle(wanted) is not None:
+        return False
+    return not wishes_of(wanted).required or _too_narrow(known, wanted) is None
 
 
 def _too_narrow(known: Known, wanted: JobClass) -> Reason | None:

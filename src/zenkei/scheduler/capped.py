@@ -97,7 +97,8 @@ class Capped:
 
     def _of(self, askers: list[tuple[int, SegmentKey]], settled: frozenset[int]) -> Way | None:
         for order, segment in askers:
-            way = self._way(job_of(order), segment, settled)
+            with self._turn.without(None):  # it makes the room that it takes
+                way = self._way(job_of(order), segment, settled)
             if way is not None:
                 return way
         return None

@@ -22,8 +22,9 @@ from zenkei.model.resources import (
     fits,
     matches,
 )
+from zenkei.scheduler.codes import ReasonCode
 from zenkei.scheduler.free import left_of
-from zenkei.scheduler.reasons import Numbers, Reason, ReasonCode
+from zenkei.scheduler.reasons import Numbers, Reason
 from zenkei.scheduler.snapshot import JobClass
 
 _Model: TypeAlias = tuple[str, Capacity, tuple[tuple[str, str], ...], tuple[int, ...], bool, bool]

@@ -22,9 +22,10 @@ from typing import Final
 from zenkei.model.cluster import NodePart
 from zenkei.model.ids import JobId
 from zenkei.model.resources import DeviceShare, Free, Misfit, Request
-from zenkei.scheduler.busy import why_not
+from zenkei.scheduler.busy import could_start, why_not
 from zenkei.scheduler.calendar import Calendar
 from zenkei.scheduler.capped import Capped
+from zenkei.scheduler.codes import Severity
 from zenkei.scheduler.decisions import ClassReason, Decision, Hold, Preempt, Reserve, Start
 from zenkei.scheduler.free import check
 from zenkei.scheduler.growth import Growth
@@ -37,7 +38,7 @@ from zenkei.scheduler.parts import kinds_of, parts_of
 from zenkei.scheduler.placer import Placed, Placer, Wanted
 from zenkei.scheduler.preemption import Asker, Displacement, Spared, victims
 from zenkei.scheduler.promises import Promise
-from zenkei.scheduler.reasons import Reason, Severity, behind, collecting, victims_stopping
+from zenkei.scheduler.reasons import Reason, behind, collecting, victims_stopping
 from zenkei.scheduler.snapshot import Claim
 from zenkei.scheduler.tree import Held
 from zenkei.scheduler.unasked import Alike, unasked
@@ -57,7 +58,13 @@ class Cycle:
         self._max_starts = max_starts
         self._policy = known.config.policy
         self._turn = Turn(
-            known.tree, known.line, known.classes, known.queues, known.users, now_us=now_us
+            known.tree,
+            known.line,
+            known.classes,
+            known.queues,
+            known.users,
+            now_us=now_us,
+            could_start=lambda place: could_start(known, known.classes[place]),
         )
         self._calendar = Calendar(known.holdings, known.config, now_us, booked=known.booked)
         self._before: dict[str, tuple[NodeRow, Free]] = {}
@@ -143,7 +150,8 @@ class Cycle:
         for job, segment in late.jobs:
             queue, place, user, priority, limit_us = segment
             name = self._known.queues[queue]
-            leave = self._turn.trial(name, user, self._known.classes[place])
+            with self._turn.without(job):
+                leave = self._turn.trial(name, user, self._known.classes[place])
             if leave is None or job in settled:
                 continue
             wanted = self._placer.wanted(place, leave.kinds, leave.nodes)
@@ -422,6 +430,7 @@ class Cycle:
         if made is None:
             return
         self._promises += 1
+        self._turn.keep_room()
         if isinstance(made, Promise):
             request = self._known.classes[head.job_class].request
             parts = tuple(NodePart(node=name, request=request) for name in made.nodes)

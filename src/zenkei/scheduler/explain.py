@@ -15,10 +15,11 @@ from typing import Final
 from zenkei.model.ids import JobId
 from zenkei.model.queue import Order
 from zenkei.model.resources import Misfit, Request
+from zenkei.scheduler.codes import ReasonCode
 from zenkei.scheduler.nearest import nearest
 from zenkei.scheduler.offers import Lever, Nearest
 from zenkei.scheduler.prospect import Prospect
-from zenkei.scheduler.reasons import Reason, ReasonCode
+from zenkei.scheduler.reasons import Reason
 from zenkei.scheduler.snapshot import IntArray, JobClass
 from zenkei.scheduler.survey import CODE, CODES, FITS, LACKS, Lacking, Together
 from zenkei.scheduler.tree import Held
@@ -66,8 +67,9 @@ _CAUSES: Final = {
         ReasonCode.BORROW_LIMIT,
         ReasonCode.QUOTA_NOT_LENT,
         ReasonCode.ABOVE_BORROW_LIMIT,
+        ReasonCode.ABOVE_LENT,
     ),
-    Cause.PRIORITY: (ReasonCode.WOULD_DELAY, ReasonCode.BEHIND),
+    Cause.PRIORITY: (ReasonCode.WOULD_DELAY, ReasonCode.LIMIT_KEPT, ReasonCode.BEHIND),
     Cause.MODEL: (ReasonCode.NO_SUCH_GPU, ReasonCode.GPU_KIND_NOT_ALLOWED),
     Cause.BUSY: (*_BUSY, ReasonCode.COLLECTING),
     Cause.TOPOLOGY: (ReasonCode.TOPOLOGY_BUSY, ReasonCode.NO_SUCH_DOMAIN),

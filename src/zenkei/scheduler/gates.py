@@ -9,10 +9,13 @@ there is not room any more for the largest that one of them asks for next.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Final, NamedTuple, TypeAlias
 
-from zenkei.scheduler.limits import Lending, beyond, wrong_kind
-from zenkei.scheduler.reasons import Reason, ReasonCode
+from zenkei.scheduler.codes import ReasonCode
+from zenkei.scheduler.keeping import LENT, Keeping, LimitKey
+from zenkei.scheduler.limits import Lending, beyond, numbers_of, wrong_kind
+from zenkei.scheduler.reasons import Reason, limit_kept
 from zenkei.scheduler.seats import Ask, Seat, User
 from zenkei.scheduler.snapshot import JobClass
 from zenkei.scheduler.terms import BASE, GPU, Bound
@@ -46,10 +49,18 @@ class Shortage(NamedTuple):
     short: int
 
 
+Obstacle: TypeAlias = tuple[Seat, Bound | int, User | None]
+"""The queue and the limit that stops a job, and whose limit it is if it is a person's. An int: what
+others do not lend of that resource."""
+
+
 class Gates:
     """See the module's docstring."""
 
-    def __init__(self, tree: QueueTree, classes: Sequence[JobClass], root: Seat) -> None:
+    def __init__(
+        self, tree: QueueTree, classes: Sequence[JobClass], root: Seat, keeping: Keeping
+    ) -> None:
+        self._keeping = keeping
         self._tree = tree
         self._classes = classes
         self._root = root
@@ -156,9 +167,7 @@ class Gates:
         self._block(leaf, person, ask.job_class, reason)
         return False
 
-    def _against(
-        self, leaf: Seat, user: User, ask: Ask
-    ) -> tuple[Seat, Bound | int, User | None] | None:
+    def _against(self, leaf: Seat, user: User, ask: Ask) -> Obstacle | None:
         """What stands against it; if nothing does, `leaf.took` and `leaf.nodes` say what it has."""
         found = self._obstacle(leaf, user, ask.amounts)
         if found is not None and ask.least:
@@ -189,21 +198,12 @@ class Gates:
         ask = self._make_ask(leaf.branch.terms.models, -1, wanted)
         if ask is None:
             return []
-        amounts = [amount * wanted.fewest // wanted.nodes for amount in ask.amounts]
-        if ask.choice and ask.choice[0][0] >= 0:
-            amounts[ask.choice[0][0]] = amounts[GPU]
-        found = []
-        for seat in leaf.path:
-            terms, name = seat.branch.terms, seat.branch.name
-            own = user.held if seat is leaf else seat.person_held(user.name)
-            for bounds, held, who in (
-                (terms.bounds, seat.held, ""),
-                (terms.user_bounds, own, user.name),
-            ):
-                for bound in bounds:
-                    short = held[bound.resource] + amounts[bound.resource] - bound.limit
-                    if amounts[bound.resource] and short > 0:
-                        found.append(Shortage(name, who, bound.resource, short))
+        amounts, found = _least(ask), []
+        for seat, bound, person, held in self._bounds(leaf, user):
+            r, who = bound.resource, person.name if person is not None else ""
+            short = held[r] + amounts[r] - bound.limit
+            if amounts[r] and short > 0:
+                found.append(Shortage(seat.branch.name, who, r, short))
         path = [seat.branch for seat in leaf.path]
         for r, more in enumerate(amounts if self._lending is not None else ()):
             short = self._lending.short(path, r, more) if self._lending is not None else 0
@@ -211,32 +211,44 @@ class Gates:
                 found.append(Shortage("", "", r, short))
         return found
 
-    def _obstacle(
-        self, leaf: Seat, user: User, amounts: Sequence[int]
-    ) -> tuple[Seat, Bound | int, User | None] | None:
-        """The first limit on the way up that would be broken. An int: what others do not lend."""
-        for seat in leaf.path:
-            terms = seat.branch.terms
-            for bound in terms.bounds:
-                more = amounts[bound.resource]
-                if more and seat.held[bound.resource] + more > bound.limit:
-                    return seat, bound, None
-            if terms.user_bounds:
-                held = user.held if seat is leaf else seat.person_held(user.name)
-                for bound in terms.user_bounds:
-                    more = amounts[bound.resource]
-                    if more and held[bound.resource] + more > bound.limit:
-                        return seat, bound, user
+    def _obstacle(self, leaf: Seat, user: User, amounts: Sequence[int]) -> Obstacle | None:
+        """The first limit on the way up that would be broken, else the first that is kept."""
+        kept: Obstacle | None = None
+        for seat, bound, person, held in self._bounds(leaf, user):
+            more = amounts[bound.resource]
+            if not more:
+                continue
+            if held[bound.resource] + more > bound.limit:
+                return seat, bound, person
+            if kept is None and self._keeping.amounts:
+                key = _key(seat, person, bound.resource)
+                most = bound.limit - self._keeping.amounts.get(key, 0)
+                if held[bound.resource] + more > most:
+                    kept = seat, bound._replace(code=ReasonCode.LIMIT_KEPT), person
         if self._lending is not None:
             path = [seat.branch for seat in leaf.path]
             for r, more in enumerate(amounts):
-                if more and not self._lending.room(path, r, more):
+                short = self._lending.short(path, r, more) if more else 0
+                if short > 0:
                     return leaf, r, None
-        return None
+                lent = self._keeping.amounts.get((LENT, "", r), 0)
+                if kept is None and lent and self._lending.is_beyond(path, r, more, lent):
+                    kept = self._root, Bound(r, 0, ReasonCode.LIMIT_KEPT), None
+        return kept
 
-    def _fewer(
-        self, leaf: Seat, user: User, ask: Ask, found: tuple[Seat, Bound | int, User | None]
-    ) -> tuple[Seat, Bound | int, User | None] | None:
+    @staticmethod
+    def _bounds(leaf: Seat, user: User) -> Iterator[tuple[Seat, Bound, User | None, Sequence[int]]]:
+        """Every limit on the way up, and what is held of it: by all, or by the person."""
+        for seat in leaf.path:
+            terms = seat.branch.terms
+            for bound in terms.bounds:
+                yield seat, bound, None, seat.held
+            if terms.user_bounds:
+                held = user.held if seat is leaf else seat.person_held(user.name)
+                for bound in terms.user_bounds:
+                    yield seat, bound, user, held
+
+    def _fewer(self, leaf: Seat, user: User, ask: Ask, found: Obstacle) -> Obstacle | None:
         """The most nodes with which a gang may pass that may be smaller. O(log nodes)."""
         if ask.choice:
             return found
@@ -254,9 +266,7 @@ class Gates:
         leaf.nodes = low
         return None
 
-    def _choose(
-        self, leaf: Seat, user: User, ask: Ask
-    ) -> tuple[Seat, Bound | int, User | None] | None:
+    def _choose(self, leaf: Seat, user: User, ask: Ask) -> Obstacle | None:
         """Leave out the models of which a limit would be broken; None if some are left."""
         gpu_milli = ask.amounts[GPU]
         left, found = [], None
@@ -277,6 +287,78 @@ class Gates:
             leaf.took = tuple(sorted(left))
         return None
 
+    # -- who starves -----------------------------------------------------------------------------
+    def without(self, job: int | None) -> AbstractContextManager[None]:
+        """See `Keeping.without`."""
+        return self._keeping.without(job)
+
+    def refused(self, leaf: Seat, user: User, order: int, job_class: int) -> None:
+        """A limit has just refused this job, or one like it: what it asks for may be kept."""
+        why = self.why(leaf.place, user.place, job_class)
+        if why is not None and why.code in _PASSING:
+            self.keep(leaf, user, order, job_class)
+
+    def keep(self, leaf: Seat, user: User, order: int, job_class: int) -> None:
+        """Who comes later finds less room under its limits, if it starves."""
+        ask = leaf.asks.get(job_class)
+        if not leaf.limited or ask is None:
+            return
+        of_persons = any(seat.branch.terms.user_bounds for seat in leaf.path)
+        where = leaf.place, user.place if of_persons else -1
+        if not self._keeping.starves(order, job_class, *where):
+            return
+        limits = self._to_keep(leaf, user, _least(ask))
+        if limits is None:
+            self._keeping.failed(*where)
+        else:
+            self._keeping.keep(order, limits, *where)
+
+    def _to_keep(
+        self, leaf: Seat, user: User, amounts: Sequence[int]
+    ) -> dict[LimitKey, int] | None:
+        """How much of which limits; None: it would not pass if who comes later held nothing."""
+        limits: dict[LimitKey, int] = {}
+        for seat, bound, person, _ in self._bounds(leaf, user):
+            r, more = bound.resource, amounts[bound.resource]
+            if more and more + self._by_right(leaf, seat, person, r) > bound.limit:
+                return None
+            if more:
+                limits[_key(seat, person, r)] = more
+        if self._lending is None:
+            return limits
+        path, total = [seat.branch for seat in leaf.path], self._tree.root.terms.total
+        for r, more in enumerate(amounts):
+            if more and more + self._by_right(leaf, None, None, r) > total[r]:
+                return None
+            grown = self._lending.grown(path, r, more)
+            if grown:
+                limits[LENT, "", r] = grown
+        return limits
+
+    def _by_right(self, leaf: Seat, top: Seat | None, person: User | None, resource: int) -> int:
+        """What other queues below `top` (None: all) hold within their quotas, or would at once.
+
+        Of a person: what it holds there. Of all: what they do not lend, if that is more.
+        """
+        found = 0
+        for seat in leaf.path:
+            if seat is top or seat.up is None:
+                break
+            waits = {below.branch.place for below in seat.up.below}
+            for other in seat.up.branch.children:
+                if other is seat.branch:
+                    continue
+                covered = int(other.terms.covered[resource])
+                if person is not None:
+                    theirs = other.people.get(person.name)
+                    found += min(covered, theirs.held[resource]) if theirs is not None else 0
+                    continue
+                held = covered if other.place in waits else min(covered, other.held[resource])
+                if top is None and self._lending is not None:
+                    held = max(held, self._lending.unlent(other, resource))
+                found += held
+        return found
+
     # -- reasons ---------------------------------------------------------------------------------
     def _wrong_kind(self, leaf: Seat, job_class: int) -> Reason:
         kinds = self._classes[job_class].request.gpu_kinds
@@ -291,18 +373,28 @@ class Gates:
         name = person.name if person is not None else ""
         r = bound if isinstance(bound, int) else bound.resource
         asked = ask.amounts[r] or ask.amounts[GPU]
-        key = (seat, name, r, isinstance(bound, int), asked)
+        code = None if isinstance(bound, int) else bound.code
+        key = (seat, name, r, code, asked)
         known = self._reasons.get(key)
         if known is None:
             if isinstance(bound, int):
                 assert self._lending is not None
-                held = self._root.held[r]
-                known = self._lending.reason(leaf.branch, r, asked, held)
+                path = [one.branch for one in leaf.path]
+                known = self._lending.reason(path, r, asked, self._root.held[r])
+            elif code is ReasonCode.LIMIT_KEPT:
+                known = self._kept(seat, r, name, asked)
             else:
                 held = self._held(leaf, seat, person)[r]
                 known = beyond(bound, seat.branch.wish, held, asked, self._tree.kinds, name)
             self._reasons[key] = known
         return known
+
+    def _kept(self, seat: Seat, resource: int, user: str, asked: int) -> Reason:
+        key = (LENT if seat is self._root else seat.branch.place, user, resource)
+        numbers = numbers_of(resource, self._tree.kinds)
+        numbers |= {"queue": "" if seat is self._root else seat.branch.name, "user": user}
+        numbers |= {"asked": asked, "kept": self._keeping.amounts[key]}
+        return limit_kept(self._keeping.keeper(key), numbers)
 
     @staticmethod
     def _held(leaf: Seat, seat: Seat, person: User | None) -> Sequence[int]:
@@ -358,3 +450,15 @@ class Gates:
         """All leaves below; the watch is set anew as each passes again."""
         seat.watch = [0] * self._tree.size
         yield from list(seat.leaves)
+
+
+def _key(seat: Seat, person: User | None, resource: int) -> LimitKey:
+    return seat.branch.place, person.name if person is not None else "", resource
+
+
+def _least(ask: Ask) -> list[int]:
+    """What a job takes at its least size, on the first of the models that it would take."""
+    amounts = [amount * (ask.least or ask.nodes) // ask.nodes for amount in ask.amounts]
+    if ask.choice and ask.choice[0][0] >= 0:
+        amounts[ask.choice[0][0]] = amounts[GPU]
+    return amounts

@@ -6,9 +6,11 @@ Used by `order.Turn`. Pure. Cost: O(depth x resources) per question.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from zenkei.model.queue import Queue
-from zenkei.scheduler.reasons import Numbers, Reason, ReasonCode
+from zenkei.scheduler.codes import ReasonCode
+from zenkei.scheduler.reasons import Numbers, Reason
 from zenkei.scheduler.snapshot import JobClass
 from zenkei.scheduler.terms import BASE, Bound
 from zenkei.scheduler.tree import Branch, QueueTree
@@ -42,7 +44,7 @@ def beyond(
 ) -> Reason:
     """`asked` more would go beyond `bound`; more than all of it: that never ends."""
     code = bound.code if asked <= bound.limit else _NEVER[bound.code]
-    numbers = _resource(bound.resource, kinds)
+    numbers = numbers_of(bound.resource, kinds)
     numbers |= {"queue": queue.name, "held": held, "asked": asked, "limit": bound.limit}
     if user:
         numbers["user"] = user
@@ -62,7 +64,8 @@ def wrong_kind(job_class: JobClass, branch: Branch) -> Reason:
     )
 
 
-def _resource(resource: int, kinds: tuple[str, ...]) -> Numbers:
+def numbers_of(resource: int, kinds: tuple[str, ...]) -> Numbers:
+    """What names a resource in a reason."""
     if resource < BASE:
         return {"resource": _UNITS[resource], "kind": ""}
     return {"resource": "gpu_milli", "kind": kinds[resource - BASE]}
@@ -88,16 +91,42 @@ class Lending:
                 for r in range(size):
                     above[r] += need[r] - branch.held[r]
 
-    def room(self, path: Sequence[Branch], resource: int, asked: int) -> bool:
-        """Whether so much more in the queue that `path` starts with leaves what is kept."""
-        return self.short(path, resource, asked) <= 0
-
     def short(self, path: Sequence[Branch], resource: int, asked: int) -> int:
         """By how much others would have to hold less, so that there is room; not above 0: none."""
-        more = self._grown(path, resource, asked)
+        more = self.grown(path, resource, asked)
         return more - self.left(resource) if more else 0
 
-    def _grown(self, path: Sequence[Branch], resource: int, asked: int) -> int:
+    def is_beyond(self, path: Sequence[Branch], resource: int, asked: int, taken: int) -> bool:
+        """Whether it would be short if the need of others grew by `taken` first."""
+        more = self.grown(path, resource, asked)
+        return more > 0 and more > self.left(resource) - taken
+
+    def most(self, path: Sequence[Branch], resource: int) -> int:
+        """What a job there could have if nobody held anything: all but what is kept from it."""
+        own, need = self._needs_of_none
+        most = self._tree.root.terms.total[resource] - need[0][resource]
+        return most + sum(need[b.place][resource] - own[b.place][resource] for b in path)
+
+    def unlent(self, branch: Branch, resource: int) -> int:
+        """What is kept for a queue and those below it while they hold nothing."""
+        return self._needs_of_none[1][branch.place][resource]
+
+    @cached_property
+    def _needs_of_none(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Own and needed amounts as they are while nothing is held anywhere."""
+        tree, size = self._tree, self._tree.size
+        own = [[0] * size for _ in tree.branches]
+        need = [[0] * size for _ in tree.branches]
+        for branch in reversed(tree.branches):
+            mine, kept = own[branch.place], branch.terms.kept
+            need[branch.place] = [max(mine[r], kept[r]) for r in range(size)]
+            if branch.above is not None:
+                above = own[branch.above.place]
+                for r in range(size):
+                    above[r] += need[branch.place][r]
+        return own, need
+
+    def grown(self, path: Sequence[Branch], resource: int, asked: int) -> int:
         """By how much the need of the whole cluster grows."""
         more = asked
         for branch in path:
@@ -121,14 +150,17 @@ class Lending:
         """By how much the needs may still grow."""
         return self._tree.root.terms.total[resource] - self._need[0][resource]
 
-    def reason(self, branch: Branch, resource: int, asked: int, held: int) -> Reason:
+    def reason(self, path: Sequence[Branch], resource: int, asked: int, held: int) -> Reason:
         """held: by all in the cluster."""
-        numbers = _resource(resource, self._tree.kinds)
+        numbers = numbers_of(resource, self._tree.kinds) | {"queue": path[0].name}
+        most = self.most(path, resource)
+        if asked > most:
+            numbers |= {"asked": asked, "limit": most}
+            return Reason(code=ReasonCode.ABOVE_LENT, numbers=numbers)
         kept = self._need[0][resource] - held
         unheld = max(0, self._tree.root.terms.total[resource] - held)
         # where jobs make way, they hold what the place that is kept holds already
         numbers |= {
-            "queue": branch.name,
             "asked": asked,
             "unheld": unheld,
             "kept": min(kept, unheld),

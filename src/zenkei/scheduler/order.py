@@ -21,15 +21,17 @@ said in `seats` (queues) and `walks` (users and jobs). Pure. Cost: see `walks`; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Final, NamedTuple
 
 from zenkei.model.ids import JobId
 from zenkei.model.queue import Order
 from zenkei.scheduler.gates import Gates, Leave, Shortage
+from zenkei.scheduler.keeping import Keeping
 from zenkei.scheduler.limits import closed
-from zenkei.scheduler.line import SegmentKey, WaitingLine, job_of
+from zenkei.scheduler.line import Entry, SegmentKey, WaitingLine, job_of
 from zenkei.scheduler.owed import Owed
 from zenkei.scheduler.reasons import Reason
 from zenkei.scheduler.seats import Seat, User
@@ -75,7 +77,9 @@ class Turn:
         users: Sequence[str],
         *,
         now_us: int,
+        could_start: Callable[[int], bool] = lambda job_class: True,
     ) -> None:
+        """could_start: whether enough nodes are ready that suit a class."""
         tree.refresh(now_us)
         self._tree = tree
         self._line = line
@@ -94,7 +98,8 @@ class Turn:
         self._leaves: dict[int, Seat] = {}
         self._closed: dict[int, Reason] = {}
         self._root = self._seat(tree.root)
-        self._gates = Gates(tree, classes, self._root)
+        keeping = Keeping(tree.config.policy, now_us, could_start)
+        self._gates = Gates(tree, classes, self._root, keeping)
         self._open_leaves()
         self._head: Head | None = None
         self._walk = self._make_walk(now_us)
@@ -121,6 +126,7 @@ class Turn:
             self._gone,
             now_us=now_us,
             ageing_us=ageing_us,
+            starved_us=now_us - int(policy.starvation_s * 1e6),
         )
 
     # -- the loop --------------------------------------------------------------------------------
@@ -185,6 +191,14 @@ class Turn:
         self._passed.add(leaf.entry[2])
         self._walk.recheck(leaf)
 
+    def keep_room(self) -> None:
+        """Nodes are kept for the head: so is what it asks for of its limits, if it starves."""
+        head = self._head
+        assert head is not None
+        leaf = self._leaves[head.queue]
+        assert leaf.user is not None
+        self._gates.keep(leaf, leaf.user, head.order, head.job_class)
+
     def skip_class(self, from_limit_us: int = 0) -> None:
         """Nobody of the head's class (on the head's kinds) who may run so long starts any more.
 
@@ -230,6 +244,10 @@ class Turn:
         return self._gates.capped()
 
     # -- what would be, for `explain` ------------------------------------------------------------
+    def without(self, job: int | None) -> AbstractContextManager[None]:
+        """Around questions about this job: no room is kept for itself. None: nor for others."""
+        return self._gates.without(job)
+
     def trial(self, queue: str, user: int, wanted: JobClass) -> Leave | None:
         """What limits would leave to one more job in this queue; None: it may not start."""
         branch = self._tree.branch(queue)
@@ -333,8 +351,9 @@ class Turn:
         if leaf.limited:
             self._gates.take(leaf, user, amounts)
 
-    def _may_start(self, leaf: Seat, user: User, key: SegmentKey) -> bool:
+    def _may_start(self, leaf: Seat, user: User, entry: Entry) -> bool:
         """Whether jobs of a segment may be next: their class is not known to fail, no limit."""
+        key = entry[2]
         job_class = key[1]
         if key in self._passed:
             return False
@@ -342,6 +361,7 @@ class Turn:
         if dead_from is not None and (key[4] or ENDLESS) >= dead_from:
             return False
         if not self._gates.open(leaf, user, job_class):
+            self._gates.refused(leaf, user, entry[0], job_class)
             return False
         dead = self._narrow.get(job_class)
         if dead is not None and self._dead_on(leaf, key[4] or ENDLESS, dead):
@@ -365,7 +385,7 @@ class Turn:
     def _still(self, leaf: Seat) -> bool:
         assert leaf.entry is not None
         assert leaf.user is not None
-        return self._may_start(leaf, leaf.user, leaf.entry[2])
+        return self._may_start(leaf, leaf.user, leaf.entry)
 
     def _tighten(self, leaf: Seat, user: User) -> None:
         """Others whose next job is over a limit now take the places of their jobs after that."""

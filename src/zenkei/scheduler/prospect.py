@@ -63,7 +63,7 @@ class Prospect:
     @contextmanager
     def asking(self) -> Iterator[None]:
         """Around all questions: nothing is kept for the job itself."""
-        with self._calendar.without(self.job):
+        with self._calendar.without(self.job), self.turn.without(self.job):
             yield
 
     def passes(self, wanted: JobClass, queue: str = "") -> JobClass | None:

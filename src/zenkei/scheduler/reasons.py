@@ -9,111 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Final, TypeAlias
 
 from zenkei.model.ids import JobId
 from zenkei.model.queue import Reservation
 from zenkei.model.wording import count
+from zenkei.scheduler.codes import SEVERITY, ReasonCode, Severity
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Numbers: TypeAlias = dict[str, int | str]
-
-
-class Severity(StrEnum):
-    """WAITING ends by itself. BLOCKED needs somebody. NEVER needs another request or machine."""
-
-    WAITING = "waiting"
-    BLOCKED = "blocked"
-    NEVER = "never"
-
-
-class ReasonCode(StrEnum):
-    """The whole list. Each has its section in `docs/concepts/scheduling.md`."""
-
-    GPUS_BUSY = "gpus_busy"
-    CPUS_BUSY = "cpus_busy"
-    MEMORY_BUSY = "memory_busy"
-    TMP_BUSY = "tmp_busy"
-    TOPOLOGY_BUSY = "topology_busy"
-    NODES_AVOIDED = "nodes_avoided"
-    RESERVED = "reserved"
-    WOULD_DELAY = "would_delay"
-    COLLECTING = "collecting"
-    BEHIND = "behind"
-    RETRY_DELAY = "retry_delay"
-    CHECKPOINT_BEING_STORED = "checkpoint_being_stored"
-    VICTIMS_STOPPING = "victims_stopping"
-    VICTIMS_PROTECTED = "victims_protected"
-    NOT_YET_TRIED = "not_yet_tried"
-    QUEUE_CAP = "queue_cap"
-    USER_CAP = "user_cap"
-    BORROW_LIMIT = "borrow_limit"
-    QUOTA_NOT_LENT = "quota_not_lent"
-    PAUSED = "paused"
-    QUEUE_PAUSED = "queue_paused"
-    UNKNOWN_QUEUE = "unknown_queue"
-    QUEUE_NOT_LEAF = "queue_not_leaf"
-    NO_NODES = "no_nodes"
-    NODES_NOT_READY = "nodes_not_ready"
-    DEVICES_IN_FOREIGN_USE = "devices_in_foreign_use"
-    TOO_FEW_NODES = "too_few_nodes"
-    NO_SUCH_DOMAIN = "no_such_domain"
-    NO_SUCH_LABELS = "no_such_labels"
-    NO_RDMA = "no_rdma"
-    NO_SUCH_GPU = "no_such_gpu"
-    TOO_MANY_GPUS = "too_many_gpus"
-    TOO_MANY_CPUS = "too_many_cpus"
-    TOO_MUCH_MEMORY = "too_much_memory"
-    TOO_MUCH_TMP = "too_much_tmp"
-    ABOVE_QUEUE_CAP = "above_queue_cap"
-    ABOVE_USER_CAP = "above_user_cap"
-    ABOVE_BORROW_LIMIT = "above_borrow_limit"
-    GPU_KIND_NOT_ALLOWED = "gpu_kind_not_allowed"
-
-
-_SEVERITY: Final = {
-    ReasonCode.GPUS_BUSY: Severity.WAITING,
-    ReasonCode.CPUS_BUSY: Severity.WAITING,
-    ReasonCode.MEMORY_BUSY: Severity.WAITING,
-    ReasonCode.TMP_BUSY: Severity.WAITING,
-    ReasonCode.TOPOLOGY_BUSY: Severity.WAITING,
-    ReasonCode.NODES_AVOIDED: Severity.WAITING,
-    ReasonCode.RESERVED: Severity.WAITING,
-    ReasonCode.WOULD_DELAY: Severity.WAITING,
-    ReasonCode.COLLECTING: Severity.WAITING,
-    ReasonCode.BEHIND: Severity.WAITING,
-    ReasonCode.RETRY_DELAY: Severity.WAITING,
-    ReasonCode.CHECKPOINT_BEING_STORED: Severity.WAITING,
-    ReasonCode.VICTIMS_STOPPING: Severity.WAITING,
-    ReasonCode.VICTIMS_PROTECTED: Severity.WAITING,
-    ReasonCode.NOT_YET_TRIED: Severity.WAITING,
-    ReasonCode.QUEUE_CAP: Severity.WAITING,
-    ReasonCode.USER_CAP: Severity.WAITING,
-    ReasonCode.BORROW_LIMIT: Severity.WAITING,
-    ReasonCode.QUOTA_NOT_LENT: Severity.WAITING,
-    ReasonCode.PAUSED: Severity.BLOCKED,
-    ReasonCode.QUEUE_PAUSED: Severity.BLOCKED,
-    ReasonCode.UNKNOWN_QUEUE: Severity.BLOCKED,
-    ReasonCode.QUEUE_NOT_LEAF: Severity.BLOCKED,
-    ReasonCode.NO_NODES: Severity.BLOCKED,
-    ReasonCode.NODES_NOT_READY: Severity.BLOCKED,
-    ReasonCode.DEVICES_IN_FOREIGN_USE: Severity.BLOCKED,
-    ReasonCode.TOO_FEW_NODES: Severity.NEVER,
-    ReasonCode.NO_SUCH_DOMAIN: Severity.NEVER,
-    ReasonCode.NO_SUCH_LABELS: Severity.NEVER,
-    ReasonCode.NO_RDMA: Severity.NEVER,
-    ReasonCode.NO_SUCH_GPU: Severity.NEVER,
-    ReasonCode.TOO_MANY_GPUS: Severity.NEVER,
-    ReasonCode.TOO_MANY_CPUS: Severity.NEVER,
-    ReasonCode.TOO_MUCH_MEMORY: Severity.NEVER,
-    ReasonCode.TOO_MUCH_TMP: Severity.NEVER,
-    ReasonCode.ABOVE_QUEUE_CAP: Severity.NEVER,
-    ReasonCode.ABOVE_USER_CAP: Severity.NEVER,
-    ReasonCode.ABOVE_BORROW_LIMIT: Severity.NEVER,
-    ReasonCode.GPU_KIND_NOT_ALLOWED: Severity.NEVER,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +30,7 @@ class Reason:
 
     @property
     def severity(self) -> Severity:
-        return _SEVERITY[self.code]
+        return SEVERITY[self.code]
 
     @property
     def text(self) -> str:
@@ -201,6 +106,14 @@ def would_delay(job: JobId, due_us: int | None, met: int, fitting: int) -> Reaso
     if due_us is not None:
         numbers["due_us"] = due_us
     return Reason(code=ReasonCode.WOULD_DELAY, numbers=numbers)
+
+
+def limit_kept(job: JobId, numbers: Numbers) -> Reason:
+    """There is room under a limit, but it is kept for `job`, which has waited too long for it.
+
+    numbers: resource, kind, asked, kept; queue (empty: what others lend) and user (empty: all).
+    """
+    return Reason(code=ReasonCode.LIMIT_KEPT, numbers={**numbers, "job": str(job)})
 
 
 def collecting(free: int, kept: int, nodes: int) -> Reason:
@@ -339,6 +252,17 @@ def _would_delay(n: Numbers) -> str:
     return f"{kept} are kept for job {n['job']}, which collects nodes as they fall free"
 
 
+def _limit_kept(n: Numbers) -> str:
+    if not n["queue"]:
+        where = "of what other queues lend"
+    elif n["user"]:
+        where = f"of what {_person(n)}"
+    else:
+        where = f"of what {_queue(n)}"
+    asked, kept = amount(n, "asked"), amount(n, "kept")
+    return f"asks for {asked}, and {kept} {where} are kept for job {n['job']}, which waits longest"
+
+
 _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.GPUS_BUSY: _gpus_busy,
     ReasonCode.CPUS_BUSY: lambda n: _busy(n, cpus(n["cpu_milli"]), "nodes_with_cpus"),
@@ -352,6 +276,7 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.NODES_AVOIDED: _avoided,
     ReasonCode.RESERVED: _reserved,
     ReasonCode.WOULD_DELAY: _would_delay,
+    ReasonCode.LIMIT_KEPT: _limit_kept,
     ReasonCode.COLLECTING: lambda n: (
         f"collects nodes as they fall free, because nobody knows when jobs there end: has "
         f"{n['nodes_free']} of {n['nodes']}"
@@ -430,6 +355,10 @@ _TEXTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.ABOVE_BORROW_LIMIT: lambda n: (
         f"asks for {amount(n, 'asked')}, {_borrower(n)} {amount(n, 'limit')} at most"
     ),
+    ReasonCode.ABOVE_LENT: lambda n: (
+        f"asks for {amount(n, 'asked')}, {_queue(n)} {amount(n, 'limit')} at most: the others are "
+        "kept for queues that do not lend all of their quota"
+    ),
     ReasonCode.GPU_KIND_NOT_ALLOWED: lambda n: (
         f"asks for GPU type {n['gpu_kinds']}, queue `{n['queue']}` may use {n['allowed'] or 'none'}"
         if n["gpu_kinds"]
@@ -455,6 +384,7 @@ _HINTS: Final[dict[ReasonCode, Callable[[Numbers], str]]] = {
     ReasonCode.ABOVE_QUEUE_CAP: _less,
     ReasonCode.ABOVE_USER_CAP: _less,
     ReasonCode.ABOVE_BORROW_LIMIT: _less,
+    ReasonCode.ABOVE_LENT: _less,
     ReasonCode.GPU_KIND_NOT_ALLOWED: lambda n: (
         "leave `resources.gpu_type` out, or use another queue"
         if n["gpu_kinds"]

@@ -10,6 +10,8 @@ Bhattacharya et al., SoCC 2013; guarantees and borrowing as in Kueue and KAI):
  2 those of weight 0, likewise
 What is held counts with half of the next job: so whoever is rounded up is so by as much as the
 others are rounded down, and each leaf comes within one gang of the exact shares (Webster's method).
+Of a next job that starves it counts alone, and among equals the one that waits longest comes first:
+a gang of more than its queue's share would else come after small jobs for ever.
 Departures: what stays within a quota that names only some resources is decided by those of them
 that the job asks for; a job that asks for none of them borrows. The share of one resource is taken
 of the sum of what is held and was used, not of each. What queues hold whose jobs cannot start any
@@ -19,7 +21,7 @@ more still counts for those above them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from zenkei.scheduler.line import Entry, Group, SegmentKey
 from zenkei.scheduler.terms import BASE
@@ -29,8 +31,11 @@ UserEntry: TypeAlias = tuple[int, float, int, "User"]
 """-(band), share, order of the next job."""
 ColdEntry: TypeAlias = tuple[int, float, int, int, "User", Entry]
 """-(band), share, order of a job; its class, its user, and itself."""
-ChildEntry: TypeAlias = tuple[int, float, str, int, "Seat"]
-"""Stage, share, name, version: one that is not the seat's own is stale."""
+Key: TypeAlias = tuple[int, float, int]
+"""Stage, share, since when the next job starves (NEVER: it does not)."""
+ChildEntry: TypeAlias = tuple[int, float, int, str, int, "Seat"]
+"""Its key, name, version: one that is not the seat's own is stale."""
+NEVER: Final = 1 << 62
 
 Block: TypeAlias = tuple[list[tuple[int, "User", Group]], list[ColdEntry]]
 """Groups (with the bits of their classes) and single jobs, of the same band and share."""
@@ -228,17 +233,19 @@ class Seat:
         return found
 
     # -- its place among its siblings ------------------------------------------------------------
-    def key(self, ask: Ask) -> tuple[int, float]:
-        """Stage and share, when `ask` is what its next job wants."""
+    def key(self, ask: Ask, starves_since_us: int | None = None) -> Key:
+        """Its place, when `ask` is what its next job wants, which may starve."""
+        more = ask.halves if starves_since_us is None else self.nothing
+        since_us = NEVER if starves_since_us is None else starves_since_us
         if self.quota and self.within(ask):
-            return 0, self._share_of_quota(ask.halves)
-        return (2 if self.branch.terms.weightless else 1), self._borrowed(ask.halves)
+            return 0, self._share_of_quota(more), since_us
+        return (2 if self.branch.terms.weightless else 1), self._borrowed(more), since_us
 
-    def first_key(self) -> tuple[int, float]:
+    def first_key(self) -> Key:
         """The least that `key` can be, whatever its next job is."""
         if self._has_room():
-            return 0, self._share_of_quota(self.nothing)
-        return (2 if self.branch.terms.weightless else 1), self._borrowed(self.nothing)
+            return 0, self._share_of_quota(self.nothing), 0
+        return (2 if self.branch.terms.weightless else 1), self._borrowed(self.nothing), 0
 
     def _has_room(self) -> bool:
         held = self.held

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from zenkei.model.queue import Amounts, Queue
-from zenkei.scheduler.reasons import ReasonCode
+from zenkei.scheduler.codes import ReasonCode
 
 GPU: Final = 2
 BASE: Final = 3

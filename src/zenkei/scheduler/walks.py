@@ -26,10 +26,10 @@ from zenkei.scheduler.line import (
     WaitingLine,
     submitted_of,
 )
-from zenkei.scheduler.seats import Block, ColdEntry, Seat, User, UserEntry
+from zenkei.scheduler.seats import Block, ColdEntry, Key, Seat, User, UserEntry
 
-Test: TypeAlias = Callable[[Seat, User, SegmentKey], bool]
-"""Whether jobs of a segment may be next; sets what the seat's next job asks for."""
+Test: TypeAlias = Callable[[Seat, User, Entry], bool]
+"""Whether a job, and those of its segment, may be next; sets what the seat's next job asks for."""
 GetUser: TypeAlias = Callable[[Seat, int], User]
 
 
@@ -80,7 +80,10 @@ class Fair:
         *,
         now_us: int,
         ageing_us: int,
+        starved_us: int,
     ) -> None:
+        """starved_us: who waits since then, or longer, starves."""
+        self._starved_us = starved_us
         self._root = root
         self._line = line
         self._test = test
@@ -117,24 +120,31 @@ class Fair:
         heap = seat.heap
         while heap:
             top = heap[0]
-            child = top[4]
-            if top[3] != child.version:
+            child = top[5]
+            if top[4] != child.version:
                 heappop(heap)
             elif child.settled:
                 seat.head = child.head
                 return True
             elif self._settle(child):
                 child.settled = True
-                assert child.head is not None
-                assert child.head.ask is not None
                 child.version += 1
-                key = child.key(child.head.ask)
+                key = self._key(child)
                 heapreplace(heap, (*key, child.branch.name, child.version, child))
             else:
                 child.version += 1
                 heappop(heap)
         seat.head = None
         return False
+
+    def _key(self, seat: Seat) -> Key:
+        """The place of a queue among its siblings, by its next job."""
+        leaf = seat.head
+        assert leaf is not None
+        assert leaf.ask is not None
+        assert leaf.entry is not None
+        since_us = submitted_of(leaf.entry[0])
+        return seat.key(leaf.ask, since_us if since_us <= self._starved_us else None)
 
     def _renew(self, leaf: Seat) -> None:
         """The next job of a leaf is another: its queues take their new places."""
@@ -143,12 +153,10 @@ class Fair:
         while seat.up is not None:
             up = seat.up
             heap = up.heap
-            first = heap[0][4] is seat if heap else False
+            first = heap[0][5] is seat if heap else False
             seat.version += 1
             if alive:
-                assert seat.head is not None
-                assert seat.head.ask is not None
-                key = seat.key(seat.head.ask)
+                key = self._key(seat)
                 entry = (*key, seat.branch.name, seat.version, seat)
                 if first:
                     heapreplace(heap, entry)
@@ -171,7 +179,7 @@ class Fair:
             cold = self._cold(leaf)
             if cold is not None and (not heap or cold[:3] < heap[0][:3]):
                 user, entry = cold[4], cold[5]
-                if test(leaf, user, entry[2]):
+                if test(leaf, user, entry):
                     leaf.user, leaf.entry, leaf.head = user, entry, leaf
                     return True
                 leaf.refused.add(entry[2])
@@ -182,7 +190,7 @@ class Fair:
                 return False
             user = heap[0][3]
             entries = user.heap
-            if test(leaf, user, entries[0][2]):
+            if test(leaf, user, entries[0]):
                 leaf.user, leaf.entry, leaf.head = user, entries[0], leaf
                 return True
             if entries[0][2][1] in gone:  # so may be many of those behind it
@@ -389,8 +397,9 @@ class InLine:
         heap = self._heap
         while heap:
             order, at, key, segment, leaf, user = heap[0]
-            if self._test(leaf, user, key):
-                leaf.user, leaf.entry, leaf.head = user, (order, at, key, segment), leaf
+            entry = (order, at, key, segment)
+            if self._test(leaf, user, entry):
+                leaf.user, leaf.entry, leaf.head = user, entry, leaf
                 return leaf
             heappop(heap)
         return None

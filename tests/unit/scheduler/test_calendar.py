@@ -13,10 +13,10 @@ from zenkei.model.ids import JobId
 from zenkei.model.queue import ClusterConfig, Policy
 from zenkei.model.resources import DeviceShare, Request
 from zenkei.scheduler.calendar import Calendar
+from zenkei.scheduler.codes import ReasonCode
 from zenkei.scheduler.free import HeldPart
 from zenkei.scheduler.holdings import Holdings, holdings
 from zenkei.scheduler.promises import NEVER_US, Collecting, Promise, Standing
-from zenkei.scheduler.reasons import ReasonCode
 from zenkei.scheduler.snapshot import JobClass
 
 ONE, HALF, CPU = ask(gpus=1).request, ask(gpus=0.5).request, ask(cpus=2).request

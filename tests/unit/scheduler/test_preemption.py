@@ -10,9 +10,9 @@ from tests.planner_worlds import SECOND, ask, node
 from tests.preemption_worlds import NOW_US, POLICY, Cluster, gpus
 from zenkei.model.ids import JobId
 from zenkei.model.queue import Amounts, Queue, Reclaim, Within
+from zenkei.scheduler.codes import ReasonCode
 from zenkei.scheduler.decisions import PreemptReason
 from zenkei.scheduler.preemption import Asker, Displacement, Spared
-from zenkei.scheduler.reasons import ReasonCode
 
 
 def one_queue(*nodes: object, **rules: object) -> Cluster:

@@ -12,10 +12,11 @@ from zenkei.model.ids import JobId
 from zenkei.model.queue import ClusterConfig, Queue, Reservation
 from zenkei.model.resources import DeviceShare
 from zenkei.scheduler.calendar import Calendar, bookings
+from zenkei.scheduler.codes import ReasonCode
 from zenkei.scheduler.free import HeldPart
 from zenkei.scheduler.holdings import holdings
 from zenkei.scheduler.promises import Promise
-from zenkei.scheduler.reasons import ReasonCode, reserved
+from zenkei.scheduler.reasons import reserved
 
 ONE = ask(gpus=1).request
 NAMES = [f"n{i}" for i in range(4)]
