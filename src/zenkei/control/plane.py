@@ -79,10 +79,9 @@ def assemble(
     owner: names this process in leases, new at each start. progress: told what a preparation does.
     guard: why nothing may start now. whose: the person of a name, whose jobs are prepared.
     """
-    store, engines = ports.store, ports.engines
+    store, engines, pins = ports.store, ports.engines, PinCache(ports.blobs)
     cache, datasets = SpecCache(store), Datasets(store.datasets)
     keeper = PlanKeeper(store, cache, Learning(store, cache, ports.workers))
-    pins = PinCache(ports.blobs)
     preparer = Preparer(
         store=store,
         cache=cache,
@@ -103,7 +102,6 @@ def assemble(
         workers=ports.workers,
         guard=guard,
     )
-    machines = Machines(store, ports.clock)
     feed = Feed(store)
     # followers are woken last: what they then look for has been handed on already
     store.listen(feed.heard)
@@ -121,7 +119,7 @@ def assemble(
         cluster=ClusterCommands(store),
         datasets=datasets,
         tree=QueueTree(store),
-        machines=machines,
+        machines=Machines(store, ports.clock),
         queries=queries,
         feed=feed,
         controller=controller,
