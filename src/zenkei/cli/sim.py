@@ -1,10 +1,11 @@
-"""`zenkei sim run|replay`: a trace through the production scheduler, in a virtual world.
+"""`zenkei sim run|make|replay`: a trace through the production scheduler, in a virtual world.
 
 Needs no daemon and touches no job. The room that simulates is imported when something is run.
 """
 
 from __future__ import annotations
 
+import errno
 import gc
 import time
 from pathlib import Path
@@ -91,6 +92,32 @@ def replay(argv: list[str]) -> int:
     return _play(load(text, args.script), args)
 
 
+def make(argv: list[str]) -> int:
+    """A made-up trace."""
+    parser = Parser("sim make", "Make a trace that looks like one of a real cluster.")
+    parser.add_argument("file", metavar="FILE", help="where it is written, as CSV")
+    parser.add_argument("--nodes", default="", metavar="NODES", help="as for `zenkei sim run`")
+    parser.whole("--jobs", least=1, most=1_000_000, default=1000, help="how many; default 1000")
+    parser.amount("--load", least=0.01, most=10, help="GPUs asked for of those there are; 0.8")
+    parser.whole("--seed", least=0, most=2**31, default=0, help="another one, another trace")
+    args = parser.parse_args(argv)
+    if not args.nodes:
+        raise usage("--nodes is missing", "such as --nodes 16x4, or a file with name and gpus")
+    from zenkei.sim.generating import Mix, generate, table
+    from zenkei.sim.traces import read_nodes
+
+    gpus = sum(len(node.capacity.devices) for node in read_nodes(args.nodes))
+    if not gpus:
+        raise usage(f"--nodes {args.nodes[:60]} has no GPU", "such as --nodes 16x4")
+    jobs = generate(args.jobs, gpus, Mix(load=args.load or 0.8), args.seed)
+    _write(args.file, table(jobs))
+    if args.json:
+        session.print_json({"path": args.file, "jobs": len(jobs), "gpus": gpus})
+    else:
+        print(render.clean(f"{args.file} has {len(jobs)} jobs for {gpus} GPUs"))
+    return 0
+
+
 # -- inside ------------------------------------------------------------------------------------
 
 
@@ -130,6 +157,16 @@ def _seconds(text: str, flag: str) -> float:
     return found / 1000
 
 
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, "utf-8")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        why = f"`{path[:200]}` cannot be written: {error.strerror}"
+        raise usage(why, "name a file in a directory that is there") from error
+
+
 def _play(script: Script, args: Any) -> int:
     from zenkei.sim.running import play_or_tell
 
@@ -143,7 +180,7 @@ def _play(script: Script, args: Any) -> int:
     if args.report:
         from zenkei.sim.report import page
 
-        Path(args.report).write_text(page(played, script, cpu_s), "utf-8")
+        _write(args.report, page(played, script, cpu_s))
         found["report"] = args.report
     if args.json:
         session.print_json(found)
@@ -190,6 +227,7 @@ def _line(part: Json) -> list[str]:
 ACTIONS: dict[str, dict[str, Action]] = {
     "sim": {
         "run": (run, "run a trace through the production scheduler, in virtual time"),
+        "make": (make, "make a trace that looks like one of a real cluster"),
         "replay": (replay, "run a simulation again that has failed a check"),
     }
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from zenkei.model.cluster import Node
-from zenkei.model.errors import InternalError
+from zenkei.model.errors import InternalError, ZenkeiError
 from zenkei.sim import scripts
 from zenkei.sim.checkers import CheckFailed
 from zenkei.sim.faults import PROFILES
@@ -124,8 +124,10 @@ def play_or_tell(script: scripts.Script, write_to: Path) -> Played:
     """Run it; one that fails is shrunk and written. Raises InternalError with the seed."""
     try:
         return play(script)
-    except CheckFailed as failure:
-        small, why = shrink(script, str(failure), fails)
+    except Exception as failure:
+        if _is_asked_wrongly(failure):
+            raise
+        small, why = shrink(script, _told(failure, script), fails)
         write_to.write_text(scripts.dump(small), "utf-8")
         raise InternalError(
             "simulation-failed",
@@ -138,9 +140,19 @@ def fails(script: scripts.Script) -> str:
     """How a run fails; empty: it does not."""
     try:
         play(script)
-    except CheckFailed as failure:
-        return str(failure)
+    except Exception as failure:  # noqa: BLE001 - whatever the product raises there is a finding
+        return _told(failure, script)
     return ""
+
+
+def _is_asked_wrongly(failure: Exception) -> bool:
+    return isinstance(failure, ZenkeiError) and not isinstance(failure, InternalError)
+
+
+def _told(failure: Exception, script: scripts.Script) -> str:
+    if isinstance(failure, CheckFailed):
+        return str(failure)
+    return f"seed {script.setting.seed}: {type(failure).__name__}: {failure}"
 
 
 def shrink(

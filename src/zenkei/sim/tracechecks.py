@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from zenkei.lifecycle.evolve import replay
 from zenkei.lifecycle.outcome import MAX_REQUEUES
@@ -24,7 +24,6 @@ from zenkei.model.ids import AttemptId
 from zenkei.model.job import Job, JobState
 from zenkei.model.resources import Free
 from zenkei.sim.checkers import CheckFailed
-from zenkei.sim.clock import START_US
 
 if TYPE_CHECKING:
     from zenkei.sim.traceworld import TraceWorld
@@ -101,7 +100,11 @@ class TraceChecks:
             self._require(over, f"job {row.id} never ended, and its row is {row.state}")
 
     def _story(self, row: Job, events: list[Event]) -> None:
-        self._require(replay(events) == row, f"replay of job {row.id} is not its row {row}")
+        try:
+            is_same = replay(events) == row
+        except ValueError as error:
+            self._fail(f"the events of job {row.id} make no row: {error}")
+        self._require(is_same, f"replay of job {row.id} is not its row {row}")
         bodies = [event.body for event in events]
         entered = [body.attempt for body in bodies if isinstance(body, e.Allocated)]
         left = [body.attempt for body in bodies if isinstance(body, e.Released)]
@@ -133,7 +136,7 @@ class TraceChecks:
         if not holds:
             self._fail(otherwise)
 
-    def _fail(self, what: str) -> None:
+    def _fail(self, what: str) -> NoReturn:
         world = self._world
-        seed, at_s = world.setting.seed, (world.clock.now_us() - START_US) / 1e6
+        seed, at_s = world.setting.seed, (world.clock.now_us() - world.began_us) / 1e6
         raise CheckFailed(f"seed {seed}, after {world.steps} steps, at {at_s:.1f} s: {what}")

@@ -77,6 +77,7 @@ class TraceWorld:
         self.clock = VirtualClock()
         self.faults = Faults(Random(setting.seed + 1), setting.rates)
         self.engine = ReplayEngine(self.clock, self.faults, nodes, setting.costs)
+        self.began_us = START_US
         self.steps = 0
         self._rng = Random(setting.seed)
         self._wall = WallClock(self.clock)
@@ -94,7 +95,7 @@ class TraceWorld:
         self._due_us: int | None = None
         self._next = 0
         self._specs: dict[tuple[object, ...], JobSpec] = {}
-        self._checks = TraceChecks(self, setting.check)
+        self.checks = TraceChecks(self, setting.check)
         self._boot()
         self._certainly(self._apply)
 
@@ -114,7 +115,12 @@ class TraceWorld:
             idle = 0 if self.tables.counters.seq != seq else idle + 1
             if idle > MOST_AT_ONCE:
                 break  # only timers go on
-        self._checks.at_the_end()
+        self.checks.at_the_end()
+
+    @property
+    def stories(self) -> tuple[Story, ...]:
+        """What became of the jobs, in order of their arrival."""
+        return tuple(self.engine.stories.values())
 
     @property
     def waiting(self) -> int:
@@ -174,7 +180,7 @@ class TraceWorld:
         except Crash:
             self._boot()
         self._claim_us = self.clock.now_us() + int(CLAIM_S * 1e6)
-        self._checks.after_step()
+        self.checks.after_step()
 
     def _boot(self) -> None:
         self._lives.boot()
