@@ -188,6 +188,11 @@ class JobFollower:
                 yield message
         if isinstance(body, e.Allocated):
             self._begin_attempt(body.attempt, len(body.parts))
+        if isinstance(body, e.Imported):  # all of its attempts are over, and kept with it
+            for attempt in range(1, body.attempt + 1):
+                async for message in self._output():
+                    yield message
+                self._begin_attempt(attempt, max(1, len(body.nodes)))
         self._state = views.state_after(event)
         if self._state is None:
             row = await in_thread(self._services.queries.row, self._principal, self._job)

@@ -13,7 +13,7 @@ from zenkei.api import views
 from zenkei.api.requests import Count, LogQuery
 from zenkei.model.access import Principal, Target, Verb, can
 from zenkei.model.errors import Denied, InvalidInput
-from zenkei.model.event import Allocated
+from zenkei.model.event import Allocated, Imported
 from zenkei.model.ids import WHOLE, AttemptId, JobId
 from zenkei.protocol import logs
 from zenkei.server.asking import JobText, Svc, Who, job_id
@@ -181,4 +181,6 @@ def _nodes(svc: Services, who: Principal, attempt: AttemptId) -> int:
     for event in svc.queries.events(who, attempt.job, limit=100_000):
         if isinstance(event.body, Allocated) and event.body.attempt == attempt.number:
             return len(event.body.parts)
+        if isinstance(event.body, Imported):
+            return max(1, len(event.body.nodes))
     return 0

@@ -22,7 +22,7 @@ from tests.capsule_maker import (
     with_index,
 )
 from tests.dataset_trees import nothing, write_tree
-from tests.unit.data.dataset_maker import version
+from tests.unit.data.dataset_maker import Link, version
 from zenkei.data.capsules import archive, taking
 from zenkei.data.capsules.archive import CRATE, INDEX, ArchiveWriter
 from zenkei.data.manifest import HEADER
@@ -298,9 +298,10 @@ def test_sizes_beyond_the_file_are_refused(there: Installation, capsule: Path) -
     def central(entry: archive.Entry) -> bytes:
         return archive._central(archive.Entry(entry.name, 1 << 62, entry.crc, entry.at))
 
-    refuses(there, forged(capsule, contents_of(capsule), central=central), "longer than the file")
+    contents = contents_of(capsule)
+    refuses(there, forged(capsule, contents, central=central), "longer than the file")
     tail = archive._tail(1 << 40, 0, 1 << 50)
-    refuses(there, forged(capsule, contents_of(capsule), tail=tail), "its end is not as")
+    refuses(there, forged(capsule, contents, tail=tail), "its end is not as")
 
 
 def test_a_usual_zip_of_the_same_content_is_refused(there: Installation, capsule: Path) -> None:
@@ -415,12 +416,22 @@ def test_hostile_manifests_of_code_are_refused(
     refuses(there, forged(capsule, changed), why)
 
 
+HOSTILE_PATHS: list[tuple[bytes, bytes | Link]] = [
+    (b"../evil", b"x"),
+    (b"a/../../evil", b"x"),
+    (b"evil", Link(b"../../etc/passwd")),
+    (b"evil", Link(b"/etc/passwd")),
+]
+
+
 def test_a_hostile_version_of_a_dataset_is_refused(
     there: Installation, capsule: Path, tmp_path: Path
 ) -> None:
     contents = contents_of(capsule)
-    for path in (b"../evil", b"/evil", b"a/../../b"):
-        table, packs = version({path: b"x"})
+    hostile = [version({path: content}) for path, content in HOSTILE_PATHS]
+    absolute, packs = version({b"d/evil": b"x"})
+    hostile.append((container.sealed(replace(absolute, directories=(b"", b"/etc"))), packs))
+    for table, packs in hostile:
         rest = {n: c for n, c in contents.items() if not n.startswith(("packs/", "versions/"))}
         rest |= {f"packs/{name}": content for name, content in packs.items()}
         rest |= {f"versions/{table.digest[3:]}": container.write(table, packed=False)}
@@ -449,11 +460,14 @@ def test_a_version_by_reference_names_no_files_of_this_machine(
 def test_a_bomb_in_a_version_is_refused(there: Installation, capsule: Path) -> None:
     """A few kilobytes of zlib that say they are gigabytes of columns."""
     contents = contents_of(capsule)
-    (name,) = [n for n in contents if n.startswith("versions/")]
-    table = container.read(contents[name])
-    packed = container.write(table, packed=True)
-    assert len(packed) < len(contents[name])
-    refuses(there, forged(capsule, relisted({**contents, name: packed})), "larger than")
+    rest = {n: c for n, c in contents.items() if not n.startswith(("packs/", "versions/"))}
+    table, packs = version({b"%05d" % number: b"x" for number in range(3000)})
+    rest |= {f"packs/{name}": content for name, content in packs.items()}
+    rest |= {f"versions/{table.digest[3:]}": container.write(table, packed=True)}
+    document = json.loads(contents[INDEX])
+    document["data"][0]["digest"] = table.digest
+    changed = relisted({**rest, INDEX: json.dumps(document).encode()})
+    refuses(there, forged(capsule, changed), "larger than what is allowed")
 
 
 def test_a_newer_format_is_told_apart_from_a_forged_one(there: Installation, capsule: Path) -> None:

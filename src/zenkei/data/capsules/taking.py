@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from blake3 import blake3
-
 from zenkei.data import disk
 from zenkei.data.blobs_dir import DirectoryBlobs
 from zenkei.data.capsules import versions
@@ -142,9 +140,11 @@ def _checked(archive: Archive) -> _Checked:
             raise refused(f"`{name}` has another size than its list says")
     if lacking := sorted(listed.keys() - archive.entries.keys()):
         raise refused(f"`{lacking[0]}` is in its list and missing")
+    if digest_of(archive.read(CRATE, most=MOST_INDEX_BYTES)) != listed[CRATE][1]:
+        raise refused(f"`{CRATE}` does not have its digest")
     closure = Closure(document["job"], lambda digest, most: _blob(archive, digest, most))
     tables = {
-        digest: versions.read_version(archive, digest)
+        digest: versions.read_version(archive, digest, listed)
         for digest in sorted({one["digest"] for one in document["data"] if one["included"]})
     }
     _check_complete(archive, closure, tables)
@@ -222,16 +222,28 @@ def _check_complete(archive: Archive, closure: Closure, tables: dict[str, Versio
 
 def _check_room(found: _Checked, order: Mapping[str, Any]) -> None:
     """Nothing in it is compressed: it needs as much room as it has."""
-    place = Path(order["blobs"])
-    free = disk.free_bytes(place)
-    if found.archive.size + RESERVE_BYTES > free:
-        raise Unavailable(
-            "disk-full",
-            f"the capsule needs {found.archive.size:,} bytes where {place} lies, {free:,} are free",
-            hint="free some space (`zenkei du` shows what zenkei keeps, `zenkei prune` removes "
-            "what nothing needs) or move ZENKEI_HOME to a larger file system",
-            details={"path": str(place), "free_bytes": free},
-        )
+    home, depot = Path(order["blobs"]), str(order["depot"]).removeprefix("file:")
+    needed = {home: 0}
+    for name, entry in found.archive.entries.items():
+        is_data = not name.startswith("blobs/") and depot.startswith("/")
+        place = Path(depot) if is_data else home
+        needed[place] = needed.get(place, 0) + entry.size
+    free = {place: disk.free_bytes(place) for place in needed}
+    if len(set(free.values())) == 1:  # most likely the same disk: it must hold both
+        needed = dict.fromkeys(needed, sum(needed.values()))
+    for place, size in needed.items():
+        if size + RESERVE_BYTES > free[place]:
+            raise _no_room(place, size, free[place])
+
+
+def _no_room(place: Path, size: int, free: int) -> Unavailable:
+    return Unavailable(
+        "disk-full",
+        f"the capsule needs {size:,} bytes where {place} lies, {free:,} are free",
+        hint="free some space (`zenkei du` shows what zenkei keeps, `zenkei prune` removes what "
+        "nothing needs) or move ZENKEI_HOME to a larger file system",
+        details={"path": str(place), "free_bytes": free},
+    )
 
 
 def _blob(archive: Archive, digest: Digest, most: int) -> bytes:
@@ -261,9 +273,6 @@ def _take_blobs(found: _Checked, blobs: DirectoryBlobs, said: Said) -> None:
                     break
             batch.commit()
             total += size
-    crate = blake3(found.archive.read(CRATE, most=MOST_INDEX_BYTES)).hexdigest()
-    if f"b3:{crate}" != _listed(found.document)[CRATE][1]:
-        raise refused(f"`{CRATE}` does not have its digest")
 
 
 def _place(digest: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -20,11 +20,13 @@ from blake3 import blake3
 
 from zenkei.data.capsules.archive import Archive, refused
 from zenkei.data.depots.depot import Depot
+from zenkei.data.digests import digest_of
 from zenkei.data.manifest import path_text, shown
 from zenkei.data.pack import ALIGNMENT, CUT_BYTES
 from zenkei.data.versions import container
 from zenkei.data.versions.keeper import Keeper
 from zenkei.data.versions.table import PIECE, Kind, VersionTable
+from zenkei.model.data import Digest
 from zenkei.model.errors import Unavailable
 
 Put = Callable[[str, bytes | bytearray], None]
@@ -160,14 +162,18 @@ class _Members:
         return self._kept[name][start : start + size]
 
 
-def read_version(archive: Archive, digest: str) -> VersionTable:
-    """Of a capsule; its content is not looked at. Raises InvalidInput."""
+def read_version(
+    archive: Archive, digest: str, listed: Mapping[str, tuple[int, Digest]]
+) -> VersionTable:
+    """Of a capsule, as its list has it; files are not looked at. Raises InvalidInput."""
     name = f"versions/{digest.removeprefix('b3:')}"
     content = archive.read(name, most=container.MAX_RAW_BYTES)
+    if digest_of(content) != listed[name][1]:
+        raise refused(f"`{name}` does not have its digest")
     # nothing in a capsule is compressed
     table = container.read(content, max_raw_bytes=len(content))
     if table.digest != digest:
-        raise refused(f"`{name}` does not have its digest")
+        raise refused(f"`{name}` is another version")
     if table.mtimes_ns is not None:
         raise refused("it has a dataset by reference, which names files of another machine")
     _check_pieces(table)
