@@ -73,6 +73,9 @@ class Controller:
         self._failed = 0
         self._seed = seed
         self._flag = Flag()
+        self._woken = False
+        self._heard_seq = 0
+        """Up to which commit there is news."""
         self._next_claim_us = 0
         store.listen(self._heard)
         for engine in engines.values():
@@ -81,12 +84,14 @@ class Controller:
     def step(self) -> int | None:
         """One cycle; everything it does is safe to repeat. Returns when the next is due (µs)."""
         self._flag.clear()
+        self._woken = False
         self._observe()  # 1 what happened on the engines becomes events
         self._claim()  # 2 effects that a dead controller left are taken over
         due_us = self._plan()  # 3, 4 snapshot, pure plan, applied with the same fits()
         #                          5 effects leave after each commit, by the store's listener
         check_us = self._health.step(self._clock.now_us())  # 6 nodes that take no work
         self.stepped_us = self._clock.now_us()
+        self._rest()
         return min((us for us in (due_us, check_us) if us is not None), default=None)
 
     def run(self, stop: Flag) -> None:
@@ -124,7 +129,17 @@ class Controller:
 
     def wake(self) -> None:
         """Something happened: step again soon. From any thread."""
+        self._woken = True
         self._flag.set()
+
+    def _rest(self) -> None:
+        """What this step itself has committed and then planned with is no news.
+
+        Cleared before it is asked: who wakes it meanwhile is heard.
+        """
+        self._flag.clear()
+        if self._woken or self._heard_seq > self._keeper.seq:
+            self._flag.set()
 
     @property
     def awake(self) -> bool:
@@ -145,6 +160,7 @@ class Controller:
 
     def _heard(self, committed: Committed) -> None:
         self._dispatcher.take(committed.effects)
+        self._heard_seq = committed.seq
         self._flag.set()
 
     def _observe(self) -> None:
@@ -169,7 +185,7 @@ class Controller:
             if not applied:
                 break  # all of it is so already: victims that are stopping, for example
             if applied.refused or not plan.more:
-                self._flag.set()  # the commits made new facts: look again, reports first
+                self.wake()  # the commits made new facts: look again, reports first
                 break
         return plan.next_us if plan else None
 

@@ -67,6 +67,12 @@ class PlanKeeper:
         self._is_new = True
         """Whether it has learned anything since the last plan."""
 
+    @property
+    def seq(self) -> int:
+        """Up to which commit the planner knows everything; -1 while there is none."""
+        planner = self._planner
+        return planner.seq if planner is not None else -1
+
     def refresh(self, *, paused: str = "") -> None:
         """Take in what was committed. paused: why nothing may start now, or empty."""
         with self._lock:

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -96,7 +97,7 @@ class Calendar:
         self._now_us = now_us
         self._estimates = dict(estimates or {})
         self._levels = {name: depth for depth, name in enumerate(config.levels)}
-        self._took: list[tuple[int, Took]] = []
+        self._took: list[tuple[str, Took]] = []
         self._known: Agenda | None = None
         self._standing = {one.job: one for one in standing}
         self._due_us: dict[int, int] = {}
@@ -105,7 +106,7 @@ class Calendar:
         self._collectors = 0
         self._idle = 0
         self._booked = tuple(b for b in booked if b.of.to_us > now_us)
-        self._ancestry = ancestries(config.queues)
+        self._queues = config.queues
         self._closed: dict[tuple[str, str], tuple[int, ...]] = {}
         self._unions: dict[tuple[int, ...], frozenset[str]] = {}
         self._members: dict[int, Bools] = {}
@@ -116,6 +117,10 @@ class Calendar:
             for instant_us in (one.of.from_us, one.of.to_us)
             if instant_us > now_us
         ]
+
+    @cached_property
+    def _ancestry(self) -> Mapping[str, tuple[str, ...]]:
+        return ancestries(self._queues)
 
     @property
     def next_us(self) -> int | None:
@@ -130,7 +135,9 @@ class Calendar:
     def _agenda(self) -> Agenda:
         """Laid out when it is asked for first, with the promises of the last plan."""
         if self._known is None:
-            self._known = Agenda(self._held, self._now_us, self._estimates, self._took)
+            ranks = self._held.layout.rank_of if self._took else {}
+            took = [(ranks[node], took) for node, took in self._took]
+            self._known = Agenda(self._held, self._now_us, self._estimates, took)
             for one in self._standing.values():
                 self._stand(self._known, one)
         return self._known
@@ -200,16 +207,13 @@ class Calendar:
         self, node: str, request: Request, devices: tuple[DeviceShare, ...], ends_us: int | None
     ) -> None:
         """A part starts on `node` in this cycle. O(1), on promised nodes O(rows)."""
-        rank = self._held.layout.rank_of[node]
         sizes = request.cpu_milli, request.memory_bytes, request.tmp_bytes
         until_us = NEVER_US if ends_us is None else max(ends_us, self._now_us + 1)
         took = Took(sizes, tuple(devices), until_us)
-        if self._known is not None:
-            self._known.took(rank, took)
-        elif self._standing:
-            self._agenda.took(rank, took)
+        if self._known is None and not self._standing:
+            self._took.append((node, took))  # the nodes are laid out when somebody asks
         else:
-            self._took.append((rank, took))
+            self._agenda.took(self._held.layout.rank_of[node], took)
 
     @contextmanager
     def without(self, job: int) -> Iterator[None]:

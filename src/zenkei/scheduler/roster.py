@@ -153,6 +153,8 @@ class Roster:
 
     def undo(self) -> None:
         """Nobody was stopped."""
+        if not self._stopped:
+            return
         self._table[STOPPING, self._stopped] = 0
         self._stopped.clear()
 
