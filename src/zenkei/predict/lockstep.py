@@ -6,7 +6,8 @@ every sample does what comes next in it: a release that is due, else the start o
 line that fits (fullest places first; later jobs may pass those that do not fit, unless `strict`),
 else its clock goes on to the next release or newcomer.
 
-Cost: some 40 NumPy calls on `[samples, classes]` a step; steps = releases + starts of a sample.
+Cost: some 60 NumPy calls on `[samples, classes]` a step, 0.2 to 0.3 ms; a step for each start of a
+sample, and for each release after which nobody starts.
 """
 
 from __future__ import annotations
@@ -76,7 +77,6 @@ class Lockstep:
 
     def run(self, most_steps: int) -> int:
         """Until all that is asked is known, or nothing can happen. Returns the steps."""
-        line = self.line
         for step in range(most_steps):
             if step % _LOOK == 0:
                 self._look_around()
@@ -84,39 +84,33 @@ class Lockstep:
             if not awake.any():
                 return step
             due_s = self.block_s.min(axis=1)
-            releasing = due_s <= self.now_s
-            can = (self.room >= line.parts) & (self.head_s <= self.now_s[:, None])
-            keys = np.where(can, self.head, NOBODY)
-            chosen = keys.argmin(axis=1)
-            if line.strict:
-                first = self._first_in_line()
-                can_start = can[self.everyone, first]
-                chosen = first
-            else:
-                can_start = keys[self.everyone, chosen] < NOBODY
-            starting = can_start & ~releasing & awake
-            going_on = ~can_start & ~releasing & awake
-            if going_on.any():
-                releasing = releasing | self._go_on(going_on, due_s)
-            releasing &= awake
+            # all that is due is given back before anybody starts, or gangs would never be whole
+            releasing = awake & (due_s <= self.now_s)
+            idle = awake & ~releasing & ~self._can_start()[0]
+            if idle.any():
+                releasing |= self._go_on(idle, due_s)
             if releasing.any():
                 self._release(np.flatnonzero(releasing))
-            if starting.any():
-                rows = np.flatnonzero(starting)
+                due_s = self.block_s.min(axis=1)
+            can_start, chosen = self._can_start()
+            rows = np.flatnonzero(can_start & awake & (due_s > self.now_s))
+            if len(rows):
                 self._start(rows, chosen[rows])
         return most_steps
+
+    def _can_start(self) -> tuple[NDArray[np.bool_], IntArray]:
+        """In which samples somebody can start now, and of which class the first of them is."""
+        come = self.head_s <= self.now_s[:, None]
+        fits = self.room >= self.line.parts
+        stands = come if self.line.strict else come & fits
+        chosen = np.where(stands, self.head, NOBODY).argmin(axis=1)
+        return (come & fits)[self.everyone, chosen], chosen
 
     def _look_around(self) -> None:
         """When all that is asked is known up to the quantile `KNOWN`, later times do not matter."""
         if self.is_asked.any():
             starts_s = np.sort(self.starts_s[:, self.line.asked], axis=0)
             self.enough_s = float(starts_s[ceil(KNOWN * len(starts_s)) - 1].max())
-
-    def _first_in_line(self) -> IntArray:
-        """The class of the first job that has come, whether it fits or not."""
-        come = np.where(self.head_s <= self.now_s[:, None], self.head, NOBODY)
-        first: IntArray = come.argmin(axis=1)
-        return first
 
     def _go_on(self, who: NDArray[np.bool_], due_s: FloatArray) -> NDArray[np.bool_]:
         """Move clocks on; who stands at a release now. Samples where nothing comes are over."""

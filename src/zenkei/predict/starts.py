@@ -34,6 +34,8 @@ from zenkei.predict.survival import FloatArray, Survival
 
 MOST_NEWCOMERS: Final = 3_000
 """Per sample; later ones would pass jobs whose estimate is days wide anyway."""
+MOST_ROUNDS: Final = 20
+MOST_LOAD: Final = 0.9
 TOGETHER: Final = 0.3
 """Correlation of run times in a group, in a Gaussian copula."""
 
@@ -118,7 +120,7 @@ def estimate(
     dice = Draws(np.random.default_rng(seed), forecaster, samples)
     shapes: dict[tuple[int, int], int] = {}
     kinds = [_shape(shapes, job) for job in waiting]
-    come = _newcomers(newcomers, shapes, dice)
+    come = _newcomers(newcomers, shapes, dice, sum(capacity))
     parts, gpus = np.array(list(shapes), dtype=np.int64).reshape(-1, 2).T
     here = np.zeros((samples, len(waiting)))
     base = np.repeat(np.array(kinds, dtype=np.int64)[None, :], samples, axis=0)
@@ -210,10 +212,16 @@ def _held(running: Sequence[Running], dice: Draws) -> FloatArray:
     return np.array(ends).reshape(len(ends), dice.samples).T
 
 
-def _newcomers(past: Newcomers, shapes: dict[tuple[int, int], int], dice: Draws) -> _Coming:
-    """The past stream again, from another point on in each sample, round and round."""
+def _newcomers(
+    past: Newcomers, shapes: dict[tuple[int, int], int], dice: Draws, room: int
+) -> _Coming:
+    """The past stream again, from another point on in each sample, round and round.
+
+    A stream that asks for more than there is (`room`, milli-GPUs) cannot go on for ever: it is
+    stretched until it asks for `MOST_LOAD` of it.
+    """
     count = len(past.jobs)
-    rounds = min(MOST_NEWCOMERS // count, 50) if count else 0
+    rounds = min(MOST_NEWCOMERS // count, MOST_ROUNDS) if count else 0
     if rounds <= 0:
         nobody = np.zeros((dice.samples, 0))
         return _Coming(nobody.astype(np.int64), nobody, nobody)
@@ -224,10 +232,12 @@ def _newcomers(past: Newcomers, shapes: dict[tuple[int, int], int], dice: Draws)
     turn = (first[:, None] + np.arange(rounds * count)) // count
     which = (first[:, None] + np.arange(rounds * count)) % count
     after_s = came_s[which] + turn * past.span_s - begin_s[:, None]
-    runs_s = np.stack(
-        [
-            np.take_along_axis(dice.runs(past.jobs), which[:, turn * count : (turn + 1) * count], 1)
-            for turn in range(rounds)
-        ]
-    )
-    return _Coming(kinds[which], after_s, np.concatenate(list(runs_s), axis=1))
+    runs_s = [dice.runs(past.jobs) for _ in range(rounds)]
+    asked = np.array([job.parts * job.gpus for job in past.jobs])
+    load = float((np.mean(runs_s, axis=(0, 1)) * asked).sum() / (past.span_s * max(room, 1)))
+    after_s *= max(1.0, load / MOST_LOAD)
+    drawn = [
+        np.take_along_axis(runs, which[:, number * count : (number + 1) * count], axis=1)
+        for number, runs in enumerate(runs_s)
+    ]
+    return _Coming(kinds[which], after_s, np.concatenate(drawn, axis=1))
