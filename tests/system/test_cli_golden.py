@@ -97,6 +97,7 @@ TEXTS = {
     "result-diff": ("result", "diff", HELLO, TRAINED),
     "result-lineage": ("result", "lineage", TRAINED),
     "result-tags": ("result", "tags"),
+    "result-capsule": ("result", "capsule", TRAINED, "-o", "text.zip", "--force"),
     "verify": ("verify", HELLO, "--against", f"{ARRAY}.0"),
     "diff": ("diff", HELLO, FAILED),
     "dataset-ls": ("dataset", "ls"),
@@ -163,6 +164,9 @@ TEXTS = {
     "diff-one": ("diff", HELLO),
     "result-get-none": ("result", "get", TRAINED, "nothing"),
     "result-rm-no-terminal": ("result", "rm", TRAINED),
+    "result-capsule-running": ("result", "capsule", RUNNING),
+    "result-import-bad": ("result", "import", "bad.yaml"),
+    "result-import-none": ("result", "import", "nowhere.zip"),
     "result-tag-bad": ("result", "tag", TRAINED, "a b"),
     "wait-no-job": ("wait", "99999"),
     "exec-over": ("exec", HELLO, "--", "true"),
@@ -211,6 +215,7 @@ KEYS = {
     "result-diff": ("result", "diff", HELLO, TRAINED),
     "result-lineage": ("result", "lineage", TRAINED),
     "result-tags": ("result", "tags"),
+    "result-capsule": ("result", "capsule", TRAINED, "-o", "keys.zip", "--force"),
     "verify": ("verify", HELLO, "--against", f"{ARRAY}.0"),
     "diff": ("diff", HELLO, FAILED),
     "dataset-ls": ("dataset", "ls"),
@@ -288,9 +293,13 @@ def test_there_is_no_golden_without_its_case():
     assert there - wanted == set()
 
 
+IMPORTS = ("result-import", "result-import-again", "show-imported")
 JOB_STEPS = ("hold", "edit", "release", "cancel", "rerun", "init")
-CHANGING = (*JOB_STEPS, "result-fetch", "result-fetch-again")
-CHANGING_JSON = ("cancel", "release", "rerun", "result-fetch", "secret-set", "secret-rm", "prune")
+CHANGING = (*JOB_STEPS, "result-fetch", "result-fetch-again", *IMPORTS)
+CHANGING_JSON = (
+    *("cancel", "release", "rerun", "result-fetch", "result-import"),
+    *("secret-set", "secret-rm", "prune"),
+)
 
 
 def test_a_job_is_held_released_cancelled_and_run_again(place):
@@ -326,6 +335,18 @@ def test_a_result_is_fetched_once_and_not_over_what_is_there(place):
     compare("result-fetch-again", shown(place.run("result", "fetch", TRAINED, "out"), place))
     done = place.ok("result", "fetch", TRAINED, "out", "--force", "--json")
     compare("json/result-fetch", _keys_of(done.stdout))
+
+
+def test_a_result_comes_back_as_another_job(place):
+    place.ok("result", "capsule", TRAINED, "-o", "back.zip")
+    told = [place.run("result", "import", "back.zip") for _ in range(2)]
+    found = place.run("result", "import", "back.zip", "--json")
+    compare("json/result-import", _keys_of(found.stdout))
+    told.append(place.run("show", found.json()["job"]))
+    for name, done in zip(IMPORTS, told, strict=True):
+        text = shown(done, place).replace(found.json()["came_from"], f"<installation>/{TRAINED}")
+        job = found.json()["job"]
+        compare(name, text.replace(f"job {job}", "job <job>").replace(f"show {job}", "show <job>"))
 
 
 def test_a_first_job_file_is_written_and_accepted(place):

@@ -51,7 +51,8 @@ def take(argv: list[str]) -> int:
         print(render.clean(f"{args.file} was imported before: it is job {done['job']}"))
     else:
         what = f"job {done['job']}: {done['name']}, {done['state']}"
-        print(render.clean(f"{what}; imported from {done['came_from']} ({done['owner']})"))
+        where = f"{done['came_from']}, run by {done['owner']}"
+        print(render.clean(f"{what}; imported from {where}"))
     for name, here in sorted(done["datasets"].items()):
         print(render.clean(f"  dataset {name}" + ("" if name == here else f" is {here} here")))
     for digest in done["missing"]:
