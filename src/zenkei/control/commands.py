@@ -16,7 +16,7 @@ from zenkei.control.admission import admit
 from zenkei.control.datasets import Datasets
 from zenkei.control.draft import Draft, no_job
 from zenkei.control.editing import Edit
-from zenkei.control.pins import NONE, Repeated, pins_of, refuse_missing
+from zenkei.control.pins import Repeated, pins_of, refuse_missing
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
 from zenkei.lifecycle.effects import wake_dependents
@@ -89,9 +89,11 @@ class Commands:
             draft = Draft(view)
             for i, (job, params) in enumerate(zip(ids, members, strict=True)):
                 born = _birth(spec, digest, principal, params, holds, priority)
-                pin = pins[i] if pins else NONE
-                born = replace(born, code=code, source=source, rerun_of=of)
-                born = replace(born, env=pin.env, data=pin.data, seed=pin.seed)
+                if code or source or of:
+                    born = replace(born, code=code, source=source, rerun_of=of)
+                if pins:
+                    pin = pins[i]
+                    born = replace(born, env=pin.env, data=pin.data, seed=pin.seed)
                 draft.record(None, job, born)
             changes = draft.finish()
             changes.effects = _once_per_submission(changes.effects)

@@ -8,7 +8,7 @@ for the job is woken here, so that its result is there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -96,12 +96,10 @@ class Sealer:
         digests = dict(zip(records, self._blobs.put_many(records.values()), strict=True))
         self._commit(
             Changes(
-                results=[
-                    replace(result, record=digests.get(attempt, Digest("")))
-                    for attempt, (_, result) in sealed.items()
-                ],
+                results=[result for _, result in sealed.values()],
                 later=later,
-            )
+            ),
+            [digests.get(attempt, Digest("")) for attempt in sealed],
         )
         wake_dependents_of(self._store, [attempt.job for attempt in sealed])
         for attempt, (effect, _) in sealed.items():
@@ -114,9 +112,13 @@ class Sealer:
             return None
         return Saved(points=self._store.checkpoints(row.id), steps=partial(reported_steps, engine))
 
-    def _commit(self, changes: Changes) -> None:
+    def _commit(self, changes: Changes, records: Sequence[Digest] = ()) -> None:
+        """records: of the results, in their order."""
+        results = tuple(zip(changes.results, records, strict=True))
+
         def decide(view: View) -> tuple[Changes, None]:
-            changes.results = [replace(one, at_us=view.now_us) for one in changes.results]
+            now_us = view.now_us
+            changes.results = [replace(one, record=of, at_us=now_us) for one, of in results]
             return changes, None
 
         self._store.submit(Unit(decide=decide)).result()

@@ -255,15 +255,18 @@ class NodeIndex:
         able = ratings.with_gpus(columns.everything)
         if wishes.without:
             able[_slots(columns, wishes.without)] = False
-        counts = [np.count_nonzero(able)]
+        counts = [int(np.count_nonzero(able))]
         for column, needed in (
             (columns.cpu_milli, request.cpu_milli),
             (columns.memory_bytes, request.memory_bytes),
             (columns.tmp_bytes, request.tmp_bytes),
         ):
-            able &= column >= needed
-            counts.append(np.count_nonzero(able))
-        with_gpus, with_cpus, with_memory, fitting = map(int, counts)
+            if counts[-1]:  # most often GPUs are what lacks
+                able &= column >= needed
+                counts.append(int(np.count_nonzero(able)))
+            else:
+                counts.append(0)
+        with_gpus, with_cpus, with_memory, fitting = counts
         return Tally(
             matching=len(whole),
             with_gpus=with_gpus,

@@ -15,6 +15,7 @@ the heads + O(log) per start + O(nodes) in NumPy per class that fails; never O(w
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from zenkei.model.cluster import Node
@@ -23,6 +24,7 @@ from zenkei.scheduler.cycle import Cycle
 from zenkei.scheduler.decisions import Plan, Start, Trace
 from zenkei.scheduler.explain import Explanation, explain
 from zenkei.scheduler.known import Known
+from zenkei.scheduler.lasting import is_final, only_joins, stands_behind
 from zenkei.scheduler.placement.port import Scorer
 from zenkei.scheduler.placer import Placer
 from zenkei.scheduler.prospect import Prospect
@@ -48,6 +50,8 @@ class Planner:
         self._cycle: Cycle | None = None
         """That of the last plan, as long as nothing has changed since."""
         self._survey: Survey | None = None
+        self._last: Plan | None = None
+        """The last plan, if it may still stand."""
 
     @property
     def seq(self) -> int:
@@ -57,14 +61,40 @@ class Planner:
     def apply(self, delta: Delta) -> None:
         """Take in what was committed."""
         self._cycle = self._survey = None
-        self._known.apply(delta)
+        known, last = self._known, self._last
+        stands = last is not None and is_final(known, last) and only_joins(known, delta)
+        known.apply(delta)
+        if not stands or not stands_behind(known, delta):
+            self._last = None
 
     def pass_over(self, seq: int) -> None:
         """Nothing of what was committed up to there changes what it knows."""
         self._known.seq = seq
 
     def plan(self, *, now_us: int, seed: int = 0, max_starts: int = MOST_STARTS) -> Plan:
-        """Decide from scratch. seed: for policies that draw lots; none does yet."""
+        """Decide from scratch, unless the last plan still stands (`lasting`).
+
+        seed: for policies that draw lots; none does yet.
+        """
+        last = self._last
+        if last is not None and is_final(self._known, last):
+            until_us = now_us + 1 if last.next_us is None else last.next_us
+            if last.now_us <= now_us < until_us:
+                return self._again(last, now_us)
+        self._last = self._decide(now_us=now_us, max_starts=max_starts)
+        return self._last
+
+    def _again(self, last: Plan, now_us: int) -> Plan:
+        """The last plan, with those who have joined behind the others since."""
+        line, trace = self._known.line, last.trace
+        return replace(
+            last,
+            based_on=self._known.seq,
+            now_us=now_us,
+            trace=replace(trace, waiting=len(line), delayed=line.aside),
+        )
+
+    def _decide(self, *, now_us: int, max_starts: int) -> Plan:
         known = self._known
         known.line.due(now_us)
         known.index.sweep()
@@ -113,7 +143,7 @@ class Planner:
         if known.line.class_of(job.key) is None:
             return None
         if self._cycle is None and last is not None:
-            self.plan(now_us=last.now_us)
+            self._decide(now_us=last.now_us, max_starts=MOST_STARTS)
         cycle = self._cycle or Cycle(known, self._placer, now_us=0, max_starts=0)
         if self._survey is None or self._cycle is None:
             starts = (d for d in cycle.decisions if isinstance(d, Start))

@@ -89,7 +89,7 @@ class MemoryStore:
     def _transaction(self, batch: Sequence[Pending]) -> Committed | None:
         tables = self.tables
         rows = TableRows(tables)
-        writes = Batch(rows, tables.counters.copy(), self._clock()).decide(batch)
+        writes = Batch(rows, tables.counters, self._clock()).decide(batch)
         if writes.empty:
             return None
         inserted = write(tables, writes, owner=self._owner, lease_us=self._lease_us)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from operator import itemgetter
 
 from zenkei.model.cluster import Allocation, Node, NodeEvent
 from zenkei.model.clusterlog import ClusterRecord
@@ -60,6 +61,8 @@ class Tables:
     results: dict[AttemptId, Result] = field(default_factory=dict)
     checkpoints: dict[tuple[AttemptId, int], Checkpoint] = field(default_factory=dict)
     cluster: list[ClusterRecord] = field(default_factory=list)
+    in_force: ClusterRecord | None = None
+    """The newest of them, without its text."""
     past_usage: dict[Whose, tuple[int, PastUsage]] = field(default_factory=dict)
     book: MemoryBook | None = None
     datasets: MemoryDatasets | None = None
@@ -101,8 +104,7 @@ class TableRows:
         return {key: rows[key] for key in keys if key in rows}
 
     def cluster(self) -> ClusterRecord | None:
-        log = self._tables.cluster
-        return replace(log[-1], text="") if log else None
+        return self._tables.in_force
 
     def unfinished(self) -> Counter[str]:
         return Counter(job.queue for job in self._tables.jobs.values() if not job.state.terminal)
@@ -125,8 +127,9 @@ def write(tables: Tables, writes: WriteSet, *, owner: str, lease_us: int) -> lis
     inserted = _write_outbox(tables, writes, owner, lease_us)
     for name, node in writes.nodes.items():
         tables.nodes[name] = (writes.node_seq, node)
-    tables.node_log.extend(writes.node_events)
-    del tables.node_log[:-MOST_NODE_EVENTS]
+    if writes.node_events:
+        tables.node_log.extend(writes.node_events)
+        del tables.node_log[:-MOST_NODE_EVENTS]
     for digest, text in writes.specs.items():
         tables.specs.setdefault(digest, text)
     for job, dependency in writes.dependencies:
@@ -137,7 +140,9 @@ def write(tables: Tables, writes: WriteSet, *, owner: str, lease_us: int) -> lis
     tables.cursors.update(writes.cursors)
     tables.results.update((AttemptId.parse(result.attempt), result) for result in writes.results)
     tables.checkpoints.update(writes.checkpoints)
-    tables.cluster.extend(writes.cluster)
+    if writes.cluster:
+        tables.cluster.extend(writes.cluster)
+        tables.in_force = replace(writes.cluster[-1], text="")
     for change in writes.datasets:
         assert tables.datasets is not None
         tables.datasets.apply(change)
@@ -171,7 +176,8 @@ def _write_jobs(tables: Tables, writes: WriteSet) -> None:
         bisect.insort(tables.members.setdefault(job_id.number, []), job_id)
     for job_id, (_, job) in writes.changed.items():
         tables.jobs[job_id] = job
-    for job_id, seq in sorted(writes.job_seq.items(), key=lambda item: item[1]):
+    order = writes.job_seq.items()
+    for job_id, seq in sorted(order, key=itemgetter(1)) if len(order) > 1 else order:
         tables.job_seq.pop(job_id, None)
         tables.job_seq[job_id] = seq
     tables.events.extend(writes.events)

@@ -221,9 +221,15 @@ class Batch:
         return self.writes
 
     def _fetch(self, reads: Sequence[Reads]) -> None:
-        numbers = {n for r in reads for n in r.submissions}
-        ids = {j for r in reads for j in r.jobs if j.number not in numbers}
-        names = {n for r in reads for n in r.nodes}
+        numbers: set[int] = set()
+        ids: set[JobId] = set()
+        names: set[str] = set()
+        for one in reads:
+            numbers.update(one.submissions)
+            ids.update(one.jobs)
+            names.update(one.nodes)
+        if numbers and ids:
+            ids = {job for job in ids if job.number not in numbers}
         keys = {r.request_key for r in reads if r.request_key is not None}
         if ids:
             self._jobs.update((job.id, job) for job in self._rows.jobs(ids))
