@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.dataset_trees import nothing
+from tests.dataset_trees import nothing, write_tree
 from zenkei.control import capsulefacts
 from zenkei.control.capsulefacts import Facts
 from zenkei.data.blobs_dir import DirectoryBlobs
@@ -97,7 +97,7 @@ class Installation:
             env=blobs.put(b"# zenkei-lock {}\n"),
             code=self.tree({"train.py": b"print(1)\n"}),
             output=self.tree({"w/weights.bin": b"\0" * 70_000, "log.txt": b"trained\n"}),
-            streams=self.tree({"1/metrics-0": b"0.5\n"}),
+            streams=self.tree({"1/metrics-0/000000": b"0.5\n"}),
         )
         return capsulefacts.document(replace(facts, **more))
 
@@ -188,3 +188,13 @@ def with_index(contents: Contents, **changes: Any) -> Contents:
     """With other words in its list."""
     document = json.loads(contents[INDEX]) | changes
     return {**contents, INDEX: json.dumps(document).encode()}
+
+
+FILES = {b"a/%d.txt" % number: b"x" * number * 100 for number in range(9)} | {b"empty": b""}
+
+
+def with_dataset(here: Installation, tmp_path: Path) -> Path:
+    found = here.commit(write_tree(tmp_path / "files", FILES))
+    to = tmp_path / "capsule.zip"
+    here.write(to, data=[pin(found["digest"], found)])
+    return to

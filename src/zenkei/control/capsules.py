@@ -29,7 +29,7 @@ from zenkei.control.capsulefacts import (
 from zenkei.control.capsulenames import Names
 from zenkei.control.datapins import PinCache
 from zenkei.control.draft import Draft
-from zenkei.control.imports import stream_path
+from zenkei.control.imports import PART_BYTES, part_path
 from zenkei.control.orders import called, seed_of
 from zenkei.control.pins import refuse_missing
 from zenkei.control.queries import Queries
@@ -46,7 +46,6 @@ from zenkei.ports.store import Changes, Reads, Store, Unit, View
 from zenkei.ports.trees import Trees
 
 Said = Callable[[Mapping[str, Any]], None]
-PIECE: Final = 1 << 20
 MOST_TRIES: Final = 20
 
 
@@ -189,23 +188,23 @@ class Capsules:
             for number in range(1, row.attempt + 1):
                 attempt = AttemptId(row.id, number)
                 for stream in _stream_names(spec):
-                    pieces = self._pieces(who, attempt, stream)
-                    first = next(pieces, b"")
-                    if not first:
-                        continue
-                    path = Path(made) / stream_path(number, stream)
-                    path.parent.mkdir(exist_ok=True)
-                    with path.open("xb") as file:
-                        file.write(first)
-                        file.writelines(pieces)
+                    for part, content in enumerate(self._parts(who, attempt, stream)):
+                        path = Path(made) / part_path(number, stream, part)
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        path.write_bytes(content)
             tree, _, _ = self._trees.seal((Path(made),))
         return tree
 
-    def _pieces(self, who: Principal, attempt: AttemptId, stream: str) -> Iterator[bytes]:
-        offset = 0
-        while piece := self._queries.read(who, attempt, stream, offset, PIECE):
+    def _parts(self, who: Principal, attempt: AttemptId, stream: str) -> Iterator[bytes]:
+        offset, part = 0, bytearray()
+        while piece := self._queries.read(who, attempt, stream, offset, PART_BYTES - len(part)):
             offset += len(piece)
-            yield piece
+            part += piece
+            if len(part) == PART_BYTES:
+                yield bytes(part)
+                part.clear()
+        if part:
+            yield bytes(part)
 
     # -- in ----------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ and a repetition finds it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ BATCH_BYTES: Final = 256 << 20
 BATCH_FILES: Final = 256
 RESERVE_BYTES: Final = 64 << 20
 ORIGIN: Final = "origin.json"
+STREAM: Final = re.compile(r"[1-9][0-9]{0,8}/[a-z][a-z0-9-]{0,99}/[0-9]{6,9}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,8 +123,7 @@ def _origin(found: _Checked, blobs: DirectoryBlobs, text: str) -> Digest:
             size_bytes=len(content),
             digest=batch.add(content),
         )
-        others = [one for one in found.closure.trees["streams"].entries if one.path != ORIGIN]
-        tree = batch.add(canonical([*others, entry]))
+        tree = batch.add(canonical([*found.closure.trees["streams"].entries, entry]))
         batch.commit()
     return tree
 
@@ -131,18 +132,21 @@ def _checked(archive: Archive) -> _Checked:
     content = archive.read(INDEX, most=MOST_INDEX_BYTES)
     document = _document(content)
     listed = _listed(document)
-    for name, entry in archive.entries.items():
+    for name, found in archive.entries.items():
         if name == INDEX:
             continue
         if name not in listed:
             raise refused(f"`{name}` is not in its list")
-        if listed[name][0] != entry.size:
+        if listed[name][0] != found.size:
             raise refused(f"`{name}` has another size than its list says")
     if lacking := sorted(listed.keys() - archive.entries.keys()):
         raise refused(f"`{lacking[0]}` is in its list and missing")
     if digest_of(archive.read(CRATE, most=MOST_INDEX_BYTES)) != listed[CRATE][1]:
         raise refused(f"`{CRATE}` does not have its digest")
     closure = Closure(document["job"], lambda digest, most: _blob(archive, digest, most))
+    for entry in closure.trees["streams"].entries:
+        if entry.kind is not EntryKind.FILE or not STREAM.fullmatch(entry.path):
+            raise refused("what was kept of its attempts has a name that cannot be")
     tables = {
         digest: versions.read_version(archive, digest, listed)
         for digest in sorted({one["digest"] for one in document["data"] if one["included"]})
