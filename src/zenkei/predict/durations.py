@@ -9,7 +9,9 @@ bin, the runs that ended (E) and that were at risk (R); its hazard h = (E + s·h
 s = SHRINKAGE: a group with little evidence is like its parent, one with much like itself. Runs that
 users cancelled and runs that are not over were at risk as long as they ran, and ended nowhere
 (Kaplan, Meier, JASA 53 (1958)): who learns from finished jobs only believes that all are short.
-A user's time limit is not among the facts.
+Evidence fades by the time at which a run was seen to leave a bin, not by when it began or ended (a
+period life table, as demographers make them): otherwise nothing would be known of long runs but
+from jobs long ago. A user's time limit is not among the facts.
 
 Cost (`bench.durations`): `ended` O(depth), `freeze` a copy of the tables (1.3 kB a group), the
 first question about a group O(depth · bins), the next ones a lookup.
@@ -21,16 +23,18 @@ import json
 from collections.abc import Iterable
 from math import exp
 from typing import Any, Final
+from zlib import compress, decompress
 
 import numpy as np
 
 from zenkei.predict.facts import Facts, path
-from zenkei.predict.groups import CUT, Groups, find
+from zenkei.predict.groups import AT_RISK, Groups, find
 from zenkei.predict.survival import (
+    BINS,
+    EDGES_S,
     PRIOR,
     FloatArray,
     Survival,
-    at_risk,
     bin_of,
 )
 
@@ -39,8 +43,8 @@ SHRINKAGE: Final = 0.6
 PRIOR_STRENGTH: Final = 3.0
 """Runs that weigh as much as the prior, above the root."""
 MEMORIES_S: Final = (3 * 86400.0, 60 * 86400.0)
-"""A job that began that much earlier than another counts 1/e of it: in groups that name nobody and
-nothing, because who works changes within days, and in those that do."""
+"""What was seen that much earlier counts 1/e: in groups that name nobody and nothing, because who
+works changes within days, and in those that do."""
 MOST_MEMORIES: Final = 30.0
 """After so many the weights are brought back to 1."""
 MOST_GROUPS: Final = 4096
@@ -81,15 +85,19 @@ class Durations:
         labels = path(facts)
         burst = self._burst_of(labels, facts.submitted_us)
         began_us = facts.submitted_us if now_us is None else now_us - round(1e6 * served_s)
-        weights = self._weights(began_us)
-        self._groups.add((*labels, burst), bin_of(served_s), weights, cut=censored)
+        end = bin_of(served_s)
+        self._groups.add(
+            (*labels, burst),
+            self._seen(began_us, served_s, end if censored else end + 1),
+            None if censored else end,
+        )
         self._version += 1
 
     def seen(self, facts: Facts) -> float:
         """Runs that the narrowest known group of `facts` remembers, faded ones in part."""
         row = self._groups.find(path(facts))[-1]
-        weight = self._weights(self._latest_us)[self._groups.named[row]]
-        return float(self._groups.counts[row].sum() / weight)
+        weight = self._now()[self._groups.named[row]]
+        return float(self._groups.counts[row, AT_RISK, 0] / weight)
 
     def freeze(
         self, running: Iterable[tuple[Facts, float]] = (), *, now_us: int | None = None
@@ -98,7 +106,7 @@ class Durations:
 
         now_us: without it running jobs are taken to have begun when they were submitted.
         """
-        groups, scale = self._groups, 1.0 / self._weights(self._latest_us)
+        groups, scale = self._groups, 1.0 / self._now()
         named = groups.named[: groups.size]
         frozen = Forecaster(
             rows=dict(groups.rows),
@@ -108,13 +116,14 @@ class Durations:
         )
         for facts, age_s in running:
             began_us = facts.submitted_us if now_us is None else now_us - round(1e6 * age_s)
-            weights = scale * self._weights(began_us)
+            bins = bin_of(age_s)
+            seen = scale[:, None] * self._seen(began_us, age_s, bins)
             rows = frozen.groups(facts)
-            frozen.counts[rows, CUT, bin_of(age_s)] += weights[named[rows]]
+            frozen.counts[rows, AT_RISK] += seen[named[rows]]
         return frozen
 
     def state(self) -> bytes:
-        """All that was learned, as JSON with only the bins that hold something."""
+        """All that was learned, as compressed JSON with only the bins that hold something."""
         document = {
             "version": STATE_VERSION,
             "learned": self._version,
@@ -132,12 +141,12 @@ class Durations:
             ],
             "bursts": [[list(key), kept] for key, kept in self._bursts.items()],
         }
-        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+        return compress(json.dumps(document, separators=(",", ":")).encode())
 
     @classmethod
     def from_state(cls, state: bytes) -> Durations:
         """Raises ValueError for a state of another version, or none at all."""
-        document: dict[str, Any] = json.loads(state)
+        document: dict[str, Any] = json.loads(decompress(state))
         if document.get("version") != STATE_VERSION:
             raise ValueError(f"durations of version {document.get('version')}: cannot be read")
         learned = cls(limit=document["limit"])
@@ -151,16 +160,28 @@ class Durations:
         learned._version = document["learned"]
         return learned
 
-    def _weights(self, began_us: int) -> FloatArray:
-        """`[named or not]`, of a job that began then; a long time after an epoch that moves up."""
-        self._latest_us = max(self._latest_us, began_us)
+    def _seen(self, began_us: int, served_s: float, bins: int) -> FloatArray:
+        """`[named or not, BINS]`: weights of the first `bins` bins of a run, each when it was left.
+
+        A long time after an epoch that moves up, and all weights with it.
+        """
+        self._latest_us = max(self._latest_us, began_us + round(1e6 * served_s))
         for place, memory_s in enumerate(MEMORIES_S):
             ahead = (self._latest_us - self._epochs_us[place]) / (1e6 * memory_s)
             if ahead > MOST_MEMORIES:
                 self._groups.scale(place, exp(-ahead))
                 self._epochs_us[place] = self._latest_us
-        since = [began_us - epoch_us for epoch_us in self._epochs_us]
-        return np.exp(np.array(since) / (1e6 * np.array(MEMORIES_S)))
+        left_s = np.minimum(EDGES_S[1 : bins + 1], served_s)
+        began_s = (began_us - np.array(self._epochs_us)) / 1e6
+        seen = np.zeros((2, BINS))
+        seen[:, :bins] = np.exp((began_s[:, None] + left_s) / np.array(MEMORIES_S)[:, None])
+        return seen
+
+    def _now(self) -> FloatArray:
+        """`[named or not]`: the weight of what is seen now."""
+        since_s = (self._latest_us - np.array(self._epochs_us)) / 1e6
+        weights: FloatArray = np.exp(since_s / np.array(MEMORIES_S))
+        return weights
 
     def _burst_of(self, labels: tuple[str, ...], submitted_us: int) -> str:
         """The label of the burst that a submission belongs to; it may lengthen it or begin one."""
@@ -246,10 +267,10 @@ class Forecaster:
             return PRIOR
         hazard = self._hazards.get(rows)
         if hazard is None:
-            ended, cut = self.counts[rows[-1]]
+            ended, at_risk = self.counts[rows[-1]]
             pull = SHRINKAGE if len(rows) > 1 else PRIOR_STRENGTH
             wider = pull * self._hazard(rows[:-1])
-            hazard = self._hazards[rows] = (ended + wider) / (at_risk(ended, cut) + pull)
+            hazard = self._hazards[rows] = (ended + wider) / (at_risk + pull)
         return hazard
 
 

@@ -1,4 +1,4 @@
-"""A bounded tree of groups, each with what ended and what was cut off before its end, per bin.
+"""A bounded tree of groups, each with the runs that ended and that were at risk, per bin.
 
 Used by `durations` only. Pure. The root stands in row 0; a group is named by its parent's row and
 its label. Evidence goes to every group of a path, so the parent knows all that its children do and
@@ -18,7 +18,7 @@ from zenkei.predict.survival import BINS, FloatArray
 
 ROOT: Final = 0
 ENDED: Final = 0
-CUT: Final = 1
+AT_RISK: Final = 1
 NAMING: Final = frozenset("upnic")
 """Levels of `facts.path` that say who or what runs."""
 
@@ -26,7 +26,7 @@ NAMING: Final = frozenset("upnic")
 class Groups:
     """limit: groups at most, the root included.
 
-    counts: `[rows, ENDED or CUT, BINS]`, zero from row `size` on. named: `[rows]`, whose runs
+    counts: `[rows, ENDED or AT_RISK, BINS]`, zero from row `size` on. named: `[rows]`, whose runs
     somebody or something is named for, which is a longer memory than that of a mere queue.
     """
 
@@ -46,10 +46,11 @@ class Groups:
         """Rows from the root down to the narrowest group of the path that is known."""
         return find(self.rows, labels)
 
-    def add(self, labels: Sequence[str], place: int, weights: FloatArray, *, cut: bool) -> None:
-        """A run in bin `place` for all groups of the path, made where they are new.
+    def add(self, labels: Sequence[str], seen: FloatArray, end: int | None) -> None:
+        """A run for all groups of the path, made where they are new.
 
-        weights: of a run in a group that is not named, in one that is.
+        seen: `[2, BINS]`, its weight in each bin that it entered and was seen to leave, in a group
+        that is not named and in one that is. end: the bin in which it ended, if it did.
         """
         keys = [(-1, "")]
         for label in labels[: self.limit - 1]:
@@ -57,7 +58,10 @@ class Groups:
         self._row(keys)
         for key in keys:
             row = self.rows[key]
-            self.counts[row, CUT if cut else ENDED, place] += weights[self.named[row]]
+            weights = seen[self.named[row]]
+            self.counts[row, AT_RISK] += weights
+            if end is not None:
+                self.counts[row, ENDED, end] += weights[end]
 
     def scale(self, named: int, by: float) -> None:
         """Multiply the weights of all groups that are named, or of all that are not."""

@@ -36,7 +36,7 @@ MOST_NEWCOMERS: Final = 3_000
 """Per sample; later ones would pass jobs whose estimate is days wide anyway."""
 MOST_ROUNDS: Final = 20
 MOST_LOAD: Final = 0.9
-TOGETHER: Final = 0.3
+TOGETHER: Final = 0.1
 """Correlation of run times in a group, in a Gaussian copula."""
 
 

@@ -3,8 +3,8 @@
 Made by `durations.Forecaster` per group, read by planner, simulator and `starts`. Pure, immutable.
 Bin k holds run times in (EDGES_S[k], EDGES_S[k + 1]]; within a bin the survival falls linearly.
 Beyond the grid (306 days) run times are Pareto. Departure from the literature's heavy tails: the
-prior is lognormal, because with a Pareto law of exponent below 1 its mean is without bound, and a
-line of jobs that nothing is known of would never end.
+prior is lognormal with a cut, because with a Pareto law of exponent below 1 its mean has no bound,
+and a line of jobs that nothing is known of would never end.
 
 `value` is the Gittins index: Gittins, J. R. Stat. Soc. B 41 (1979); for queues with unknown
 durations Aalto, Ayesta, Righter, Queueing Systems 63 (2009). Departure: horizons end at edges.
@@ -29,6 +29,8 @@ TAIL = 1.5
 PRIOR_MEDIAN_S = 1200.0
 PRIOR_WIDTH = 2.2
 """Of the logarithm, in the lognormal law of no evidence: nine of ten end within 6 hours."""
+PRIOR_END_S = 5 * 86400.0
+"""Beside that runs end by chance, once in so long: few are let run for weeks."""
 
 EDGES_S: FloatArray = np.concatenate(
     ([0.0], FIRST_EDGE_S * 2.0 ** (np.arange(BINS) / STEPS_PER_OCTAVE))
@@ -47,7 +49,7 @@ def _prior() -> FloatArray:
     """`[BINS]`, hazards of no evidence."""
     spread = PRIOR_WIDTH * sqrt(2.0)
     later = [0.5 * erfc(log(edge_s / PRIOR_MEDIAN_S) / spread) for edge_s in EDGES_S[1:]]
-    alive = np.array([1.0, *later])
+    alive = np.array([1.0, *later]) * np.exp(-EDGES_S / PRIOR_END_S)
     hazards: FloatArray = 1.0 - alive[1:] / alive[:-1]
     hazards.setflags(write=False)
     return hazards
@@ -59,15 +61,6 @@ PRIOR: FloatArray = _prior()
 def bin_of(seconds: float) -> int:
     """The bin in which a run of `seconds` ends."""
     return min(max(int(np.searchsorted(EDGES_S, seconds)) - 1, 0), BINS - 1)
-
-
-def at_risk(ended: FloatArray, cut: FloatArray) -> FloatArray:
-    """How many runs entered each bin and were seen to its end: ended in it or lived beyond it.
-
-    ended, cut: `[BINS]`, runs that ended, or were lost from sight, in each bin.
-    """
-    beyond: FloatArray = np.cumsum((ended + cut)[::-1])[::-1] - cut
-    return beyond
 
 
 @dataclass(frozen=True)
