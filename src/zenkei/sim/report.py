@@ -142,20 +142,21 @@ def _mean_steps(steps: list[tuple[int, float]], unit_s: float) -> list[tuple[flo
     if not steps:
         return []
     steps.sort()
-    first_us, last_us = steps[0][0], max(steps[-1][0], steps[0][0] + 1)
-    width = (last_us - first_us) / POINTS
+    first_us = steps[0][0]
+    span_us = max(1, steps[-1][0] - first_us)
+    width = span_us / POINTS
     sums = [0.0] * POINTS
-    level, at_us = 0.0, float(first_us)
-    for us, change in [*steps, (last_us, 0.0)]:
-        while at_us < us:
-            slot = min(POINTS - 1, int((at_us - first_us) / width))
-            until_us = float(us) if slot == POINTS - 1 else min(us, first_us + (slot + 1) * width)
-            until_us = max(until_us, at_us + 1e-3)
+    level, at_us = 0.0, 0.0  # from the first of them
+    for us, change in steps:
+        while at_us < us - first_us:
+            slot = min(POINTS - 1, int(at_us / width))
+            edge_us = span_us if slot == POINTS - 1 else (slot + 1) * width
+            until_us = min(us - first_us, max(edge_us, at_us + 1e-3))
             sums[slot] += level * (until_us - at_us)
             at_us = until_us
         level += change
-    start = (first_us - START_US) / 1e6
-    return [((start + (i + 0.5) * width / 1e6) / unit_s, sums[i] / width) for i in range(POINTS)]
+    start_s = (first_us - START_US) / 1e6
+    return [((start_s + (i + 0.5) * width / 1e6) / unit_s, sums[i] / width) for i in range(POINTS)]
 
 
 # -- plots -----------------------------------------------------------------------------------------
