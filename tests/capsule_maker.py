@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +66,7 @@ class Installation:
     def blobs(self) -> DirectoryBlobs:
         return DirectoryBlobs(self.root / "blobs")
 
-    def contents(self) -> set[str]:
+    def contents(self) -> set[Digest]:
         return {digest for digest, _ in self.blobs.digests()}
 
     def versions(self) -> set[str]:
@@ -164,7 +165,7 @@ def forged(
     """A file of the same form with any names, and with any headers."""
     written, entries = bytearray(), []
     for name, content in contents.items():
-        entry = Entry(name, len(content), 0, len(written))
+        entry = Entry(name, len(content), zlib.crc32(content), len(written))
         entries.append(entry)
         written += local(entry) + content
     at = len(written)

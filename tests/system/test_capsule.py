@@ -116,6 +116,7 @@ def test_a_result_is_verified_by_an_installation_that_had_nothing(
     shown = second.ok("result", "show", mine).stdout
     assert f"/{job}, run by {json.loads(record)['owner']}, ended " in shown
     assert done["came_from"] in second.ok("show", mine).stdout
+    assert f"imported from {done['came_from']}" in second.ok("result", "lineage", mine).stdout
     told = second.ok("result", "import", str(capsule)).stdout
     assert told.startswith(f"{capsule} was imported before: it is job {mine}")
     # what was imported can be taken further: here back to where it began

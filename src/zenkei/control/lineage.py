@@ -103,7 +103,10 @@ class LineageQuery:
         key = f"job {row.id}"
         if key in walk.vertices:
             return
-        walk.add(Vertex(id=key, kind=Part.JOB, label=f"{key} ({row.name})", about=str(row.state)))
+        origin = self._queries.origin(row)
+        where = f", imported from {origin['installation']}/{origin['job']}" if origin else ""
+        label = f"{key} ({row.name}){where}"
+        walk.add(Vertex(id=key, kind=Part.JOB, label=label, about=str(row.state)))
         if row.code:
             git = Origins(self._blobs).git(row.source)
             commit = f"code {git.commit[:12]}" if git is not None and git.commit else "code"

@@ -8,12 +8,14 @@ import pytest
 from tests.builders import put
 from tests.keeping import CollectorDouble, EnvironmentsDouble, FoldersDouble, Row, digest
 from tests.plant import ALICE, ROOT, Plant, never_ends
+from zenkei.control.draft import Draft
 from zenkei.control.upkeep import Upkeep
+from zenkei.model import event as e
 from zenkei.model.data import Result, ResultState, ResultTag
 from zenkei.model.errors import Conflict, Denied, InvalidInput, NotFound
 from zenkei.model.ids import AttemptId, JobId
-from zenkei.model.job import After, CodeRequest, Dependency, EnvRequest, JobSpec
-from zenkei.ports.store import Changes, Store
+from zenkei.model.job import After, CodeRequest, Dependency, EnvRequest, JobSpec, JobState
+from zenkei.ports.store import Changes, Store, Unit
 from zenkei.store.memory import MemoryStore
 
 DAY_S = 86400.0
@@ -125,6 +127,28 @@ def test_what_jobs_that_stay_refer_to_is_kept(kept):
     assert digest("e") not in kept.collector.roots
     assert results[0].record not in kept.collector.roots
     assert "" not in kept.collector.roots
+
+
+def test_what_an_imported_job_brought_along_is_kept(kept):
+    def decide(view):
+        draft = Draft(view)
+        body = e.Imported(
+            spec=digest("a"),
+            project="p",
+            owner="ada",
+            name="n",
+            queue="default",
+            priority=0,
+            state=JobState.SUCCEEDED,
+            attempt=1,
+            origin=digest("0"),
+        )
+        draft.record(None, JobId(view.next_number()), body)
+        return draft.finish(), None
+
+    kept.plant.store.submit(Unit(decide=decide)).result()
+    kept.prune()
+    assert digest("0") in kept.collector.roots
 
 
 def test_code_of_unfinished_jobs_stays_laid_out():

@@ -189,13 +189,19 @@ class Archive:
         return read
 
     def read(self, name: str, *, most: int) -> bytes:
-        """All of an entry. Raises InvalidInput if it is larger than `most`."""
+        """All of an entry. Raises InvalidInput if it is larger than `most`, or damaged: the list
+
+        of all is not under any digest, and this finds what a copy has done to it.
+        """
         entry = self.entries.get(name)
         if entry is None:
             raise refused(f"`{name}` is missing")
         if entry.size > most:
             raise refused(f"`{name}` has {entry.size:,} bytes, more than what is allowed")
-        return self._exactly(entry.body, entry.size)
+        content = self._exactly(entry.body, entry.size)
+        if zlib.crc32(content) != entry.crc:
+            raise refused(f"`{name}` is damaged")
+        return content
 
     def _directory(self) -> Iterator[Entry]:
         start = self.size - _TAIL_BYTES
