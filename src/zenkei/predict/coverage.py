@@ -1,15 +1,20 @@
 """Keeps a promise like "by 16:00 with 90 %" true: adaptive conformal correction of a quantile.
 
-`control` keeps one `Coverage` per quantile shown, tells it when a job is first promised something
-and when it starts, and keeps its `state`. Pure: times are handed in.
+`control` keeps one `Coverage` for the quantile that is promised, tells it when a job is first
+promised something and when it starts, and keeps its `state`. Pure: times are handed in.
 
-A promise of `raw_s` is scored by log((actual + 60) / (raw + 60)); what is shown is the raw one
-moved by a quantile of the last WINDOW scores. Source: Gibbs, Candès, "Adaptive conformal inference
-under distribution shift", NeurIPS 2021: the level of that quantile goes up with each miss and down
-with each hit, so that in the long run a share `target` comes true, however waits may drift.
-Departures: a miss counts as soon as the promise has passed, not when the job starts at last; jobs
+A promise is scored by how far the start was beyond the middle of the estimate, in units of the
+estimate's own width: (actual - p50) / (p90 - p50). What is shown is p50 + x · (p90 - p50), where x
+is a quantile of the last WINDOW scores. Source: Gibbs, Candès, "Adaptive conformal inference under
+distribution shift", NeurIPS 2021: the level of that quantile goes up with each miss and down with
+each hit, so that in the long run a share `target` comes true, however waits may drift.
+
+Departures. A miss counts as soon as the promise has passed, not when the job starts at last. Jobs
 that still wait take part with what they have waited, as lower bounds of their scores (Kaplan,
-Meier, JASA 53 (1958)), because those that started first are those that waited least.
+Meier, JASA 53 (1958)), because those that started first are those that waited least. Scores that a
+true estimate would have take part too, so that the first few do not decide, and x has bounds:
+scores come weeks late, and what was wrong then may be right now. Ratios actual / p90 as scores were
+tried and lose: they widen certain estimates by what uncertain ones need.
 
 Cost: O(log n) a job; a correction O(n log n), n = WINDOW and the jobs that wait (40 µs for 500).
 """
@@ -18,6 +23,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from statistics import NormalDist
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -27,10 +33,14 @@ from zenkei.predict.survival import FloatArray
 WINDOW: Final = 500
 STEP: Final = 0.01
 """By which one miss moves the level, times what the target leaves."""
-SOFTENING_S: Final = 60.0
-"""Seconds more or less do not matter to who waits for hours."""
-FEWEST: Final = 20
-"""Scores below which nothing is corrected."""
+FARTHEST: Final = 0.07
+"""From the target, for the level: it does not wind up over a long bad time."""
+BELIEVED: Final = 100
+"""Scores of a true estimate that take part."""
+NARROWEST: Final = 0.3
+WIDEST: Final = 2.5
+SOFTENING_S: Final = 600.0
+"""Added to the width: minutes more or less do not matter to who waits for hours."""
 MOST_OPEN: Final = 10_000
 STATE_VERSION: Final = 1
 
@@ -39,42 +49,49 @@ class Promise(NamedTuple):
     """Of one job that waits, in seconds since `since_s`; missed: it has passed, and was counted."""
 
     since_s: float
-    raw_s: float
+    p50_s: float
+    width_s: float
     shown_s: float
     missed: bool = False
+
+    def score(self, now_s: float) -> float:
+        """Of a start now."""
+        return (now_s - self.since_s - self.p50_s) / self.width_s
 
 
 class Coverage:
     """Correction of one quantile. target: the share of jobs that starts before what is shown."""
 
-    def __init__(self, target: float, *, window: int = WINDOW, step: float = STEP) -> None:
-        if not 0.0 < target < 1.0:
-            raise ValueError(f"a share of {target} is not between 0 and 1")
+    def __init__(self, target: float) -> None:
+        if not 0.5 < target < 1.0:
+            raise ValueError(f"a share of {target} is not between one half and 1")
         self.target = target
         self.level = target
-        self._step = step
-        self._scores: deque[float] = deque(maxlen=window)
-        self._hits: deque[bool] = deque(maxlen=window)
+        normal = NormalDist()
+        self._believed: FloatArray = np.array(
+            [normal.inv_cdf((n + 0.5) / BELIEVED) for n in range(BELIEVED)]
+        ) / normal.inv_cdf(target)
+        self._scores: deque[float] = deque(maxlen=WINDOW)
+        self._hits: deque[bool] = deque(maxlen=WINDOW)
         self._open: dict[str, Promise] = {}
 
-    def promise(self, job: str, raw_s: float, now_s: float) -> float:
-        """What to show for `job`, which seems to wait `raw_s` from now; the first one counts."""
-        shown_s = self.corrected(raw_s, now_s)
+    def promise(self, job: str, p50_s: float, high_s: float, now_s: float) -> float:
+        """What to show for `job`, estimated to start p50_s from now, by `high_s` with `target`.
+
+        The first promise to a job is the one that counts.
+        """
+        width_s = max(high_s - p50_s, 0.0) + SOFTENING_S
+        shown_s = max(p50_s + self.widening(now_s) * width_s, 0.0)
         if job not in self._open and len(self._open) < MOST_OPEN:
-            self._open[job] = Promise(now_s, raw_s, shown_s)
+            self._open[job] = Promise(now_s, p50_s, width_s, shown_s)
         return shown_s
 
-    def corrected(self, raw_s: float, now_s: float) -> float:
-        """`raw_s` moved by what was learned."""
-        return max((raw_s + SOFTENING_S) * float(np.exp(self.shift(now_s))) - SOFTENING_S, 0.0)
-
-    def shift(self, now_s: float) -> float:
-        """By how much the logarithm of a wait is moved now."""
-        if len(self._scores) < FEWEST:
-            return 0.0
-        scores = np.array(self._scores)
-        bounds = np.array([_score(p, now_s) for p in self._open.values()])
-        return quantile_of_censored(scores, bounds, min(max(self.level, 0.0), 1.0))
+    def widening(self, now_s: float) -> float:
+        """How many widths beyond the middle a promise lies now."""
+        scores = np.concatenate((np.array(self._scores), self._believed))
+        bounds = np.array([promise.score(now_s) for promise in self._open.values()])
+        found = quantile_of_censored(scores, bounds, self.level)
+        return min(max(found, NARROWEST), WIDEST)
 
     def passed(self, now_s: float) -> None:
         """Count the promises that have passed without a start."""
@@ -88,7 +105,7 @@ class Coverage:
         promise = self._open.pop(job, None)
         if promise is None:
             return
-        self._scores.append(_score(promise, now_s))
+        self._scores.append(promise.score(now_s))
         if not promise.missed:
             self._count(hit=now_s - promise.since_s <= promise.shown_s)
 
@@ -102,8 +119,9 @@ class Coverage:
 
     def _count(self, *, hit: bool) -> None:
         self._hits.append(hit)
-        # within bounds that keep it from winding up over a long bad time
-        self.level = min(max(self.level + self._step * (self.target - hit), 0.01), 0.995)
+        level = self.level + STEP * (self.target - hit)
+        highest = min(self.target + FARTHEST, 0.99)
+        self.level = min(max(level, self.target - FARTHEST), highest)
 
     def state(self) -> bytes:
         """All of it, as JSON."""
@@ -111,8 +129,6 @@ class Coverage:
             "version": STATE_VERSION,
             "target": self.target,
             "level": self.level,
-            "window": self._scores.maxlen,
-            "step": self._step,
             "scores": list(self._scores),
             "hits": list(self._hits),
             "open": self._open,
@@ -125,7 +141,7 @@ class Coverage:
         document: dict[str, Any] = json.loads(state)
         if document.get("version") != STATE_VERSION:
             raise ValueError(f"coverage of version {document.get('version')}: cannot be read")
-        kept = cls(document["target"], window=document["window"], step=document["step"])
+        kept = cls(document["target"])
         kept.level = document["level"]
         kept._scores.extend(document["scores"])
         kept._hits.extend(document["hits"])
@@ -147,8 +163,3 @@ def quantile_of_censored(scores: FloatArray, bounds: FloatArray, level: float) -
     beyond = np.cumprod(1.0 - known / at_risk)
     reached = np.flatnonzero((beyond <= 1.0 - level + 1e-12) & (known > 0))
     return float(values[reached[0]]) if len(reached) else float(scores.max())
-
-
-def _score(promise: Promise, now_s: float) -> float:
-    waited_s = now_s - promise.since_s
-    return float(np.log((waited_s + SOFTENING_S) / (promise.raw_s + SOFTENING_S)))
