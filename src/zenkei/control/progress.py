@@ -9,7 +9,7 @@ well; times are those at which zenkei heard of things. Pure, but for `reported_s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 from zenkei.lifecycle.history import Attempt
@@ -52,6 +52,14 @@ class Progress:
     lost_steps: int
     lost_gpu_s: float
     joins: bool | None
+
+
+def document(progress: Progress) -> dict[str, object]:
+    """As records have it; `dataclasses.asdict` takes ten times as long."""
+    return {name: getattr(progress, name) for name in _NAMES}
+
+
+_NAMES = tuple(field.name for field in fields(Progress))
 
 
 def progress_of(attempt: Attempt, points: Iterable[Checkpoint], steps: Steps) -> Progress:

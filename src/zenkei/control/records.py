@@ -14,7 +14,7 @@ import orjson
 
 from zenkei import spec as specs
 from zenkei.control.orders import seed_of
-from zenkei.control.progress import Steps, progress_of
+from zenkei.control.progress import Steps, document, progress_of
 from zenkei.control.starts import Starts
 from zenkei.lifecycle.history import Attempt, attempts
 from zenkei.model.cluster import Node, NodePart
@@ -40,7 +40,7 @@ class Saved:
     steps: Callable[[Attempt], Steps]
 
     def of(self, attempt: Attempt) -> dict[str, object]:
-        return asdict(progress_of(attempt, self.points, self.steps(attempt)))
+        return document(progress_of(attempt, self.points, self.steps(attempt)))
 
 
 class Records:

@@ -38,6 +38,7 @@ OPERATOR: Final = Principal(name="operator", uid=0, operator=True)
 MOST_AT_ONCE: Final = 100_000
 """Things at one instant, and instants in which nothing happens: more is a world that runs wild."""
 SAVE_S: Final = 60.0
+SEAL_S: Final = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,14 +58,22 @@ class Setting:
 
 
 class InTurn:
-    """`ports.system.Workers`: work is done in the order in which it came, at the same instant."""
+    """`ports.system.Workers`: work is done in the order in which it came, at the same instant.
 
-    def __init__(self, queue: deque[Callable[[], None]], run: Run) -> None:
+    Results are sealed when some have come, as on a busy machine: nobody in a trace waits for one.
+    """
+
+    def __init__(self, queue: deque[Callable[[], None]], clock: VirtualClock, run: Run) -> None:
         self._queue = queue
+        self._clock = clock
         self._run = run
 
     def submit(self, lane: str, work: Callable[[], None]) -> None:
-        self._queue.append(partial(self._run, work))
+        call = partial(self._run, work)
+        if lane == "seal":
+            self._clock.call_in(SEAL_S, partial(self._queue.append, call))
+        else:
+            self._queue.append(call)
 
 
 class TraceWorld:
@@ -87,7 +96,7 @@ class TraceWorld:
             faults=self.faults,
             engine=self.engine,
             blobs=ForgetfulBlobs(),
-            workers=lambda run: InTurn(self._todo, run),
+            workers=lambda run: InTurn(self._todo, self.clock, run),
         )
         self.tables = self._lives.tables
         self.store = MemoryStore(self.clock.now_us, owner="onlooker", tables=self.tables)
@@ -162,8 +171,8 @@ class TraceWorld:
         """When the controller is due: by its plan, for effects left over, at the next round."""
         now_us = self.clock.now_us()
         instants = [] if self._due_us is None else [self._due_us]
-        if self.tables.outbox:
-            instants.append(self._claim_us)
+        if len(self.tables.outbox) > self._lives.plane.dispatcher.in_flight():
+            instants.append(self._claim_us)  # of a controller that died, or to be tried again
         if self._lives.plane.controller.awake:
             instants.append(now_us)
         if not instants:

@@ -211,8 +211,8 @@ class MemoryStore:
 
     def checkpoints(self, job: JobId) -> tuple[Checkpoint, ...]:
         with self.tables.lock:
-            found = self.tables.checkpoints
-            return tuple(found[key] for key in sorted(found) if key[0].job == job)
+            found = self.tables.checkpoints.get(job, {})
+            return tuple(found[key] for key in sorted(found))
 
     def usage(self, job: JobId) -> tuple[Usage, ...]:
         with self.tables.lock:

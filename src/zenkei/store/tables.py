@@ -59,7 +59,7 @@ class Tables:
     requests: dict[RequestKey, tuple[int, str]] = field(default_factory=dict)
     cursors: dict[str, str] = field(default_factory=dict)
     results: dict[AttemptId, Result] = field(default_factory=dict)
-    checkpoints: dict[tuple[AttemptId, int], Checkpoint] = field(default_factory=dict)
+    checkpoints: dict[JobId, dict[tuple[AttemptId, int], Checkpoint]] = field(default_factory=dict)
     cluster: list[ClusterRecord] = field(default_factory=list)
     in_force: ClusterRecord | None = None
     """The newest of them, without its text."""
@@ -139,7 +139,8 @@ def write(tables: Tables, writes: WriteSet, *, owner: str, lease_us: int) -> lis
     tables.requests.update(writes.requests)
     tables.cursors.update(writes.cursors)
     tables.results.update((AttemptId.parse(result.attempt), result) for result in writes.results)
-    tables.checkpoints.update(writes.checkpoints)
+    for (attempt, step), point in writes.checkpoints.items():
+        tables.checkpoints.setdefault(attempt.job, {})[attempt, step] = point
     if writes.cluster:
         tables.cluster.extend(writes.cluster)
         tables.in_force = replace(writes.cluster[-1], text="")
@@ -237,8 +238,8 @@ def forget(tables: Tables, gone: set[JobId]) -> None:
     tables.events[:] = [event for event in tables.events if event.job not in gone]
     for attempt in [a for a in tables.results if a.job in gone]:
         del tables.results[attempt]
-    for point in [p for p in tables.checkpoints if p[0].job in gone]:
-        del tables.checkpoints[point]
+    for job_id in gone:
+        tables.checkpoints.pop(job_id, None)
     numbers = {job_id.number for job_id in gone} - tables.members.keys()
     rows = list(tables.outbox.values())
     for effect in [row.effect for row in rows]:

@@ -197,7 +197,7 @@ class Batch:
         self._on: dict[str, dict[AttemptId, Allocation]] = {}
         self._requests: dict[RequestKey, tuple[int, str]] = {}
         self._cluster: tuple[ClusterRecord | None] | None = None
-        self._unfinished: Counter[str] = Counter()
+        self._unfinished: Counter[str] | None = None
         self.writes = WriteSet(
             now_us=self.now_us, clock_us=clock_us, before=counters, after=counters.copy()
         )
@@ -430,7 +430,7 @@ class Batch:
 
     def unfinished(self) -> Mapping[str, int]:
         """The rows', corrected by what this batch has changed."""
-        counts = Counter(self._unfinished)
+        counts = Counter(self._unfinished or {})
         touched = {*self.writes.born, *self.writes.changed}
         for before in self._rows.jobs(self.writes.changed) if self.writes.changed else ():
             counts[before.queue] -= not before.state.terminal
