@@ -37,6 +37,7 @@ PLANTS = [
     plant("a use-case that knows an adapter", "layers", "control", "import zenkei.store"),
     plant("an adapter that knows its neighbour", "layers", "envs", "import zenkei.data"),
     plant("a planner that knows the life cycle", "layers", "scheduler", "import zenkei.lifecycle"),
+    plant("estimates that know the planner", "layers", "predict", "import zenkei.scheduler"),
     plant("the server and the simulator meet", "layers", "sim", "import zenkei.server"),
     plant("the composition root calls the CLI", "layers", "server", "import zenkei.cli"),
     Plant("a room that nobody drew", "layers", (("zenkei/helpers/__init__.py", ""),)),
@@ -90,6 +91,7 @@ ALLOWED = [
         app="import zenkei.store",
     ),
     plant("a planner with arrays", "", "scheduler", "import numpy"),
+    plant("estimates with arrays", "", "predict", "import numpy, zenkei.model"),
     plant("an agent that speaks the protocol", "", "agent", "import zenkei.protocol"),
     plant("a real store of SQL", "", "store", "import sqlalchemy, zenkei.ports"),
 ]

@@ -62,7 +62,7 @@ Bursts = dict[tuple[str, ...], list[list[int]]]
 class Durations:
     """Learns. limit: groups at most; those unused longest go first.
 
-    Weights grow with the time of submission instead of fading, relative to that of an epoch.
+    Weights grow with the time at which something was seen, relative to an epoch, instead of fading.
     """
 
     def __init__(self, *, limit: int = MOST_GROUPS) -> None:
@@ -86,18 +86,16 @@ class Durations:
         burst = self._burst_of(labels, facts.submitted_us)
         began_us = facts.submitted_us if now_us is None else now_us - round(1e6 * served_s)
         end = bin_of(served_s)
-        self._groups.add(
-            (*labels, burst),
-            self._seen(began_us, served_s, end if censored else end + 1),
-            None if censored else end,
-        )
+        self._advance(began_us + round(1e6 * served_s))
+        seen = _seen(began_us, served_s, end if censored else end + 1, self._epochs_us)
+        self._groups.add((*labels, burst), seen, None if censored else end)
         self._version += 1
 
     def seen(self, facts: Facts) -> float:
         """Runs that the narrowest known group of `facts` remembers, faded ones in part."""
         row = self._groups.find(path(facts))[-1]
-        weight = self._now()[self._groups.named[row]]
-        return float(self._groups.counts[row, AT_RISK, 0] / weight)
+        faded = self._faded(self._latest_us)[self._groups.named[row]]
+        return float(self._groups.counts[row, AT_RISK, 0] * faded)
 
     def freeze(
         self, running: Iterable[tuple[Facts, float]] = (), *, now_us: int | None = None
@@ -106,18 +104,18 @@ class Durations:
 
         now_us: without it running jobs are taken to have begun when they were submitted.
         """
-        groups, scale = self._groups, 1.0 / self._now()
+        groups = self._groups
         named = groups.named[: groups.size]
+        at_us = self._latest_us if now_us is None else max(now_us, self._latest_us)
         frozen = Forecaster(
             rows=dict(groups.rows),
             bursts={key: [list(b) for b in kept] for key, kept in self._bursts.items()},
-            counts=groups.counts[: groups.size] * scale[named, None, None],
+            counts=groups.counts[: groups.size] * self._faded(at_us)[named, None, None],
             version=self._version,
         )
         for facts, age_s in running:
             began_us = facts.submitted_us if now_us is None else now_us - round(1e6 * age_s)
-            bins = bin_of(age_s)
-            seen = scale[:, None] * self._seen(began_us, age_s, bins)
+            seen = _seen(began_us, age_s, bin_of(age_s), [at_us] * len(MEMORIES_S))
             rows = frozen.groups(facts)
             frozen.counts[rows, AT_RISK] += seen[named[rows]]
         return frozen
@@ -131,12 +129,7 @@ class Durations:
             "epochs_us": self._epochs_us,
             "latest_us": self._latest_us,
             "groups": [
-                [
-                    parent,
-                    label,
-                    row,
-                    _sparse(self._groups.counts[row]),
-                ]
+                [parent, label, row, _sparse(self._groups.counts[row])]
                 for (parent, label), row in self._groups.items()
             ],
             "bursts": [[list(key), kept] for key, kept in self._bursts.items()],
@@ -160,28 +153,20 @@ class Durations:
         learned._version = document["learned"]
         return learned
 
-    def _seen(self, began_us: int, served_s: float, bins: int) -> FloatArray:
-        """`[named or not, BINS]`: weights of the first `bins` bins of a run, each when it was left.
-
-        A long time after an epoch that moves up, and all weights with it.
-        """
-        self._latest_us = max(self._latest_us, began_us + round(1e6 * served_s))
+    def _advance(self, now_us: int) -> None:
+        """A long time after an epoch that moves up, and all weights with it."""
+        self._latest_us = max(self._latest_us, now_us)
         for place, memory_s in enumerate(MEMORIES_S):
             ahead = (self._latest_us - self._epochs_us[place]) / (1e6 * memory_s)
             if ahead > MOST_MEMORIES:
                 self._groups.scale(place, exp(-ahead))
                 self._epochs_us[place] = self._latest_us
-        left_s = np.minimum(EDGES_S[1 : bins + 1], served_s)
-        began_s = (began_us - np.array(self._epochs_us)) / 1e6
-        seen = np.zeros((2, BINS))
-        seen[:, :bins] = np.exp((began_s[:, None] + left_s) / np.array(MEMORIES_S)[:, None])
-        return seen
 
-    def _now(self) -> FloatArray:
-        """`[named or not]`: the weight of what is seen now."""
-        since_s = (self._latest_us - np.array(self._epochs_us)) / 1e6
-        weights: FloatArray = np.exp(since_s / np.array(MEMORIES_S))
-        return weights
+    def _faded(self, now_us: int) -> FloatArray:
+        """`[named or not]`: what brings weights to those of now."""
+        since_s = (now_us - np.array(self._epochs_us)) / 1e6
+        factors: FloatArray = np.exp(-since_s / np.array(MEMORIES_S))
+        return factors
 
     def _burst_of(self, labels: tuple[str, ...], submitted_us: int) -> str:
         """The label of the burst that a submission belongs to; it may lengthen it or begin one."""
@@ -272,6 +257,15 @@ class Forecaster:
             wider = pull * self._hazard(rows[:-1])
             hazard = self._hazards[rows] = (ended + wider) / (at_risk + pull)
         return hazard
+
+
+def _seen(began_us: int, served_s: float, bins: int, epochs_us: list[int]) -> FloatArray:
+    """`[named or not, BINS]`: weights of the first `bins` bins of a run, each when it was left."""
+    left_s = np.minimum(EDGES_S[1 : bins + 1], served_s)
+    began_s = (began_us - np.array(epochs_us)) / 1e6
+    seen = np.zeros((len(MEMORIES_S), BINS))
+    seen[:, :bins] = np.exp((began_s[:, None] + left_s) / np.array(MEMORIES_S)[:, None])
+    return seen
 
 
 def _sparse(counts: FloatArray) -> list[tuple[int, float]]:

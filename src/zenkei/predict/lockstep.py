@@ -73,7 +73,6 @@ class Lockstep:
         self._follow(samples, jobs, classes)
         self._open_slots(samples)
         self.coming = np.full(samples, waiting)
-        self.jobs = jobs
 
     def run(self, most_steps: int) -> int:
         """Until all that is asked is known, or nothing can happen. Returns the steps."""
@@ -114,7 +113,7 @@ class Lockstep:
 
     def _go_on(self, who: NDArray[np.bool_], due_s: FloatArray) -> NDArray[np.bool_]:
         """Move clocks on; who stands at a release now. Samples where nothing comes are over."""
-        arriving_s = self.arrivals_s[self.everyone, self.coming]
+        arriving_s = self.come_s[self.everyone, self.coming]
         next_s = np.minimum(due_s, arriving_s)
         over = who & np.isinf(next_s)
         self.missing[over] = 0
@@ -135,7 +134,6 @@ class Lockstep:
             head[self.everyone, of] = job
         never = np.full((samples, 1), np.inf)
         self.come_s = np.concatenate((line.after_s, never), axis=1)
-        self.arrivals_s = self.come_s
         self.head = head
         self.head_s = self.come_s[self.everyone[:, None], head]
 
