@@ -15,7 +15,6 @@ the heads + O(log) per start + O(nodes) in NumPy per class that fails; never O(w
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from zenkei.model.cluster import Node
@@ -24,7 +23,7 @@ from zenkei.scheduler.cycle import Cycle
 from zenkei.scheduler.decisions import Plan, Start, Trace
 from zenkei.scheduler.explain import Explanation, explain
 from zenkei.scheduler.known import Known
-from zenkei.scheduler.lasting import is_final, only_joins, stands_behind
+from zenkei.scheduler.lasting import Lasting
 from zenkei.scheduler.placement.port import Scorer
 from zenkei.scheduler.placer import Placer
 from zenkei.scheduler.prospect import Prospect
@@ -50,8 +49,7 @@ class Planner:
         self._cycle: Cycle | None = None
         """That of the last plan, as long as nothing has changed since."""
         self._survey: Survey | None = None
-        self._last: Plan | None = None
-        """The last plan, if it may still stand."""
+        self._lasting = Lasting(self._known, self._placer)
 
     @property
     def seq(self) -> int:
@@ -61,11 +59,7 @@ class Planner:
     def apply(self, delta: Delta) -> None:
         """Take in what was committed."""
         self._cycle = self._survey = None
-        known, last = self._known, self._last
-        stands = last is not None and is_final(known, last) and only_joins(known, delta)
-        known.apply(delta)
-        if not stands or not stands_behind(known, delta):
-            self._last = None
+        self._lasting.take(delta)
 
     def pass_over(self, seq: int) -> None:
         """Nothing of what was committed up to there changes what it knows."""
@@ -76,23 +70,11 @@ class Planner:
 
         seed: for policies that draw lots; none does yet.
         """
-        last = self._last
-        if last is not None and is_final(self._known, last):
-            until_us = now_us + 1 if last.next_us is None else last.next_us
-            if last.now_us <= now_us < until_us:
-                return self._again(last, now_us)
-        self._last = self._decide(now_us=now_us, max_starts=max_starts)
-        return self._last
-
-    def _again(self, last: Plan, now_us: int) -> Plan:
-        """The last plan, with those who have joined behind the others since."""
-        line, trace = self._known.line, last.trace
-        return replace(
-            last,
-            based_on=self._known.seq,
-            now_us=now_us,
-            trace=replace(trace, waiting=len(line), delayed=line.aside),
-        )
+        last = self._lasting.now(now_us)
+        if last is None:
+            last = self._decide(now_us=now_us, max_starts=max_starts)
+            self._lasting.made(last)
+        return last
 
     def _decide(self, *, now_us: int, max_starts: int) -> Plan:
         known = self._known
