@@ -127,6 +127,25 @@ def test_what_was_frozen_does_not_change():
     assert frozen.quantile(later(NIGHT), 0.9) == before
 
 
+def test_freezing_changes_nothing_of_what_was_learned():
+    durations = learned()
+    before = durations.state()
+    durations.freeze([(NIGHT, 50_000.0)], now_us=900 * DAY_US)
+    assert durations.state() == before
+
+
+def test_who_has_run_for_weeks_tells_how_long_jobs_run_now():
+    durations = Durations()
+    facts = Facts(queue="lab", gpus_milli=1000)
+    now_us = 30 * DAY_US
+    for number in range(20):
+        durations.ended(facts, 86_400.0, now_us=number * DAY_US // 20)
+    running = [(facts, 20 * 86_400.0)] * 20
+    old = durations.freeze(running, now_us=now_us).quantile(facts, 0.5, age_s=10 * 86_400.0)
+    alone = durations.freeze(now_us=now_us).quantile(facts, 0.5, age_s=10 * 86_400.0)
+    assert old > 18 * 86_400.0 > alone
+
+
 def test_versions_tell_whether_something_was_learned():
     durations = learned()
     first = durations.freeze().version
