@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +154,43 @@ def test_a_hole_junk_and_a_comment_are_refused(there: Installation, capsule: Pat
         refuses(there, capsule, why)
 
 
+def test_room_between_entries_and_behind_the_last_one_is_refused(
+    there: Installation, capsule: Path
+) -> None:
+    contents = contents_of(capsule)
+    for at, why in ((0, "does not begin where"), (3, "does not begin"), (-1, "no entry names")):
+        refuses(there, with_gap(capsule, contents, at), why)
+
+
+def test_an_entry_inside_of_another_one_is_refused(there: Installation, capsule: Path) -> None:
+    outer, inner = "blobs/" + "a" * 64, "blobs/" + "b" * 64
+    hidden = archive._local(archive.Entry(inner, 4, zlib.crc32(b"evil"), 0)) + b"evil"
+    place = archive.Entry(outer, 0, 0, 0).body
+
+    def central(entry: archive.Entry) -> bytes:
+        at = place if entry.name == inner else entry.at
+        return archive._central(replace(entry, at=at))
+
+    forged(capsule, {outer: hidden, inner: b"evil"}, central=central)
+    refuses(there, capsule, "does not begin where the entry before it ends")
+
+
+def with_gap(path: Path, contents: Contents, before: int) -> Path:
+    """Something that no entry names, before the entry with this number; -1: behind the last."""
+    written, entries = bytearray(), []
+    for number, (name, content) in enumerate(contents.items()):
+        if number == before:
+            written += b"evil"
+        entry = archive.Entry(name, len(content), zlib.crc32(content), len(written))
+        entries.append(entry)
+        written += archive._local(entry) + content
+    if before < 0:
+        written += b"evil"
+    lines = b"".join(archive._central(entry) for entry in entries)
+    path.write_bytes(written + lines + archive._tail(len(entries), len(written), len(lines)))
+    return path
+
+
 def test_sizes_beyond_the_file_are_refused(there: Installation, capsule: Path) -> None:
     def central(entry: archive.Entry) -> bytes:
         return archive._central(archive.Entry(entry.name, 1 << 62, entry.crc, entry.at))
@@ -227,10 +265,12 @@ def test_a_content_that_is_another_one_is_never_stored(there: Installation, caps
 def test_a_pack_that_is_another_one_is_never_stored(there: Installation, capsule: Path) -> None:
     contents = contents_of(capsule)
     name = next(n for n in contents if n.startswith("packs/"))
-    changed = {**contents, name: contents[name].replace(b"xxxx", b"yyyy", 1)}
-    with pytest.raises(InvalidInput, match="does not have its digest"):
-        there.take(forged(capsule, changed))
-    assert there.versions() == set()
+    for old, new in ((b"xxxx", b"yyyy"), (b"\0\0\0\0", b"evil")):  # files, and room between them
+        changed = {**contents, name: contents[name].replace(old, new, 1)}
+        assert changed != contents
+        with pytest.raises(InvalidInput, match="does not have its digest"):
+            there.take(forged(capsule, changed))
+        assert there.versions() == set()
 
 
 def test_a_version_whose_packs_hold_other_files_is_refused(
@@ -260,14 +300,16 @@ def test_a_version_whose_packs_hold_other_files_is_refused(
         ('["device","sda",0,0,"{0}"]', "neither file nor link nor directory"),
         ('["link","evil","../../etc"]', "leads out of the tree"),
         ('["link","evil","/etc"]', "leads out of the tree"),
+        ('["file","train.py",420,8,"{1}"]', "has another size than its manifest says"),
     ],
 )
 def test_hostile_manifests_of_code_are_refused(
     there: Installation, capsule: Path, row: str, why: str
 ) -> None:
     contents = contents_of(capsule)
-    content = blob(contents, b"trained")
-    manifest = HEADER + row.replace("{0}", f"b3:{content[6:]}").encode() + b"\n"
+    for number, holding in enumerate((b"trained", b"print(1)")):
+        row = row.replace(f"{{{number}}}", f"b3:{blob(contents, holding)[6:]}")
+    manifest = HEADER + row.encode() + b"\n"
     name = "blobs/" + _hex(manifest)
     old = json.loads(contents[INDEX])["job"]["code"]
     rest = {n: c for n, c in contents.items() if n != f"blobs/{old[3:]}"}
