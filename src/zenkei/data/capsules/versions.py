@@ -4,7 +4,7 @@ Called by `writing` and `taking`. A depot's packs hold what several versions sha
 datasets that the reader of a capsule may not read: so a version is packed anew, with nothing but
 its own files, in the order of its paths. That way the same version has the same packs whatever the
 depot. Coming in, each file is compared with its digest before the version is put: who names a
-version must have its content. Memory: a pack, and 60 bytes a file beside the table.
+version must have its content. Memory: three packs, and 60 bytes a file beside the table.
 """
 
 from __future__ import annotations
