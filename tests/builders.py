@@ -125,6 +125,11 @@ def allocate(*parts: NodePart) -> c.Allocate:
     return c.Allocate(cluster="local", parts=parts or (part(),))
 
 
+def started(attempt: int = 1) -> c.ReportStarted:
+    """All ranks run."""
+    return c.ReportStarted(attempt=attempt)
+
+
 def exited(attempt: int = 1, reason: StopReason = StopReason.COMPLETED) -> c.ReportExited:
     code = 0 if reason is StopReason.COMPLETED else 1
     return c.ReportExited(attempt=attempt, reason=reason, exit=Exit(code=code, rank=0, node="n1"))

@@ -16,6 +16,7 @@ from zenkei.control.datapins import PinCache
 from zenkei.control.datasets import Datasets
 from zenkei.control.dispatcher import Dispatcher
 from zenkei.control.feed import Feed
+from zenkei.control.forecasts import Forecasts
 from zenkei.control.learning import Learning
 from zenkei.control.machines import Machines
 from zenkei.control.nodecommands import NodeCommands
@@ -81,7 +82,8 @@ def assemble(
     """
     store, engines, pins = ports.store, ports.engines, PinCache(ports.blobs)
     cache, datasets = SpecCache(store), Datasets(store.datasets)
-    keeper = PlanKeeper(store, cache, Learning(store, cache, ports.workers))
+    learning = Learning(store, cache, ports.workers)
+    keeper = PlanKeeper(store, cache, learning, Forecasts(store, cache, ports.workers))
     preparer = Preparer(
         store=store,
         cache=cache,

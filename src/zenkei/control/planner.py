@@ -10,17 +10,29 @@ Cost: `refresh` O(jobs changed), one cold start O(jobs waiting or running); `exp
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from heapq import heappop, heappush
 from threading import Lock
 from typing import Final
 
+from zenkei.control.forecasts import UNKNOWN, Forecasts, Outlook
 from zenkei.control.learning import Learning
-from zenkei.control.planrows import Displaced, PlanRows, Tables, Told, note, plan_rows, recount
+from zenkei.control.planrows import (
+    Displaced,
+    PlanRows,
+    Tables,
+    Told,
+    expected,
+    note,
+    plan_rows,
+    recount,
+)
 from zenkei.control.specs import SpecCache
 from zenkei.model.cluster import Node
 from zenkei.model.data import Digest
 from zenkei.model.errors import InternalError
 from zenkei.model.ids import JobId
-from zenkei.model.job import JobSpec
+from zenkei.model.job import Job, JobSpec
 from zenkei.model.queue import ClusterConfig
 from zenkei.ports.store import PlanningDelta, Store
 from zenkei.scheduler import (
@@ -32,6 +44,7 @@ from zenkei.scheduler import (
     Planner,
     Reason,
     Reserve,
+    RunningJob,
     Snapshot,
     held_columns,
     running_columns,
@@ -49,10 +62,21 @@ SAME_US: Final = 1_000_000
 class PlanKeeper:
     """See the module's docstring."""
 
-    def __init__(self, store: Store, cache: SpecCache, learning: Learning | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        cache: SpecCache,
+        learning: Learning | None = None,
+        forecasts: Forecasts | None = None,
+    ) -> None:
         self._store = store
         self._specs = cache
         self._learning = learning
+        self._forecasts = forecasts
+        self._asks: list[tuple[int, int]] = []
+        """(instant, job): when what is likely of a running job may be something else; a heap."""
+        self._asks_at: dict[int, int] = {}
+        """The instants that count, by job."""
         self._lock = Lock()
         self._tables = Tables()
         self._displaced: dict[int, Displaced] = {}
@@ -84,10 +108,10 @@ class PlanKeeper:
             if self._learning is not None:
                 self._learning.saw(news)
             learned = self._learning.take() if self._learning is not None else None
-            late = [d for d in self._displaced.values() if d.until_us <= news.now_us]
-            idle = news.seq == planner.seq and paused == self._paused and not late
+            changed = self._recounted(news.now_us) | self._expected(news)
+            idle = news.seq == planner.seq and paused == self._paused and not changed
             if not idle or learned is not None:
-                self._follow(planner, news, paused, late, learned)
+                self._follow(planner, news, paused, changed, learned)
 
     def plan(self, *, now_us: int, seed: int = 0, max_starts: int = MOST_STARTS) -> Plan:
         """Plan on what was refreshed last. Raises InternalError if nothing ever was."""
@@ -136,6 +160,9 @@ class PlanKeeper:
             news = self._store.planning(0)
         if self._learning is not None:
             self._learning.saw(news)
+        if self._forecasts is not None:
+            self._forecasts.saw(news)
+        self._asks, self._asks_at = [], {}
         self._planner = self._plan = None
         self._tables = Tables()
         self._displaced = {}
@@ -157,6 +184,7 @@ class PlanKeeper:
                 usage=news.usage,
                 claims=rows.claims,
                 learned=self._learning.last() if self._learning is not None else None,
+                mean_us=self._forecasts.mean_us if self._forecasts is not None else 0,
                 paused=paused,
             )
         )
@@ -168,20 +196,19 @@ class PlanKeeper:
         planner: Planner,
         news: PlanningDelta,
         paused: str,
-        late: list[Displaced],
+        again: set[int],
         learned: Learned | None,
     ) -> None:
+        """again: jobs that did not change, of which something else is told all the same."""
         rows = self._read(news)
         changed = note(self._told, news.jobs, rows)
-        known = {row.id.key for row in news.jobs}
-        again = [self._recount(d, news.now_us) for d in late if d.row.job not in known]
+        again -= changed.keys()
         classes, queues, users = self._tables.take()
         others = (again, news.usage, news.config, news.nodes, news.removed_nodes, learned, classes)
         if not changed and paused == self._paused and not any(others):
             planner.pass_over(news.seq)
             return
-        rows = rows.of(changed)
-        self._told.update((d.row.job, (d.row, None, len(d.held))) for d in again)
+        rows = rows.of(changed).joined([self._told[job] for job in sorted(again)])
         self._is_new = True
         self._planner = None  # until it has taken everything in
         planner.apply(
@@ -190,16 +217,17 @@ class PlanKeeper:
                 classes=classes,
                 queues=queues,
                 users=users,
-                changed=(*changed, *(d.row.job for d in again)),
+                changed=(*changed, *sorted(again)),
                 waiting=rows.waiting,
-                held=(*rows.held, *(part for d in again for part in d.held)),
-                running=(*rows.running, *(d.row for d in again)),
+                held=rows.held,
+                running=rows.running,
                 usage=news.usage,
                 claims=rows.claims,
                 config=news.config,
                 nodes=news.nodes,
                 removed_nodes=news.removed_nodes,
                 learned=learned,
+                mean_us=self._forecasts.mean_us if self._forecasts is not None else 0,
                 paused=paused,
             )
         )
@@ -207,16 +235,60 @@ class PlanKeeper:
         self._paused = paused
 
     def _read(self, news: PlanningDelta) -> PlanRows:
-        rows = plan_rows(news, self._tables, self._specs)
+        rows = plan_rows(news, self._tables, self._specs, self._outlook_at(news.now_us))
         for job in news.jobs:
             self._displaced.pop(job.id.key, None)
-        self._displaced.update((d.row.job, d) for d in rows.displaced)
+        self._displaced.update((d.job, d) for d in rows.displaced)
         return rows
 
-    def _recount(self, displaced: Displaced, now_us: int) -> Displaced:
-        """As it is when some of its displacements are more than an hour ago."""
-        after = recount(displaced, now_us)
-        self._displaced.pop(displaced.row.job)
-        if after.at_us:
-            self._displaced[after.row.job] = after
-        return after
+    # -- what changes although jobs do not -------------------------------------------------------
+    def _recounted(self, now_us: int) -> set[int]:
+        """Running jobs some of whose displacements are more than an hour ago."""
+        late = [d for d in self._displaced.values() if d.until_us <= now_us]
+        changed = set()
+        for displaced in late:
+            after = recount(displaced, now_us)
+            del self._displaced[displaced.job]
+            if after.at_us:
+                self._displaced[displaced.job] = after
+            row, claim, parts = self._told[displaced.job]
+            if isinstance(row, RunningJob):
+                row = row._replace(preemptions=len(after.at_us))
+                self._told[displaced.job] = (row, claim, parts)
+                changed.add(displaced.job)
+        return changed
+
+    def _expected(self, news: PlanningDelta) -> set[int]:
+        """Jobs of which something else is likely now than before."""
+        if self._forecasts is None:
+            return set()
+        due = set(self._told) if self._forecasts.saw(news) else set()
+        while self._asks and self._asks[0][0] <= news.now_us:
+            at_us, job = heappop(self._asks)
+            if self._asks_at.get(job) == at_us:
+                del self._asks_at[job]
+                due.add(job)
+        changed = set()
+        for job in due & self._told.keys():
+            row, claim, parts = self._told[job]
+            if row is None:
+                continue
+            after = expected(row, self._ask(job, self._forecasts.again(job, news.now_us)))
+            if after != row:
+                self._told[job] = (after, claim, parts)
+                changed.add(job)
+        return changed
+
+    def _outlook_at(self, now_us: int) -> Callable[[Job], Outlook]:
+        forecasts = self._forecasts
+        if forecasts is None:
+            return lambda row: UNKNOWN
+        return lambda row: self._ask(row.id.key, forecasts.of(row, now_us))
+
+    def _ask(self, job: int, likely: Outlook) -> Outlook:
+        if not likely.again_us:
+            self._asks_at.pop(job, None)
+        elif job not in self._asks_at:
+            self._asks_at[job] = likely.again_us
+            heappush(self._asks, (likely.again_us, job))
+        return likely

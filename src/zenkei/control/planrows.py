@@ -8,10 +8,10 @@ spec for each digest that is new.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple, TypeAlias
 
+from zenkei.control.forecasts import UNKNOWN, Outlook
 from zenkei.control.specs import SpecCache
 from zenkei.model.cluster import Allocation, NodePart
 from zenkei.model.data import Digest
@@ -77,8 +77,7 @@ class Displaced(NamedTuple):
     until_us: when the oldest of its displacements, at_us, does not count any more.
     """
 
-    row: RunningJob
-    held: tuple[HeldPart, ...]
+    job: int
     at_us: tuple[int, ...]
 
     @property
@@ -105,10 +104,21 @@ class PlanRows(NamedTuple):
             displaced=self.displaced,
         )
 
+    def joined(self, told: Iterable[Told]) -> PlanRows:
+        """With jobs that are known already."""
+        rows = [(row, claim, parts) for row, claim, parts in told if row is not None]
+        return PlanRows(
+            waiting=(*self.waiting, *(row for row, _, _ in rows if isinstance(row, WaitingJob))),
+            held=(*self.held, *(part for _, _, parts in rows for part in parts)),
+            running=(*self.running, *(row for row, _, _ in rows if isinstance(row, RunningJob))),
+            claims=(*self.claims, *(claim for _, claim, _ in rows if claim is not None)),
+            displaced=self.displaced,
+        )
 
-Told: TypeAlias = tuple[WaitingJob | RunningJob | None, Claim | None, int]
-"""A job as the planner knows it, what is kept for it, and how many parts it holds."""
-_NOTHING: Final[Told] = (None, None, 0)
+
+Told: TypeAlias = tuple[WaitingJob | RunningJob | None, Claim | None, tuple[HeldPart, ...]]
+"""A job as the planner knows it, what is kept for it, and what it holds."""
+_NOTHING: Final[Told] = (None, None, ())
 
 
 def note(told: dict[int, Told], jobs: Iterable[Job], rows: PlanRows) -> dict[int, None]:
@@ -119,11 +129,13 @@ def note(told: dict[int, Told], jobs: Iterable[Job], rows: PlanRows) -> dict[int
     of: dict[int, WaitingJob | RunningJob] = {row.job: row for row in rows.waiting}
     of.update((row.job, row) for row in rows.running)
     claims = {claim.job: claim for claim in rows.claims}
-    parts = Counter(part.job for part in rows.held)
+    parts: dict[int, list[HeldPart]] = {}
+    for part in rows.held:
+        parts.setdefault(part.job, []).append(part)
     changed: dict[int, None] = {}
     for job in jobs:
         key = job.id.key
-        now: Told = (of.get(key), claims.get(key), parts[key])
+        now: Told = (of.get(key), claims.get(key), tuple(parts.get(key, ())))
         if told.get(key, _NOTHING) == now:
             continue
         changed[key] = None
@@ -134,10 +146,15 @@ def note(told: dict[int, Told], jobs: Iterable[Job], rows: PlanRows) -> dict[int
     return changed
 
 
-def plan_rows(news: PlanningDelta, tables: Tables, specs: SpecCache) -> PlanRows:
-    """Rows of what is in `news`, entered into `tables`."""
+def plan_rows(
+    news: PlanningDelta,
+    tables: Tables,
+    specs: SpecCache,
+    outlook: Callable[[Job], Outlook] = lambda row: UNKNOWN,
+) -> PlanRows:
+    """Rows of what is in `news`, entered into `tables`. outlook: what is likely of a job."""
     held = {allocation.attempt.job: allocation for allocation in news.allocations}
-    reader = _Reader(news, tables, specs)
+    reader = _Reader(news, tables, specs, outlook)
     waiting: list[WaitingJob] = []
     running: list[RunningJob] = []
     claims: list[Claim] = []
@@ -157,7 +174,7 @@ def plan_rows(news: PlanningDelta, tables: Tables, specs: SpecCache) -> PlanRows
                 continue
             running.append(runs)
             if runs.preemptions:
-                displaced.append(_displaced(runs, held[row.id], row, news.now_us))
+                displaced.append(recount(Displaced(row.id.key, row.preempted_us), news.now_us))
     return PlanRows(
         waiting=tuple(waiting),
         held=tuple(part for allocation in news.allocations for part in held_parts(allocation)),
@@ -170,19 +187,28 @@ def plan_rows(news: PlanningDelta, tables: Tables, specs: SpecCache) -> PlanRows
 def recount(displaced: Displaced, now_us: int) -> Displaced:
     """The same job, with those of its displacements that still count at `now_us`."""
     at_us = tuple(us for us in displaced.at_us if us > now_us - PREEMPTION_WINDOW_US)
-    return displaced._replace(row=displaced.row._replace(preemptions=len(at_us)), at_us=at_us)
+    return displaced._replace(at_us=at_us)
 
 
-def _displaced(runs: RunningJob, held: Allocation, row: Job, now_us: int) -> Displaced:
-    at_us = tuple(us for us in row.preempted_us if us > now_us - PREEMPTION_WINDOW_US)
-    return Displaced(runs, held_parts(held), at_us)
+def expected(row: WaitingJob | RunningJob, likely: Outlook) -> WaitingJob | RunningJob:
+    """The same row, with what is likely now."""
+    if isinstance(row, WaitingJob):
+        return row._replace(likely_us=likely.left_us, worth=likely.worth)
+    return row._replace(likely_end_us=likely.ends_us, worth=likely.worth)
 
 
 class _Reader:
     """Makes rows of jobs; what it learns of specs stays in the tables."""
 
-    def __init__(self, news: PlanningDelta, tables: Tables, specs: SpecCache) -> None:
+    def __init__(
+        self,
+        news: PlanningDelta,
+        tables: Tables,
+        specs: SpecCache,
+        outlook: Callable[[Job], Outlook],
+    ) -> None:
         self._news = news
+        self._outlook = outlook
         self._tables = tables
         self._specs = specs
 
@@ -191,6 +217,7 @@ class _Reader:
         wish = self._plain(row) if is_plain else self._changed(row, row.avoid, row.nodes)
         if wish is None:
             return None
+        likely = self._outlook(row)
         return WaitingJob(
             row.id.key,
             wish.job_class,
@@ -200,6 +227,8 @@ class _Reader:
             row.not_before_us,
             self._tables.user(row.owner),
             wish.limit_us,
+            likely.left_us,
+            likely.worth,
         )
 
     def running(self, row: Job, held: Allocation) -> RunningJob | None:
@@ -209,6 +238,7 @@ class _Reader:
             return None
         # the limit is counted from the start of the ranks
         launch_us = max(0, row.started_us - row.allocated_us) if row.started_us else 0
+        likely = self._outlook(row)
         return RunningJob(
             row.id.key,
             wish.job_class,
@@ -221,6 +251,8 @@ class _Reader:
             preemptions(row, self._news.now_us) if row.preempted_us else 0,
             int(row.state is JobState.STOPPING),
             len(held.parts),
+            likely.ends_us,
+            likely.worth,
         )
 
     def _plain(self, row: Job) -> Wish | None:

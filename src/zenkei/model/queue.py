@@ -33,6 +33,16 @@ class Amounts:
         return bool(self.kinds) or any(amount is not None for amount in said)
 
 
+class Order(StrEnum):
+    """Who is next: the queue and the person with the smallest share; the oldest job of all; or
+    within a queue the job whose end is nearest for its GPUs, by the run times that were learned.
+    """
+
+    FAIR = "fair"
+    FIFO = "fifo"
+    LEARNED = "learned"
+
+
 class Within(StrEnum):
     """Whom a waiting job may displace in its own leaf queue."""
 
@@ -58,7 +68,8 @@ class Queue:
     user_cap: the most that one person's jobs may hold here at a time. weight_milli: of its share of
     what is borrowed, in thousandths; 0: borrows only what nobody else wants. priority: of jobs that
     name none. gpu_kinds: models its jobs may use; empty: all. within, reclaim: whom its jobs may
-    displace. paused: why nothing starts from it; empty: it is open.
+    displace. paused: why nothing starts from it; empty: it is open. order: of the jobs inside;
+    None: that of the policy.
     """
 
     name: str
@@ -75,6 +86,7 @@ class Queue:
     within: Within = Within.LOWER_PRIORITY
     reclaim: Reclaim = Reclaim.ANY
     paused: str = ""
+    order: Order | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,13 +105,6 @@ class Reservation:
     queues: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     reason: str = ""
-
-
-class Order(StrEnum):
-    """Who is next."""
-
-    FAIR = "fair"
-    FIFO = "fifo"
 
 
 class Placement(StrEnum):

@@ -8,7 +8,8 @@ job whose turn it is, in this order:
     devices that are `spoilt` there;
  3. started: `took` for each part. Blocked, and among the first `reserve_gangs`: `promise`.
 
-A job's `ends_us` is now + its time limit, or + an estimate; None without either: it has no end.
+A job's `ends_us` is now + its time limit; None without: it has no end for certain. Its `likely_us`
+is now + what was learned of such jobs: promises go by that, reservations do not.
 
 Guarantees. A job that respects `forbids` and `spoilt` delays no promise of this cycle beyond its
 `due_us` and runs into no reservation. If the promises of the last plan come back as
@@ -153,18 +154,26 @@ class Calendar:
 
     # -- who may go where ------------------------------------------------------------------------
     def forbids(
-        self, request: Request, ends_us: int | None, *, queue: str = "", user: str = ""
+        self,
+        request: Request,
+        ends_us: int | None,
+        *,
+        queue: str = "",
+        user: str = "",
+        likely_us: int | None = None,
     ) -> frozenset[str]:
         """Nodes on which a part that starts now would delay a promise or meet a reservation.
 
-        The same object as long as the answer is the same. ends_us: of the job; few distinct values
-        per cycle are cheap, so round up to the end of a duration bucket.
+        The same object as long as the answer is the same. ends_us: of the job, for certain: that
+        counts for reservations. likely_us: by when it is thought to have ended; None: as ends_us.
+        Few distinct values per cycle are cheap, so round up to the end of a duration bucket.
         """
         until_us = NEVER_US if ends_us is None else ends_us
+        likely_us = until_us if likely_us is None else likely_us
         closed = self._reserved(until_us, queue, user) if self._booked else _NOBODY
         if self._known is None and not self._standing:
             return closed
-        kept = self._agenda.short(Need.of(request), until_us)
+        kept = self._agenda.short(Need.of(request), likely_us)
         if not closed or not kept:
             return closed or kept
         both = self._joined.get((closed, kept))
@@ -408,12 +417,14 @@ class Calendar:
         *,
         queue: str = "",
         user: str = "",
+        likely_us: int | None = None,
     ) -> Reason | None:
         """Why `nodes`, on which it would fit now, are forbidden; None if they are not.
 
         RESERVED names the reservation, WOULD_DELAY the first promised job, or one that collects.
         """
-        met = self.forbids(request, ends_us, queue=queue, user=user) & frozenset(nodes)
+        forbidden = self.forbids(request, ends_us, queue=queue, user=user, likely_us=likely_us)
+        met = forbidden & frozenset(nodes)
         until_us = NEVER_US if ends_us is None else ends_us
         for i in self._closed_to(queue, user):
             booked = self._booked[i]

@@ -27,7 +27,7 @@ from zenkei.scheduler.calendar import Calendar
 from zenkei.scheduler.decisions import Hold, Preempt, PreemptReason
 from zenkei.scheduler.gates import Shortage
 from zenkei.scheduler.known import Known
-from zenkei.scheduler.line import SegmentKey, job_of
+from zenkei.scheduler.line import SegmentKey, job_of, runs_us
 from zenkei.scheduler.occupancy import Occupancy
 from zenkei.scheduler.order import Turn
 from zenkei.scheduler.placer import Placer
@@ -115,7 +115,7 @@ class Capped:
         return sorted(found)
 
     def _way(self, job: JobId, segment: SegmentKey, settled: frozenset[int]) -> Way | None:
-        queue, place, user, priority, _ = segment
+        queue, place, user, priority = segment[:4]
         name = self._known.queues[queue]
         own = self._own.get(queue, [])
         within = self._turn.quotas.rules(queue).within is not Within.NEVER
@@ -161,7 +161,7 @@ class Capped:
         settled: frozenset[int],
         limits: list[Shortage],
     ) -> Way | None:
-        queue, place, _, priority, _ = segment
+        queue, place, _, priority = segment[:4]
         wanted = self._known.classes[place]
         rights = Rights(
             queue=queue,
@@ -200,7 +200,7 @@ class Capped:
         self, job: JobId, segment: SegmentKey, leaving: list[RunningJob], holders: set[int]
     ) -> Way | None:
         """Of those who hold what is short, others than the cheapest, on whose nodes it fits."""
-        queue, place, _, priority, _ = segment
+        queue, place, _, priority = segment[:4]
         known, running = self._known, self._known.running
 
         def free(name: str) -> Free:
@@ -236,12 +236,16 @@ class Capped:
         return replace(forgiving, avoid=tuple(sorted({*forgiving.avoid, *kept})))
 
     def _forbidden(self, segment: SegmentKey, wanted: JobClass) -> frozenset[str]:
-        queue, _, user, _, limit_us = segment
+        queue, _, user, _, limit_us, *_ = segment
         ends_us = self._now_us + limit_us if limit_us else None
+        length_us = runs_us(segment)
+        likely_us = self._now_us + length_us if length_us else None
         users = self._known.users
         person = users[user] if user < len(users) else ""
         name = self._known.queues[queue]
-        return self._calendar.forbids(wanted.request, ends_us, queue=name, user=person)
+        return self._calendar.forbids(
+            wanted.request, ends_us, queue=name, user=person, likely_us=likely_us
+        )
 
     # -- who makes way ---------------------------------------------------------------------------
     def _enough(
@@ -312,7 +316,7 @@ class Capped:
         self, segment: SegmentKey, gone: Iterable[RunningJob]
     ) -> tuple[tuple[str, ...], int] | None:
         """Models and nodes that limits would leave it without these; None if they stop it still."""
-        queue, place, user, _, _ = segment
+        queue, place, user = segment[:3]
         rows = [self._known.tree.held_by(row.job) for row in gone]
         held = [row for row in rows if row is not None]
         for row in held:

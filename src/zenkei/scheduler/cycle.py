@@ -31,7 +31,7 @@ from zenkei.scheduler.free import check
 from zenkei.scheduler.growth import Growth
 from zenkei.scheduler.index import NodeRow
 from zenkei.scheduler.known import Known
-from zenkei.scheduler.line import SegmentKey, priority_of, submitted_of
+from zenkei.scheduler.line import SegmentKey, priority_of, runs_us, submitted_of
 from zenkei.scheduler.occupancy import Occupancy
 from zenkei.scheduler.order import Head, Turn
 from zenkei.scheduler.parts import kinds_of, parts_of
@@ -65,6 +65,7 @@ class Cycle:
             known.users,
             now_us=now_us,
             could_start=lambda place: could_start(known, known.classes[place]),
+            mean_us=known.mean_us,
         )
         self._calendar = Calendar(known.holdings, known.config, now_us, booked=known.booked)
         self._before: dict[str, tuple[NodeRow, Free]] = {}
@@ -148,20 +149,16 @@ class Cycle:
             self._next_us.append(late.again_us)
         settled = {*self._claimed, *(job.key for job in self.started)}
         for job, segment in late.jobs:
-            queue, place, user, priority, limit_us = segment
+            queue, place, user = segment[:3]
             name = self._known.queues[queue]
             with self._turn.without(job):
                 leave = self._turn.trial(name, user, self._known.classes[place])
             if leave is None or job in settled:
                 continue
             wanted = self._placer.wanted(place, leave.kinds, leave.nodes)
-            ends_us = self._now_us + limit_us if limit_us else None
-            person = self._known.users[user] if user < len(self._known.users) else ""
             with self._calendar.without(job):
-                without = self._calendar.forbids(
-                    wanted.job_class.request, ends_us, queue=name, user=person
-                )
-            found = self._victims(JobId.from_key(job), queue, priority, wanted, without)
+                without = self._forbidden(wanted, segment)
+            found = self._victims(JobId.from_key(job), segment, wanted, without)
             if found is not None:
                 kinds, nodes = self._make_room(found)
                 self._turn.charge(queue, user, Held.of(wanted.job_class, nodes, kinds))
@@ -205,7 +202,7 @@ class Cycle:
 
     def why(self, job: int, segment: SegmentKey) -> Reason | None:
         """Why a job that was in line waits; None if it was not tried."""
-        queue, job_class, user, _, _ = segment
+        queue, job_class, user = segment[:3]
         found = (
             self._by_job.get(job)
             or self._turn.why(queue, user, job_class)
@@ -247,7 +244,7 @@ class Cycle:
 
     def _honour(self, job: JobId, segment: SegmentKey, claim: Claim) -> Wanted | None:
         """Start it where its place is kept, or keep that; what it wants if only nodes lack."""
-        queue, place, user, _, _ = segment
+        queue, place, user = segment[:3]
         wanted = self._placer.wanted(place)
         request = wanted.job_class.request
         closed = self._turn.why(queue, user, place)
@@ -273,14 +270,8 @@ class Cycle:
 
     def _elsewhere(self, job: JobId, segment: SegmentKey, claim: Claim, wanted: Wanted) -> None:
         """Other jobs have ended meanwhile: it need not wait for those that were to make way."""
-        queue, place, user, _, limit_us = segment
-        request, names = wanted.job_class.request, self._known.users
-        person = names[user] if user < len(names) else ""
-        ends_us = self._now_us + limit_us if limit_us else None
-        without = self._calendar.forbids(
-            request, ends_us, queue=self._known.queues[queue], user=person
-        )
-        found = self._placer.place(wanted, without)
+        request = wanted.job_class.request
+        found = self._placer.place(wanted, self._forbidden(wanted, segment))
         if found is None:
             return
         shares = [self._placer.devices(wanted, found.cluster, row) for row in found.rows]
@@ -294,7 +285,7 @@ class Cycle:
             kept.free.give_back(request, part.devices)
             self._known.index.move(kept)
         del self._by_job[job.key]
-        parts = parts_of(found.rows, self._known.classes[place].request, devices)
+        parts = parts_of(found.rows, self._known.classes[segment[1]].request, devices)
         forgives = self._placer.forgives(wanted.job_class)
         self._start(Start(job=job, cluster=found.cluster, parts=parts, forgives=forgives))
 
@@ -312,12 +303,12 @@ class Cycle:
         placer = self._placer
         wanted = placer.wanted(head.job_class, head.kinds, head.nodes)
         request = wanted.job_class.request
-        ends_us = self._now_us + head.limit_us if head.limit_us else None
-        queue, user = self._names(head)
-        without = self._calendar.forbids(request, ends_us, queue=queue, user=user)
+        ends_us, likely_us = self._after(head.limit_us), self._after(head.runs_us)
+        queue, user = self._names(head.segment)
+        without = self._forbidden(wanted, head.segment)
         placed = placer.place(wanted, without)
         if placed is not None:
-            if self._place(head, wanted, placed, ends_us):
+            if self._place(head, wanted, placed, likely_us):
                 return
             names = [row.node.name for row in placed.rows]
             spoken_for = self._calendar.kept_on(names, len(names))
@@ -328,22 +319,39 @@ class Cycle:
             otherwise = placer.place(wanted)
             if otherwise is not None:
                 names = [row.node.name for row in otherwise.rows]
-                why = self._calendar.why(request, ends_us, names, queue=queue, user=user)
+                why = self._calendar.why(
+                    request, ends_us, names, queue=queue, user=user, likely_us=likely_us
+                )
                 if why is not None:
                     self._pass_by(head, wanted, without, why)
                     return
         self._blocked(head, wanted, without)
 
-    def _names(self, head: Head) -> tuple[str, str]:
-        users = self._known.users
-        user = users[head.user] if head.user < len(users) else ""
-        return self._known.queues[head.queue], user
+    def _after(self, span_us: int) -> int | None:
+        """When so much time has passed; None for 0: nobody knows."""
+        return self._now_us + span_us if span_us else None
 
-    def _place(self, head: Head, wanted: Wanted, placed: Placed, ends_us: int | None) -> bool:
+    def _forbidden(self, wanted: Wanted, segment: SegmentKey) -> frozenset[str]:
+        """Nodes that are kept from the jobs of a segment while they run."""
+        queue, user = self._names(segment)
+        return self._calendar.forbids(
+            wanted.job_class.request,
+            self._after(segment[4]),
+            queue=queue,
+            user=user,
+            likely_us=self._after(runs_us(segment)),
+        )
+
+    def _names(self, segment: SegmentKey) -> tuple[str, str]:
+        """Its queue and its person."""
+        users, user = self._known.users, segment[2]
+        return self._known.queues[segment[0]], users[user] if user < len(users) else ""
+
+    def _place(self, head: Head, wanted: Wanted, placed: Placed, likely_us: int | None) -> bool:
         """Start the head there; False if all devices that it could share are spoken for."""
         request, shares = wanted.job_class.request, []
         for row in placed.rows:
-            spoilt = self._calendar.spoilt(row.node.name, request, ends_us)
+            spoilt = self._calendar.spoilt(row.node.name, request, likely_us)
             devices = self._placer.devices(wanted, placed.cluster, row, spoilt)
             if spoilt and isinstance(devices, Misfit):
                 return False
@@ -351,7 +359,7 @@ class Cycle:
             shares.append(devices)
         for row, devices in zip(placed.rows, shares, strict=True):
             self._take(row, request, devices)
-            self._calendar.took(row.node.name, request, devices, ends_us)
+            self._calendar.took(row.node.name, request, devices, likely_us)
         job_class = self._known.classes[head.job_class]
         forgives = self._placer.forgives(wanted.job_class)
         parts = parts_of(placed.rows, job_class.request, tuple(shares))
@@ -378,13 +386,11 @@ class Cycle:
         if self._promises < self._policy.reserve_gangs:
             self._promise(head, wanted)
         if asks or self._known.booked:
-            segment = self._known.line.segment_of(head.job.key)
-            assert segment is not None, "the head waits"
-            self._by_segment[segment] = why
+            self._by_segment[head.segment] = why
             self._turn.skip_alike()
         else:
             self._fail(head, why)
-            self._turn.skip_class(head.limit_us)
+            self._turn.skip_class(head.runs_us)
 
     def _fail(self, head: Head, why: Reason) -> None:
         self.failed[head.job_class] = why
@@ -404,9 +410,7 @@ class Cycle:
         if can_wait and self._promises < self._policy.reserve_gangs:
             self._promise(head, wanted)
         if asks:
-            segment = self._known.line.segment_of(head.job.key)
-            assert segment is not None, "the head waits"
-            self._by_segment[segment] = why
+            self._by_segment[head.segment] = why
             self._turn.skip_alike()
         else:
             self._turn.skip_class()
@@ -417,12 +421,12 @@ class Cycle:
 
     def _promise(self, head: Head, wanted: Wanted) -> None:
         """Keep nodes for the head, if it can be known when it starts, or it starves."""
-        queue, user = self._names(head)
+        queue, user = self._names(head.segment)
         job_class = self._known.census.forgiving(wanted.job_class)
         made = self._calendar.promise(
             head.job.key,
             job_class,
-            limit_us=head.limit_us,
+            limit_us=head.limit_us if self._known.booked else head.runs_us,
             since_us=submitted_of(head.order),
             queue=queue,
             user=user,
@@ -444,26 +448,27 @@ class Cycle:
     def _displace(self, head: Head, wanted: Wanted, without: frozenset[str]) -> bool:
         """Make room for the head by right; False if it has none, or would not fit even so."""
         priority = priority_of(head.order)
-        alike = (head.queue, head.job_class, priority, head.limit_us)
+        alike = (head.queue, head.job_class, priority, head.runs_us)
         if alike in self._asked:
             return False
         self._asks += 1
         self._asked.add(alike)
-        found = self._victims(head.job, head.queue, priority, wanted, without)
+        found = self._victims(head.job, head.segment, wanted, without)
         if found is None:
             return False
         self._turn.started(*self._make_room(found))
         return True
 
     def _victims(
-        self, job: JobId, queue: int, priority: int, wanted: Wanted, without: frozenset[str]
+        self, job: JobId, segment: SegmentKey, wanted: Wanted, without: frozenset[str]
     ) -> Displacement | None:
-        known = self._known
+        known, queue = self._known, segment[0]
+        index = self._turn.index(job, segment)
         job_class = known.census.forgiving(wanted.job_class)
         if without:
             job_class = replace(job_class, avoid=tuple(sorted({*job_class.avoid, *without})))
         found = victims(
-            Asker(job=job, job_class=job_class, queue=queue, priority=priority),
+            Asker(job=job, job_class=job_class, queue=queue, priority=segment[3], index=index),
             self._occupancy,
             self._free,
             self._turn.quotas,

@@ -37,6 +37,7 @@ class PreemptReason(StrEnum):
 
     RECLAIM = "reclaim"
     PRIORITY = "priority"
+    WORTH = "worth"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,6 +54,7 @@ class Known:
         self._edition = -1
         """Of the tree's terms that the ledger knows."""
         self.paused = ""
+        self.mean_us = snapshot.mean_us
         self.seq = 0
         self._chosen = chosen
         self._on: dict[int, list[str]] = {}
@@ -81,6 +82,7 @@ class Known:
         self._add_classes(delta.classes)
         self.queues.extend(delta.queues)
         self.users.extend(delta.users)
+        self.mean_us = delta.mean_us or self.mean_us
         if delta.config is not None or delta.learned is not None:
             self._configure(delta.config or self.config, delta.learned)
         touched: dict[str, None] = {}
@@ -178,7 +180,9 @@ class Known:
         if parts:
             self.roster.put(row, held)
         self.tree.hold(row.job, self.queues[row.queue], self.users[row.user], held, row.since_us)
-        self.holdings.ends(row.job, row.since_us + row.limit_us if row.limit_us else None)
+        ends_us = [row.since_us + row.limit_us] if row.limit_us else []
+        likely_us = [row.likely_end_us] if row.likely_end_us else []
+        self.holdings.ends(row.job, min(ends_us + likely_us, default=None))
 
     def _count_again(self, name: str) -> None:
         """The GPUs of a node are others, or it is: which models jobs hold there may be too."""

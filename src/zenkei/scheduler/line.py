@@ -1,12 +1,12 @@
 """Who waits, in order: higher priority first, then earlier submission, then smaller id.
 
 Used by `planner` and `order`. A segment holds jobs that differ in nothing but their age, sorted: of
-one class, queue, user, priority and time limit; a plan looks at heads only. Jobs whose retry delay
-has not passed stand aside; one that lies further ahead than any delay is from before the clock was
-set back, and does not. What a snapshot brings is read when it comes to it (`Loaded`): most jobs are
-not looked at before they change. Pure. Cost: entering k jobs into a segment O(k log n) and a
-memmove, or one merge if k is large; taking the head out O(1); `due` O(1) while time moves forward;
-`load` O(jobs log jobs) in NumPy.
+one class, queue, user, priority, time limit and forecast; a plan looks at heads only. Jobs whose
+retry delay has not passed stand aside; one that lies further ahead than any delay is from before
+the clock was set back, and does not. What a snapshot brings is read when it comes to it
+(`Loaded`): most jobs are not looked at before they change. Pure. Cost: entering k jobs into a
+segment O(k log n) and a memmove, or one merge if k is large; taking the head out O(1); `due` O(1)
+while time moves forward; `load` O(jobs log jobs) in NumPy.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _TIME_MASK: Final = (1 << _TIME_BITS) - 1
 _MERGE: Final = 16
 """From this many new jobs on, a segment is merged instead of searched for each."""
 
-SegmentKey: TypeAlias = tuple[int, int, int, int, int]
-"""Queue, class, user, priority, limit_us."""
+SegmentKey: TypeAlias = tuple[int, int, int, int, int, int, int]
+"""Queue, class, user, priority, limit_us, likely_us, worth."""
 GroupKey: TypeAlias = tuple[int, int]
 """User, priority."""
 
@@ -46,7 +46,8 @@ def order_of(row: WaitingJob) -> int:
 
 
 def _segment_of(row: WaitingJob) -> SegmentKey:
-    return row.queue, row.job_class, row.user, row.priority, row.limit_us
+    key = row.queue, row.job_class, row.user, row.priority, row.limit_us
+    return *key, row.likely_us, row.worth
 
 
 def job_of(order: int) -> JobId:
@@ -62,6 +63,12 @@ def priority_of(order: int) -> int:
 def submitted_of(order: int) -> int:
     """When the job was submitted that `order_of` was made of."""
     return order >> _ID_BITS & _TIME_MASK
+
+
+def runs_us(key: SegmentKey) -> int:
+    """How long jobs of a segment run, as far as anybody knows; 0: nobody does."""
+    limit_us, likely_us = key[4], key[5]
+    return min(limit_us, likely_us) if limit_us and likely_us else limit_us or likely_us
 
 
 class Segment:
@@ -149,10 +156,11 @@ class Loaded:
         """Orders of the jobs of these rows, in any order."""
         found: dict[SegmentKey, list[int]] = {}
         columns = [column[first:last].tolist() for column in self._columns]
-        for job, job_class, queue, priority, submitted_us, _, user, limit_us in zip(
+        for job, job_class, queue, priority, submitted_us, _, user, *known in zip(
             *columns, strict=True
         ):
-            key = (queue, job_class, user, priority, limit_us)
+            limit_us, likely_us, worth = known
+            key = (queue, job_class, user, priority, limit_us, likely_us, worth)
             order = (-priority << _TIME_BITS | submitted_us) << _ID_BITS | job
             found.setdefault(key, []).append(order)
         return found
@@ -263,6 +271,11 @@ class WaitingLine:
         known = self._standing(job)
         return None if known is None else known[1]
 
+    def order_at(self, job: int) -> int:
+        """See `order_of`. Raises KeyError if it does not wait."""
+        known = self._jobs[job]
+        return self._read(known)[0] if isinstance(known, int) else known[0]
+
     def not_before_us(self, job: int) -> int:
         """When a waiting job may be tried. Raises KeyError if it does not wait."""
         known = self._jobs[job]
@@ -367,7 +380,7 @@ class WaitingLine:
             self._spare_bits.append(self._bits.pop(job_class))
 
     def _drop(self, key: SegmentKey) -> None:
-        queue, job_class, user, priority, _ = key
+        queue, job_class, user, priority = key[:4]
         groups = self._queues[queue]
         group = groups[user, priority]
         del group.segments[key]
@@ -444,7 +457,7 @@ class WaitingLine:
     def _add(self, new: dict[SegmentKey, list[int]]) -> None:
         queues, classes = self._queues, self._classes
         for key, orders in new.items():
-            queue, job_class, user, priority, _ = key
+            queue, job_class, user, priority = key[:4]
             if queue in queues:
                 groups = self._groups(queue)
             else:

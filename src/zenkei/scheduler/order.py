@@ -8,7 +8,7 @@ Used by `planner`, one `Turn` per plan. The loop:
         rows = place(head.job_class, head.kinds)     # any of head.kinds; () is any model
         if rows:       turn.started(kinds)           # the head has its place, on these models
         elif ...:      turn.skip_class()             # nobody of its class can start now
-        elif ...:      turn.skip_class(head.limit_us)  # nobody of its class who runs that long
+        elif ...:      turn.skip_class(head.runs_us)  # nobody of its class who runs that long
         elif ...:      turn.skip_alike()             # nobody that differs in its age only
         else:          turn.skip_job()               # only the head may not; the next one may
     turn.quotas                                      # what preemption asks, at any time
@@ -31,13 +31,14 @@ from zenkei.model.queue import Order
 from zenkei.scheduler.gates import Gates, Leave, Shortage
 from zenkei.scheduler.keeping import Keeping
 from zenkei.scheduler.limits import closed
-from zenkei.scheduler.line import Entry, SegmentKey, WaitingLine, job_of
+from zenkei.scheduler.line import Entry, SegmentKey, WaitingLine, job_of, runs_us
 from zenkei.scheduler.owed import Owed
 from zenkei.scheduler.reasons import Reason
 from zenkei.scheduler.seats import Seat, User
 from zenkei.scheduler.snapshot import JobClass
 from zenkei.scheduler.tree import Branch, Held, QueueTree
-from zenkei.scheduler.walks import Fair, Gone, InLine, Walk
+from zenkei.scheduler.walks import Ages, Fair, Gone, InLine, Walk
+from zenkei.scheduler.worth import OVERDUE, Indices
 
 ENDLESS: Final = 1 << 62
 """How long a job runs that has no limit."""
@@ -55,7 +56,7 @@ class Head(NamedTuple):
     job_class: int
     queue: int
     user: int
-    limit_us: int
+    segment: SegmentKey
     kinds: tuple[str, ...]
     nodes: int
     entitled: bool
@@ -63,6 +64,15 @@ class Head(NamedTuple):
     @property
     def job(self) -> JobId:
         return job_of(self.order)
+
+    @property
+    def limit_us(self) -> int:
+        return self.segment[4]
+
+    @property
+    def runs_us(self) -> int:
+        """See `line.runs_us`."""
+        return runs_us(self.segment)
 
 
 class Turn:
@@ -78,15 +88,16 @@ class Turn:
         *,
         now_us: int,
         could_start: Callable[[int], bool] = lambda job_class: True,
+        mean_us: int = 0,
     ) -> None:
-        """could_start: whether enough nodes are ready that suit a class."""
+        """could_start: whether enough nodes are ready that suit a class. mean_us: of all runs."""
         tree.refresh(now_us)
         self._tree = tree
         self._line = line
         self._queues = queues
         self._users = users
         self._dead: dict[int, int] = {}
-        """By class: from which time limit on nobody starts."""
+        """By class: from which length of a run on nobody starts."""
         self._gone = Gone()
         """Classes of which nobody at all starts."""
         self._narrow: dict[int, list[tuple[frozenset[str], int]]] = {}
@@ -102,6 +113,7 @@ class Turn:
         self._gates = Gates(tree, classes, self._root, keeping)
         self._open_leaves()
         self._head: Head | None = None
+        self.indices = Indices(classes.__getitem__, now_us=now_us, mean_us=mean_us)
         self._walk = self._make_walk(now_us)
 
     def _open_leaves(self) -> None:
@@ -124,9 +136,8 @@ class Turn:
             self._may_start,
             self._user,
             self._gone,
-            now_us=now_us,
-            ageing_us=ageing_us,
-            starved_us=now_us - int(policy.starvation_s * 1e6),
+            ages=Ages(now_us, ageing_us, now_us - int(policy.starvation_s * 1e6)),
+            indices=self.indices,
         )
 
     # -- the loop --------------------------------------------------------------------------------
@@ -156,7 +167,7 @@ class Turn:
             ask.job_class,
             leaf.place,
             user.place,
-            entry[2][4],
+            entry[2],
             leaf.took,
             leaf.nodes,
             entitled,
@@ -185,7 +196,7 @@ class Turn:
         self._walk.advance(self._leaf_of_head())
 
     def skip_alike(self) -> None:
-        """Nobody of the head's segment starts: its queue, class, user, priority and limit."""
+        """Nobody of the head's segment starts, who differs from it in age only."""
         leaf = self._leaf_of_head()
         assert leaf.entry is not None
         self._passed.add(leaf.entry[2])
@@ -199,10 +210,10 @@ class Turn:
         assert leaf.user is not None
         self._gates.keep(leaf, leaf.user, head.order, head.job_class)
 
-    def skip_class(self, from_limit_us: int = 0) -> None:
+    def skip_class(self, from_us: int = 0) -> None:
         """Nobody of the head's class (on the head's kinds) who may run so long starts any more.
 
-        0: nobody at all. A job without limit runs longest.
+        0: nobody at all. A job of which nobody knows runs longest.
         """
         head, leaf = self._head, self._leaf_of_head()
         assert head is not None
@@ -210,11 +221,11 @@ class Turn:
         job_class = head.job_class
         if leaf.took != leaf.ask.kinds or leaf.ask.narrowed:
             dead = self._narrow.setdefault(job_class, [])
-            dead.append((frozenset(head.kinds), from_limit_us))
+            dead.append((frozenset(head.kinds), from_us))
         else:
             dead_from = self._dead.get(job_class, ENDLESS)
-            self._dead[job_class] = min(dead_from, from_limit_us)
-            if from_limit_us <= 0:
+            self._dead[job_class] = min(dead_from, from_us)
+            if from_us <= 0:
                 self._gone.add(job_class, self._line.bit(job_class))
         self._walk.recheck(leaf)
         for other in list(self._heading.get(job_class, ())):
@@ -295,6 +306,14 @@ class Turn:
             person = leaf.users[user] = self._user(leaf, user)
         return leaf, person
 
+    def index(self, job: JobId, segment: SegmentKey) -> float:
+        """By which a job may displace others of its queue; 0: its queue is not ordered so."""
+        if not self._tree.branch(self._queues[segment[0]]).learned:
+            return 0.0
+        order = self._line.order_at(job.key)
+        found = self.indices.index(segment, order)
+        return found if found < OVERDUE else 0.0
+
     @property
     def quotas(self) -> Owed:
         """Quotas and what is held, for preemption: as they are now, and as they change."""
@@ -358,13 +377,13 @@ class Turn:
         if key in self._passed:
             return False
         dead_from = self._dead.get(job_class)
-        if dead_from is not None and (key[4] or ENDLESS) >= dead_from:
+        if dead_from is not None and (runs_us(key) or ENDLESS) >= dead_from:
             return False
         if not self._gates.open(leaf, user, job_class):
             self._gates.refused(leaf, user, entry[0], job_class)
             return False
         dead = self._narrow.get(job_class)
-        if dead is not None and self._dead_on(leaf, key[4] or ENDLESS, dead):
+        if dead is not None and self._dead_on(leaf, runs_us(key) or ENDLESS, dead):
             return False
         before = leaf.ask
         assert leaf.passed is not None
@@ -376,10 +395,10 @@ class Turn:
         return True
 
     @staticmethod
-    def _dead_on(leaf: Seat, limit_us: int, dead: list[tuple[frozenset[str], int]]) -> bool:
+    def _dead_on(leaf: Seat, length_us: int, dead: list[tuple[frozenset[str], int]]) -> bool:
         kinds = leaf.took
         return bool(kinds) and any(
-            limit_us >= from_us and on.issuperset(kinds) for on, from_us in dead
+            length_us >= from_us and on.issuperset(kinds) for on, from_us in dead
         )
 
     def _still(self, leaf: Seat) -> bool:

@@ -49,14 +49,15 @@ _STEP: Final = 4096
 class Asker:
     """The gang that waits. job_class: as it is placed (nodes that are forgiven are not in `avoid`).
 
-    queue: place in the table. A gang that may be smaller (`least`) displaces others for its least
-    size only.
+    queue: place in the table. index: by which it may displace others of its queue (`worth`). A gang
+    that may be smaller (`least`) displaces others for its least size only.
     """
 
     job: JobId
     job_class: JobClass
     queue: int
     priority: int
+    index: float = 0.0
 
     @property
     def count(self) -> int:
@@ -126,6 +127,7 @@ def victims(
         quotas=quotas,
         policy=policy,
         now_us=now_us,
+        index=asker.index,
     )
     if among is not None:
         rights.only(among)

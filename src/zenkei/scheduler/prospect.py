@@ -22,6 +22,7 @@ from zenkei.model.resources import Free, Misfit, Request
 from zenkei.scheduler.free import check
 from zenkei.scheduler.holdings import Bools
 from zenkei.scheduler.known import Known
+from zenkei.scheduler.line import runs_us
 from zenkei.scheduler.order import Turn
 from zenkei.scheduler.placer import narrowed
 from zenkei.scheduler.snapshot import JobClass
@@ -44,6 +45,7 @@ class Prospect:
         self.queue = known.queues[segment[0]]
         self.user = segment[2]
         self._limit_us = segment[4]
+        self._runs_us = runs_us(segment)
         self._now_us = cycle.now_us
         self._left = cycle.left
         self.turn: Turn
@@ -59,6 +61,10 @@ class Prospect:
     @property
     def _ends_us(self) -> int | None:
         return self._now_us + self._limit_us if self._limit_us else None
+
+    @property
+    def _likely_us(self) -> int | None:
+        return self._now_us + self._runs_us if self._runs_us else None
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -76,7 +82,11 @@ class Prospect:
     def open(self, request: Request, queue: str = "") -> Bools:
         """Nodes that are kept from it neither by a reservation nor for somebody else."""
         without = self._calendar.forbids(
-            request, self._ends_us, queue=queue or self.queue, user=self.user_name
+            request,
+            self._ends_us,
+            queue=queue or self.queue,
+            user=self.user_name,
+            likely_us=self._likely_us,
         )
         known = self._closed.get(without)
         if known is None:
@@ -111,7 +121,7 @@ class Prospect:
             if not able[rank]:
                 continue
             node = layout.nodes[rank]
-            spoilt = self._calendar.spoilt(node.name, request, self._ends_us)
+            spoilt = self._calendar.spoilt(node.name, request, self._likely_us)
             free = self.free(node.name)
             for index in spoilt:
                 free.gpu_milli[index] = 0

@@ -1,17 +1,19 @@
 """Who may displace whom, and how much of each queue: one ledger for one gang that waits.
 
-Used by `preemption`. Two rights. *Priority*: a job of the same leaf queue with a strictly lower
+Used by `preemption`. Three rights. *Priority*: a job of the same leaf queue with a strictly lower
 priority, if the queue says so (`within`). *Reclaim*: the gang's queues, up to where its path and
 the victim's part, stay within their quota with it, and the widest of them has one (others that
 state none, and have none inside, go by that of the queue above); the victim's queues up to there
 hold more than theirs, and hold that much still without every job that is taken. What a leaf is
 guaranteed counts for its jobs of the highest priority first, so that only those below that mark
 borrow: who could come back by priority over the others of its queue is not displaced in their
-stead.
+stead. *Worth*: in a leaf ordered by what was learned, a job of the same priority whose index is
+ADVANTAGE times smaller for each GPU that it holds (`worth`).
 
 GPUs decide for those who hold some: the total and each model. CPUs and memory decide (either is
 enough) where the gang or the victim has no GPU. Protected for a time: who has run less than
-`protect_s`, who was displaced `most_preemptions` times within the hour.
+`protect_s`, who was displaced `most_preemptions` times within the hour; from the right of worth
+longer for each of these times.
 
 **No loops**, argued for one resource; no job arrives or ends, nothing is edited. For a leaf q and a
 priority p let g(q, p) be the smaller of q's quota and what its jobs of priority p and above hold.
@@ -22,6 +24,8 @@ the gang's leaf, within its quota, gains at its p. So the word never falls, and 
 it: there are finitely many. A queue above leaves that reclaims for one without a quota counts in
 the same way, in a word of its level that is read after those of the levels inside it. After the
 last one, starts and priority only move the same word without the quotas upwards: finitely many too.
+Worth takes place within one leaf and priority, so it moves no word; while no index changes, who was
+displaced by it would need ADVANTAGE squared times its own index to come back by it.
 With several resources the argument holds for GPUs as long as all that is displaced holds GPUs;
 `most_preemptions` bounds the rest, whatever happens.
 Cost: O(jobs + queues x depth) in NumPy to make; O(depth x priorities of the leaf) per question
@@ -43,17 +47,23 @@ from zenkei.scheduler.holdings import Bools
 from zenkei.scheduler.ledger import BASE, CPU, GPU, KIND, MEMORY, UNSAID, Quotas, said
 from zenkei.scheduler.occupancy import Occupancy
 from zenkei.scheduler.roster import (
+    CPU_MILLI,
     GPU_MILLI,
     GROUP,
     JOB,
     PREEMPTIONS,
     SINCE_US,
     STOPPING,
+    WORTH,
 )
 from zenkei.scheduler.snapshot import IntArray, RunningJob
+from zenkei.scheduler.worth import ADVANTAGE
 
 _NO_LIMIT: Final = 1 << 62
-_REASONS: Final = (PreemptReason.PRIORITY, PreemptReason.RECLAIM)
+_REASONS: Final = (PreemptReason.PRIORITY, PreemptReason.RECLAIM, PreemptReason.WORTH)
+_BY_WORTH: Final = 3
+LONGER: Final = 1.2
+"""How many times longer who was displaced is left alone by the right of worth, each time."""
 
 
 class _Marks:
@@ -137,7 +147,7 @@ class Rights:
     spared: those over whom there is a right, but who are protected for now.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a right depends on
         self,
         *,
         queue: int,
@@ -148,7 +158,10 @@ class Rights:
         quotas: Quotas,
         policy: Policy,
         now_us: int,
+        index: float = 0.0,
     ) -> None:
+        """index: of the gang, by which it may displace others of its leaf (`worth`); 0: by none."""
+        self._index = index
         self._quotas = quotas
         self._tenants = occupancy.tenants
         self._roster = occupancy.roster
@@ -197,6 +210,10 @@ class Rights:
         right = self._right(owed)
         group = table[GROUP]
         able = stays & (right[group] > 0)
+        by_worth = able & (right[group] == _BY_WORTH)
+        if by_worth.any():
+            size = np.maximum(np.maximum(table[GPU_MILLI], table[CPU_MILLI] // 1000), 1) / 1000
+            able &= ~by_worth | (ADVANTAGE * table[WORTH] / size < self._index)
         most, either = self._most()
         for r, limits in enumerate(most.T):
             amounts = table[GPU_MILLI + r]
@@ -209,16 +226,17 @@ class Rights:
                 able[slot] = self._alone(int(table[JOB, slot]))
         slots = np.flatnonzero(able)
         since_us = table[SINCE_US, slots]
-        safe = (table[PREEMPTIONS, slots] >= policy.most_preemptions) | (
-            now_us - int(policy.protect_s * 1e6) < since_us
-        )
+        times = table[PREEMPTIONS, slots]
+        longer = np.where(by_worth[slots], LONGER ** np.minimum(times, 24), 1.0)
+        unprotected_us = since_us + policy.protect_s * 1e6 * longer
+        safe = (times >= policy.most_preemptions) | (now_us < unprotected_us)
         self.spared = table[JOB, slots[safe]].tolist()
         self._free = slots[~safe]
         jobs, codes = table[JOB, self._free].tolist(), right[group[self._free]].tolist()
         self.may = {job: _REASONS[code - 1] for job, code in zip(jobs, codes, strict=True)}
 
     def _right(self, owed: list[bool]) -> IntArray:
-        """By group: 1 for priority, 2 for reclaim, 0 for no right. As in `_REASONS`."""
+        """By group: 1 for priority, 2 for reclaim, 3 for worth, 0 for no right: `_REASONS`."""
         ledger = self._ledger
         found = np.zeros(len(self._sums), np.int64)
         if not self._path:
@@ -237,6 +255,9 @@ class Rights:
             found[some & below if rules.reclaim is Reclaim.LOWER_PRIORITY else some] = 2
         if rules.within is Within.LOWER_PRIORITY:
             found[own & below] = 1
+            if self._index:
+                same = np.array([p == self._priority for _, p in self._roster.groups], np.bool_)
+                found[own & same] = _BY_WORTH
         return found
 
     def _most(self) -> tuple[IntArray, Bools]:

@@ -26,12 +26,13 @@ PREEMPTIONS: Final = 3
 PRIORITY: Final = 4
 SINCE_US: Final = 5
 SAVED_US: Final = 6
-GPU_MILLI: Final = 7
-CPU_MILLI: Final = 8
-MEMORY_BYTES: Final = 9
-KINDS: Final = 10
+WORTH: Final = 7
+GPU_MILLI: Final = 8
+CPU_MILLI: Final = 9
+MEMORY_BYTES: Final = 10
+KINDS: Final = 11
 """Rows of `columns`; from KINDS on GPU-milli of each model, in the order of `kinds`."""
-_NOBODY: Final = (0, -1, 0, 0, 0, 0, 0, 0, 0, 0)
+_NOBODY: Final = (0, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 _LEAST: Final = 64
 
 
@@ -80,6 +81,7 @@ class Roster:
             row.priority,
             row.since_us,
             row.saved_us,
+            row.worth,
             held.gpu_milli,
             held.cpu_milli,
             held.memory_bytes,

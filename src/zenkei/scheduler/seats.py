@@ -37,6 +37,8 @@ ChildEntry: TypeAlias = tuple[int, float, int, str, int, "Seat"]
 """Its key, name, version: one that is not the seat's own is stale."""
 NEVER: Final = 1 << 62
 
+RankedEntry: TypeAlias = tuple[tuple[int, float, int], "User", Entry]
+"""Where it comes (`worth.Rank`), whose it is, and itself."""
 Block: TypeAlias = tuple[list[tuple[int, "User", Group]], list[ColdEntry]]
 """Groups (with the bits of their classes) and single jobs, of the same band and share."""
 
@@ -174,7 +176,7 @@ class Seat:
     __slots__ = (
         "ask", "asks", "at", "below", "blocked", "blocks", "branch", "built", "cold", "covered",
         "entered", "entry", "head", "heap", "held", "leaves", "limited", "nodes", "nothing",
-        "passed", "past", "path", "people", "place", "plain", "quota", "refused", "scale",
+        "passed", "past", "path", "people", "place", "plain", "quota", "ranked", "refused", "scale",
         "settled", "took", "top", "tree", "up", "user", "user_heap", "users", "version", "watch",
     )  # fmt: skip
 
@@ -211,6 +213,7 @@ class Seat:
         self.user_heap: list[UserEntry] = []
         self.blocks: list[tuple[tuple[int, float], Block]] = []
         self.cold: list[ColdEntry] = []
+        self.ranked: list[RankedEntry] = []
         self.at = 0
         self.refused: set[SegmentKey] = set()
         self.blocked: set[int] = set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from zenkei.scheduler.placement import Learned
 
 IntArray: TypeAlias = NDArray[np.int64]
+WORTH: Final = 1e-9
+"""What one of `WaitingJob.worth` counts, in jobs per second."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +81,9 @@ class JobClass:
 class WaitingJob(NamedTuple):
     """One job that waits. job: its id's key; job_class, queue, user: places in the tables.
 
-    limit_us: how long it runs at most, once started; 0: nobody knows.
+    limit_us: how long it runs at most, once started; 0: it has no limit. likely_us: what it rarely
+    exceeds, by what was learned of others; 0: nothing was. worth: how fast jobs would end by
+    serving it (its Gittins index), in WORTH of a job per second.
     """
 
     job: int
@@ -90,6 +94,8 @@ class WaitingJob(NamedTuple):
     not_before_us: int = 0
     user: int = 0
     limit_us: int = 0
+    likely_us: int = 0
+    worth: int = 0
 
 
 class WaitingColumns(NamedTuple):
@@ -103,6 +109,8 @@ class WaitingColumns(NamedTuple):
     not_before_us: IntArray
     user: IntArray
     limit_us: IntArray
+    likely_us: IntArray
+    worth: IntArray
 
 
 class RunningJob(NamedTuple):
@@ -110,7 +118,8 @@ class RunningJob(NamedTuple):
 
     since_us: when it got it. saved_us: up to when its work is safe (its newest checkpoint), at
     least since_us. limit_us: as in `WaitingJob`. preemptions: within the last hour. stopping: 1 if
-    its attempt is already on its way out. nodes: how many it runs on.
+    its attempt is already on its way out. nodes: how many it runs on. likely_end_us: by when it has
+    ended, by what was learned of others; 0: nothing was. worth: as in `WaitingJob`, now.
     """
 
     job: int
@@ -124,6 +133,8 @@ class RunningJob(NamedTuple):
     preemptions: int = 0
     stopping: int = 0
     nodes: int = 1
+    likely_end_us: int = 0
+    worth: int = 0
 
 
 class RunningColumns(NamedTuple):
@@ -140,6 +151,8 @@ class RunningColumns(NamedTuple):
     preemptions: IntArray
     stopping: IntArray
     nodes: IntArray
+    likely_end_us: IntArray
+    worth: IntArray
 
     def rows(self) -> Iterator[RunningJob]:
         return map(RunningJob, *(column.tolist() for column in self))
@@ -235,7 +248,8 @@ class Snapshot:
 
     queues, users: names by place. config: what the operator wants. paused: why nothing may start,
     or empty. running: of each job that holds parts. usage: of the past, by queue and user. learned:
-    for placement, from the requests that came.
+    for placement, from the requests that came. mean_us: of the runs of all jobs that ended; 0: of
+    none.
     """
 
     seq: int = 0
@@ -250,6 +264,7 @@ class Snapshot:
     usage: tuple[PastUsage, ...] = ()
     claims: tuple[Claim, ...] = ()
     learned: Learned | None = None
+    mean_us: int = 0
     paused: str = ""
 
 
@@ -276,4 +291,5 @@ class Delta:
     nodes: tuple[Node, ...] = ()
     removed_nodes: tuple[str, ...] = ()
     learned: Learned | None = None
+    mean_us: int = 0
     paused: str | None = field(default=None)

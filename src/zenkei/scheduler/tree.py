@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from zenkei.model.cluster import Node
-from zenkei.model.queue import ROOT, ClusterConfig, PastUsage, Queue
+from zenkei.model.queue import ROOT, ClusterConfig, Order, PastUsage, Queue
 from zenkei.scheduler.snapshot import JobClass
 from zenkei.scheduler.terms import BASE, Said, Terms, named, root_terms, terms_below
 
@@ -65,11 +65,14 @@ class Person:
 
 
 class Branch:
-    """One queue with those below it. missing: no configuration knows it, it only still has jobs."""
+    """One queue with those below it. missing: no configuration knows it, it only still has jobs.
+
+    learned: its jobs are ordered by what was learned of run times.
+    """
 
     __slots__ = (
-        "above", "children", "early", "held", "missing", "name", "past", "people", "place", "terms",
-        "user_capped", "wish",
+        "above", "children", "early", "held", "learned", "missing", "name", "past", "people",
+        "place", "terms", "user_capped", "wish",
     )  # fmt: skip
 
     def __init__(self, wish: Queue, place: int, size: int, above: Branch | None) -> None:
@@ -78,7 +81,7 @@ class Branch:
         self.place = place
         self.above = above
         self.user_capped = bool(wish.user_cap)
-        self.missing = False
+        self.missing = self.learned = False
         self.children: list[Branch] = []
         self.held = [0] * size
         self.early = [0] * size
@@ -144,6 +147,7 @@ class QueueTree:
 
     def _grow(self, wish: Queue, above: Branch) -> Branch:
         branch = Branch(wish, len(self.branches), self.size, above)
+        branch.learned = (wish.order or self.config.policy.order) is Order.LEARNED
         above.children.append(branch)
         self.branches.append(branch)
         self._by_name[wish.name] = branch

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Final, NamedTuple, TypeAlias
 
 from zenkei.scheduler.known import Known
-from zenkei.scheduler.line import SegmentKey, job_of
+from zenkei.scheduler.line import SegmentKey, job_of, runs_us
 from zenkei.scheduler.order import Turn
 
 Alike: TypeAlias = tuple[int, int, int, int]
@@ -52,7 +52,7 @@ def unasked(
             if key[1] in waits
         ]
         for order, key in sorted(heads):
-            alike = (queue, key[1], key[3], key[4])
+            alike = (queue, key[1], key[3], runs_us(key))
             if alike in seen:
                 continue
             seen.add(alike)

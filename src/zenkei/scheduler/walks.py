@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from zenkei.scheduler.line import (
     Entry,
@@ -27,6 +27,7 @@ from zenkei.scheduler.line import (
     submitted_of,
 )
 from zenkei.scheduler.seats import Block, ColdEntry, Key, Seat, User, UserEntry
+from zenkei.scheduler.worth import ByWorth, Indices
 
 Test: TypeAlias = Callable[[Seat, User, Entry], bool]
 """Whether a job, and those of its segment, may be next; sets what the seat's next job asks for."""
@@ -61,8 +62,17 @@ class Walk(Protocol):
         ...
 
 
+class Ages(NamedTuple):
+    """What waiting does. ageing_us: for a step of priority. starved_us: who came before starves."""
+
+    now_us: int
+    ageing_us: int
+    starved_us: int
+
+
 class Fair:
-    """Queues by `Seat.key`; in a leaf by band, then the user with the smallest share, then order.
+    """Queues by `Seat.key`; in a leaf by band, then the user with the smallest share, then order;
+    in one with `order: learned` as `worth` says.
 
     The band of a job is its priority and a step for each `ageing_us` that it waits. So that a long
     line of one user's old jobs does not come before everybody else's, a wait lifts a job at most to
@@ -78,24 +88,25 @@ class Fair:
         user: GetUser,
         gone: Gone,
         *,
-        now_us: int,
-        ageing_us: int,
-        starved_us: int,
+        ages: Ages,
+        indices: Indices,
     ) -> None:
-        """starved_us: who waits since then, or longer, starves."""
-        self._starved_us = starved_us
+        self._by_worth = ByWorth(line, test, user, gone.classes, indices)
         self._root = root
         self._line = line
         self._test = test
         self._user = user
         self._gone = gone
-        self._now_us = now_us
-        self._ageing_us = ageing_us
+        self._now_us, self._ageing_us, self._starved_us = ages
 
     def head(self) -> Seat | None:
         return self._root.head if self._settle(self._root) else None
 
     def advance(self, leaf: Seat) -> None:
+        if leaf.branch.learned:
+            self._by_worth.advance(leaf)
+            self._renew(leaf)
+            return
         user = leaf.user
         assert user is not None
         if not user.hot:
@@ -172,6 +183,8 @@ class Fair:
 
     # -- users and jobs of a leaf ----------------------------------------------------------------
     def _settle_leaf(self, leaf: Seat) -> bool:
+        if leaf.branch.learned:
+            return self._by_worth.settle(leaf)
         if not leaf.built:
             self._build(leaf)
         heap, test, gone = leaf.user_heap, self._test, self._gone.classes

@@ -207,6 +207,7 @@ class _Queues:
             gpu_kinds=tuple(sorted(set(_texts(fields, "gpu_types")))) or above.gpu_kinds,
             within=Within(preemption.get("within", above.within)),
             reclaim=Reclaim(preemption.get("reclaim", above.reclaim)),
+            order=Order(fields.get("order")) if "order" in fields else above.order,
         )
 
     def _check(self, made: _Made, outer: _Made | None) -> None:

@@ -197,6 +197,18 @@ QUEUE: Final = Section(
         ),
         Key("preemption", PREEMPTION, "Whom its jobs may displace."),
         Key(
+            "order",
+            Choice(
+                words={
+                    "fair": "The person with the smallest share, then who waits longest.",
+                    "learned": "Who ends soonest for the GPUs it takes, as far as run times were"
+                    " learned; it may displace jobs of the queue that are worth much less.",
+                }
+            ),
+            "Who of its jobs is next. Not with `policy: {order: fifo}`, where all are in one line.",
+            default="that of the queue above, else that of the policy",
+        ),
+        Key(
             "queues",
             _Below(),
             "Queues inside this one, in any depth. Jobs wait in the innermost ones.",
@@ -283,6 +295,8 @@ POLICY: Final = Section(
                 words={
                     "fair": "By dominant share of quota, then of what is borrowed, by weight.",
                     "fifo": "By priority, then by time of submission.",
+                    "learned": "Between queues as `fair`; in each, who ends soonest for the GPUs it"
+                    " takes, by the run times that were learned.",
                 }
             ),
             "Who is next.",

@@ -84,6 +84,8 @@ def _queue(path: str, queue: Queue) -> Iterator[tuple[str, str]]:
         yield f"{path}.preemption.within", str(queue.within)
     if queue.reclaim is not usual.reclaim:
         yield f"{path}.preemption.reclaim", str(queue.reclaim)
+    if queue.order is not None:
+        yield f"{path}.order", str(queue.order)
 
 
 def _reservation(path: str, one: Reservation) -> Iterator[tuple[str, str]]:
