@@ -1,9 +1,13 @@
-"""Capsules that are written and taken in by what is killed at any instant: all or nothing."""
+"""Capsules that are written and taken in by what is killed at any instant: all or nothing.
+
+`tests/soak` has the long form.
+"""
 
 from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +19,8 @@ from tests.dataset_trees import nothing
 from tests.system.test_dataset_killed import SEED, a_source
 from zenkei.data.versions import requests
 
-WRITES, TAKES = 5, 8
+AGAIN = 8
+"""An installation is killed so often before it may finish."""
 
 
 def killed(order: dict[str, Any], after_s: float) -> bool:
@@ -56,43 +61,62 @@ def damaged(place: Installation) -> list[Any]:
     return list(requests.answer(order, nothing)["damaged"])
 
 
-def test_capsules_killed_at_any_instant_are_whole_or_not_there(tmp_path: Path) -> None:
-    rng = random.Random(SEED)
-    here = Installation(tmp_path / "here")
-    a_source(tmp_path / "files", rng)
-    found = here.commit(tmp_path / "files")
-    to = tmp_path / "capsule.zip"
+def writes_killed(folder: Path, kills: int, seed: int) -> int:
+    """How many were really killed at it."""
+    rng = random.Random(seed)
+    here = Installation(folder / "here")
+    a_source(folder / "files", rng)
+    found = here.commit(folder / "files")
+    to = folder / "capsule.zip"
     order: dict[str, Any] = {"do": "write", **here.request, "to": str(to), "job": here.job()}
     order["data"] = [pin(found["digest"], found)]
-    whole_s = done_s(order)
+    whole_s, done = done_s(order), 0
     capsule = to.read_bytes()
-    for _ in range(WRITES):
+    for _ in range(kills):
         to.unlink(missing_ok=True)
-        if killed(order, rng.uniform(0.2, 1.0) * whole_s):
-            assert not to.exists() or to.read_bytes() == capsule
+        done += killed(order, rng.uniform(0.2, 1.0) * whole_s)
+        assert not to.exists() or to.read_bytes() == capsule
     to.unlink(missing_ok=True)
     done_s(order)
     assert to.read_bytes() == capsule
+    return done
+
+
+def takes_killed(folder: Path, kills: int, seed: int) -> int:
+    """How many were really killed at it; now and then everything is taken anew."""
+    rng = random.Random(seed)
+    here = Installation(folder / "here")
+    a_source(folder / "files", rng)
+    found = here.commit(folder / "files")
+    to = folder / "capsule.zip"
+    digest = here.write(to, data=[pin(found["digest"], found)])["capsule"]
+    order = {"do": "take", "path": str(to), "capsule": digest, "origin": ORIGIN}
+    whole_s, done = done_s({**order, **Installation(folder / "measured").request}), 0
+    for number in range(kills):
+        there = Installation(folder / f"there-{number // AGAIN}")
+        done += killed({**order, **there.request}, rng.uniform(0.2, 1.0) * whole_s)
+        assert there.versions() <= {found["digest"][3:]}
+        assert damaged(there) == []
+        for blob in there.contents():  # contents have the digests that they are named by
+            there.blobs.get(blob)
+        if number % AGAIN == AGAIN - 1 or number == kills - 1:
+            _finishes(there, order, to, found["digest"])
+    return done
+
+
+def _finishes(there: Installation, order: dict[str, Any], capsule: Path, digest: str) -> None:
+    """What was killed so often is finished by a repetition."""
+    done_s({**order, **there.request})
+    assert damaged(there) == []
+    assert there.versions() == {digest[3:]}
+    named = {name[6:] for name in contents_of(capsule) if name.startswith("blobs/")}
+    assert named <= {one[3:] for one in there.contents()}
+    shutil.rmtree(there.root)
+
+
+def test_capsules_killed_at_any_instant_are_whole_or_not_there(tmp_path: Path) -> None:
+    assert writes_killed(tmp_path, 5, SEED) >= 2
 
 
 def test_imports_killed_at_any_instant_leave_nothing_damaged(tmp_path: Path) -> None:
-    rng = random.Random(SEED)
-    here, there = Installation(tmp_path / "here"), Installation(tmp_path / "there")
-    a_source(tmp_path / "files", rng)
-    found = here.commit(tmp_path / "files")
-    to = tmp_path / "capsule.zip"
-    digest = here.write(to, data=[pin(found["digest"], found)])["capsule"]
-    order = {"do": "take", "path": str(to), "capsule": digest, "origin": ORIGIN}
-    whole_s = done_s({**order, **Installation(tmp_path / "measured").request})
-    for _ in range(TAKES):
-        killed({**order, **there.request}, rng.uniform(0.2, 1.0) * whole_s)
-        assert there.versions() <= {found["digest"][3:]}
-        assert damaged(there) == []
-        # contents have the digests that they are named by
-        for blob in there.contents():
-            there.blobs.get(blob)
-    done_s({**order, **there.request})
-    assert damaged(there) == []
-    assert there.versions() == {found["digest"][3:]}
-    named = {name[6:] for name in contents_of(to) if name.startswith("blobs/")}
-    assert named <= {one[3:] for one in there.contents()}
+    assert takes_killed(tmp_path, AGAIN, SEED) >= 3
