@@ -37,7 +37,7 @@ WINDOW = 500
 PAST_S = 7 * 86400.0
 MOST_PAST = 1000
 LEVELS = (0.5, 0.9)
-SERVING = Serving(samples=32, most_steps=20_000)
+SERVING = Serving(most_steps=20_000)
 
 
 @dataclass

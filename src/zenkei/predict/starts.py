@@ -9,8 +9,8 @@ labels and limits, and serves the line in the order given, with back-filling. Be
 schedule of those present knows:
 - newcomers: those who will come while a job waits, and may pass it, are drawn from those who came
   lately: the same stream, begun at another point in each sample, so that its bursts stay whole;
-- run times of one group are drawn together (`TOGETHER`): when its law is wrong, it is wrong for all
-  of its jobs, and the errors of a long line do not average out.
+- what waits is not what ended lately: the run times of a group are longer or shorter together, in
+  each sample by another factor (`DRIFT`), so that the errors of a long line do not average out.
 
 Cost: 1,000 waiting, 1,000 newcomers on 128 nodes, 64 samples: see `bench.starts`. The clock of all
 samples runs forward, so the head of the line is known first; `Serving.most_steps` ends the
@@ -36,8 +36,8 @@ MOST_NEWCOMERS: Final = 3_000
 """Per sample; later ones would pass jobs whose estimate is days wide anyway."""
 MOST_ROUNDS: Final = 20
 MOST_LOAD: Final = 0.9
-TOGETHER: Final = 0.1
-"""Correlation of run times in a group, in a Gaussian copula."""
+DRIFT: Final = 0.5
+"""Of the logarithm: run times of a group that waits, beside those of it that ended lately."""
 
 
 class Running(NamedTuple):
@@ -130,7 +130,7 @@ def estimate(
         gpus=gpus,
         classes=np.concatenate((base, come.kinds), axis=1),
         after_s=np.concatenate((here, come.after_s), axis=1),
-        runs_s=np.concatenate((dice.runs(waiting), come.runs_s), axis=1),
+        runs_s=np.concatenate((dice.runs(waiting, drifting=True), come.runs_s), axis=1),
         held_places=np.array([p for job in running for p in job.places], dtype=np.int64),
         held_gpus=np.array([job.gpus for job in running for _ in job.places], dtype=np.int64),
         held_s=_held(running, dice),
@@ -146,26 +146,30 @@ def estimate(
 
 
 class Draws:
-    """Run times of jobs, stratified over the samples and correlated within a group."""
+    """Run times of jobs, stratified over the samples; those of a group drift together."""
 
     def __init__(self, dice: Generator, forecaster: Forecaster, samples: int) -> None:
         self.dice = dice
         self.samples = samples
         self._forecaster = forecaster
-        self._common: dict[int, FloatArray] = {}
+        self._drifts: dict[int, FloatArray] = {}
 
-    def uniform(self, law: Survival, jobs: int) -> FloatArray:
-        """`[jobs, samples]`: in each row each of `samples` equal parts of [0, 1) is met once."""
-        common = self._common.get(id(law))
-        if common is None:
-            common = self._common[id(law)] = self.dice.standard_normal(self.samples)
-        own = self.dice.standard_normal((jobs, self.samples))
-        mixed = np.sqrt(TOGETHER) * common + np.sqrt(1.0 - TOGETHER) * own
-        ranks = mixed.argsort(axis=1).argsort(axis=1)
-        drawn: FloatArray = (ranks + self.dice.random((jobs, self.samples))) / self.samples
+    def uniform(self, jobs: int) -> FloatArray:
+        """`[samples, jobs]`: of each job each of `samples` equal parts of [0, 1) is met once."""
+        parts = np.repeat(np.arange(self.samples)[:, None], jobs, axis=1)
+        shuffled = self.dice.permuted(parts, axis=0)
+        drawn: FloatArray = (shuffled + self.dice.random(parts.shape)) / self.samples
         return drawn
 
-    def runs(self, jobs: Sequence[Waiting]) -> FloatArray:
+    def drift(self, law: Survival) -> FloatArray:
+        """`[samples]`: by what those who have not started yet differ from those of the law."""
+        found = self._drifts.get(id(law))
+        if found is None:
+            found = np.exp(DRIFT * self.dice.standard_normal(self.samples))
+            self._drifts[id(law)] = found
+        return found
+
+    def runs(self, jobs: Sequence[Waiting], *, drifting: bool) -> FloatArray:
         """`[samples, jobs]`: how long each holds its places once it has started."""
         found = np.empty((self.samples, len(jobs)))
         groups: dict[int, tuple[Survival, list[int]]] = {}
@@ -173,14 +177,16 @@ class Draws:
             law = self._forecaster.law(job.facts)
             groups.setdefault(id(law), (law, []))[1].append(place)
         for law, places in groups.values():
-            found[:, places] = law.totals(0.0, self.uniform(law, len(places))).T
+            found[:, places] = law.totals(0.0, self.uniform(len(places)))
+            if drifting:
+                found[:, places] *= self.drift(law)[:, None]
         caps: FloatArray = np.minimum(found, np.array([job.cap_s for job in jobs]))
         return caps
 
     def rest(self, job: Running) -> FloatArray:
         """`[samples]`: how long a running job holds its places from now on."""
         law = self._forecaster.law(job.facts)
-        left = law.totals(job.age_s, self.uniform(law, 1)[0]) - job.age_s
+        left = law.totals(job.age_s, self.uniform(1)[:, 0]) - job.age_s
         capped: FloatArray = np.minimum(left, job.cap_s)
         return capped
 
@@ -232,7 +238,7 @@ def _newcomers(
     turn = (first[:, None] + np.arange(rounds * count)) // count
     which = (first[:, None] + np.arange(rounds * count)) % count
     after_s = came_s[which] + turn * past.span_s - begin_s[:, None]
-    runs_s = [dice.runs(past.jobs) for _ in range(rounds)]
+    runs_s = [dice.runs(past.jobs, drifting=False) for _ in range(rounds)]
     asked = np.array([job.parts * job.gpus for job in past.jobs])
     load = float((np.mean(runs_s, axis=(0, 1)) * asked).sum() / (past.span_s * max(room, 1)))
     after_s *= max(1.0, load / MOST_LOAD)
