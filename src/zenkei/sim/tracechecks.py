@@ -2,9 +2,11 @@
 
 Used by `traceworld`. Each check compares the store's rows, its event log and the engine's own truth
 with one another: nothing over-allocated, no job lost or doubled, gangs whole, allocations entered
-and left once, replay of the events gives the rows, a cold planner plans what the kept one planned.
+and left once, replay of the events gives the rows, times are the virtual clock's, and a planner
+that starts cold would start nobody whom the one that was kept leaves waiting.
 `every`: after each step, and all jobs at the end; `sampled`: one step and one job in EVERY; `off`.
-Cost of one look: O(allocations + nodes); of a story: O(its events).
+Cost of one look: O(allocations + nodes); of a story: O(its events); of a cold plan, made at one
+look in COLD: O(jobs that wait).
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from zenkei.control.planner import PlanKeeper
+from zenkei.control.specs import SpecCache
 from zenkei.lifecycle.evolve import replay
 from zenkei.lifecycle.outcome import MAX_REQUEUES
 from zenkei.model import event as e
@@ -23,13 +27,17 @@ from zenkei.model.event import Event
 from zenkei.model.ids import AttemptId
 from zenkei.model.job import Job, JobState
 from zenkei.model.resources import Free
+from zenkei.scheduler import Start
 from zenkei.sim.checkers import CheckFailed
+from zenkei.sim.faults import PEACE
 
 if TYPE_CHECKING:
     from zenkei.sim.traceworld import TraceWorld
 
 EVERY: Final = 64
 """Of so many steps and stories one is looked at when they are sampled."""
+
+COLD: Final = 64
 
 
 class Check(StrEnum):
@@ -68,6 +76,19 @@ class TraceChecks:
             held = world.tables.allocations.get(attempt)
             if held is None or held.parts != tuple(part for _, part in order.nodes):
                 self._fail(f"attempt {attempt} runs and does not hold what it runs on")
+        if self.looks % COLD == 0 and not world.awake:
+            self._plan_cold()
+
+    def _plan_cold(self) -> None:
+        """At rest nobody waits who could start, whatever the planner remembers."""
+        world = self._world
+        keeper = PlanKeeper(world.store, SpecCache(world.store))
+        keeper.refresh()
+        plan = keeper.plan(now_us=world.clock.now_us())
+        starts = [str(one.job) for one in plan.decisions if isinstance(one, Start)]
+        self._require(
+            not starts, f"jobs {starts[:5]} wait, and a planner that starts cold starts them"
+        )
 
     def at_the_end(self) -> None:
         """Everything that could end has ended, once."""
@@ -81,6 +102,9 @@ class TraceChecks:
         self._require(not world.tables.allocations, "allocations are left although nothing runs")
         left = [row.effect.key for row in world.tables.outbox.values()]
         self._require(not left, f"effects are left: {left[:5]}")
+        now_us = world.clock.now_us()
+        ours = all(world.began_us <= event.at_us <= now_us for event in world.tables.events)
+        self._require(ours, "an event has another time than the world had")
         order = [event.seq for event in world.tables.events]
         rises = all(a < b for a, b in pairwise(order))
         self._require(rises, "seq does not rise")
@@ -119,6 +143,11 @@ class TraceChecks:
         runs = self._world.engine.runs
         ended = [n for n in entered if runs[AttemptId(row.id, n)].completed]
         self._require(len(ended) <= 1, f"job {row.id} was completed by attempts {ended}")
+        if self._world.setting.rates == PEACE:
+            often = [runs[AttemptId(row.id, n)].launches for n in entered]
+            self._require(
+                set(often) <= {1}, f"attempts of job {row.id} were launched {often} times"
+            )
 
     def _fit(self, what: str, held: Iterable[Iterable[NodePart]]) -> None:
         capacities = {node.name: node.capacity for node in self._world.nodes}

@@ -36,7 +36,9 @@ from zenkei.store.memory import MemoryStore
 
 OPERATOR: Final = Principal(name="operator", uid=0, operator=True)
 MOST_AT_ONCE: Final = 100_000
-"""Things at one instant, and instants in which nothing happens: more is a world that runs wild."""
+"""Things at one instant: more is a controller that runs wild."""
+MOST_TIMERS: Final = 5_000
+"""Instants at which only the controller wakes, and does nothing: more, and it never will."""
 SAVE_S: Final = 60.0
 SEAL_S: Final = 600.0
 
@@ -114,16 +116,15 @@ class TraceWorld:
         self._plan_arrival()
         self._plan_trouble()
         idle = 0
-        while True:
-            self._settle()
-            if self._over():
-                break
-            seq = self.tables.counters.seq
+        self._settle()
+        while not self._over():
+            seq, more = self.tables.counters.seq, self.clock.next_us() is not None
             if not self._wait():
                 break
-            idle = 0 if self.tables.counters.seq != seq else idle + 1
-            if idle > MOST_AT_ONCE:
-                break  # only timers go on
+            self._settle()
+            idle = 0 if more or self.tables.counters.seq != seq else idle + 1
+            if idle > MOST_TIMERS:
+                break
         self.checks.at_the_end()
 
     @property
@@ -135,6 +136,11 @@ class TraceWorld:
     def waiting(self) -> int:
         """Jobs that never came to their end: nothing that the world has can run them."""
         return len(self.jobs) - self.engine.over
+
+    @property
+    def awake(self) -> bool:
+        """Whether the controller has heard of something that it has not seen to."""
+        return self._lives.plane.controller.awake or bool(self._todo)
 
     def _over(self) -> bool:
         is_idle = not self.tables.outbox and not self._lives.plane.controller.awake
