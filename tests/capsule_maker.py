@@ -54,13 +54,17 @@ ORIGIN = '{"zenkei":"origin"}'
 
 @dataclass(frozen=True)
 class Installation:
-    """Stores below `root`."""
+    """Stores below `root`, but for datasets that lie elsewhere."""
 
     root: Path
+    depot: str = ""
 
     @property
     def request(self) -> dict[str, str]:
-        return {"blobs": str(self.root / "blobs"), "depot": str(self.root / "datasets")}
+        return {
+            "blobs": str(self.root / "blobs"),
+            "depot": self.depot or str(self.root / "datasets"),
+        }
 
     @property
     def blobs(self) -> DirectoryBlobs:
