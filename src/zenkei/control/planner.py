@@ -33,7 +33,7 @@ from zenkei.model.data import Digest
 from zenkei.model.errors import InternalError
 from zenkei.model.ids import JobId
 from zenkei.model.job import Job, JobSpec
-from zenkei.model.queue import ClusterConfig
+from zenkei.model.queue import ClusterConfig, Order
 from zenkei.ports.store import PlanningDelta, Store
 from zenkei.scheduler import (
     MOST_STARTS,
@@ -59,6 +59,12 @@ SAME_US: Final = 1_000_000
 """A controller that its own commits wake finds the plan of so short ago as good as a new one."""
 
 
+def uses_forecasts(config: ClusterConfig) -> bool:
+    """Whether a plan depends on how long jobs are likely to run: by its order, or by promises."""
+    orders = {config.policy.order, *(queue.order for queue in config.queues)}
+    return Order.LEARNED in orders or config.policy.reserve_gangs > 0
+
+
 class PlanKeeper:
     """See the module's docstring."""
 
@@ -73,6 +79,8 @@ class PlanKeeper:
         self._specs = cache
         self._learning = learning
         self._forecasts = forecasts
+        self._likely = False
+        """Whether the policy asks how long jobs are likely to run."""
         self._asks: list[tuple[int, int]] = []
         """(instant, job): when what is likely of a running job may be something else; a heap."""
         self._asks_at: dict[int, int] = {}
@@ -102,7 +110,8 @@ class PlanKeeper:
         with self._lock:
             planner = self._planner
             news = self._store.planning(planner.seq if planner is not None else 0)
-            if planner is None or news.since != planner.seq or self._crowded():
+            is_other = news.config is not None and uses_forecasts(news.config) != self._likely
+            if planner is None or news.since != planner.seq or self._crowded() or is_other:
                 self._start_cold(news, paused)
                 return
             if self._learning is not None:
@@ -167,6 +176,7 @@ class PlanKeeper:
         self._tables = Tables()
         self._displaced = {}
         self._told, self._is_new = {}, True
+        self._likely = uses_forecasts(news.config or ClusterConfig())
         rows = self._read(news)
         note(self._told, news.jobs, rows)
         classes, queues, users = self._tables.take()
@@ -262,7 +272,10 @@ class PlanKeeper:
         """Jobs of which something else is likely now than before."""
         if self._forecasts is None:
             return set()
-        due = set(self._told) if self._forecasts.saw(news) else set()
+        is_new = self._forecasts.saw(news)
+        if not self._likely:
+            return set()
+        due = set(self._told) if is_new else set()
         while self._asks and self._asks[0][0] <= news.now_us:
             at_us, job = heappop(self._asks)
             if self._asks_at.get(job) == at_us:
@@ -281,7 +294,7 @@ class PlanKeeper:
 
     def _outlook_at(self, now_us: int) -> Callable[[Job], Outlook]:
         forecasts = self._forecasts
-        if forecasts is None:
+        if forecasts is None or not self._likely:
             return lambda row: UNKNOWN
         return lambda row: self._ask(row.id.key, forecasts.of(row, now_us))
 

@@ -11,13 +11,13 @@ from zenkei.control.cluster import ClusterCommands
 from zenkei.control.commands import Commands
 from zenkei.control.forecasts import Forecasts
 from zenkei.control.learning import Learning
-from zenkei.control.planner import PlanKeeper
+from zenkei.control.planner import PlanKeeper, uses_forecasts
 from zenkei.control.specs import SpecCache
 from zenkei.lifecycle import commands as c
 from zenkei.model.access import Principal
 from zenkei.model.ids import JobId
 from zenkei.model.job import JobSpec, ResourceRequest
-from zenkei.model.queue import Order
+from zenkei.model.queue import ClusterConfig, Order, Policy, Queue
 from zenkei.model.resources import Request
 from zenkei.ports.store import Changes
 from zenkei.scheduler import Plan, Preempt, PreemptReason, Reserve, Start
@@ -175,3 +175,25 @@ def test_a_users_limit_is_not_an_estimate() -> None:
     cluster.submit("train", time_limit_s=10.0)
     test = cluster.submit("test", time_limit_s=100 * HOUR)
     assert cluster.starts() == [test]
+
+
+@pytest.mark.parametrize(
+    ("config", "asked"),
+    [
+        (ClusterConfig(), True),
+        (ClusterConfig(policy=Policy(reserve_gangs=0)), False),
+        (ClusterConfig(policy=Policy(order=Order.LEARNED, reserve_gangs=0)), True),
+        (
+            ClusterConfig(
+                policy=Policy(order=Order.FIFO, reserve_gangs=0),
+                queues=(Queue(name="a", order=Order.LEARNED),),
+            ),
+            True,
+        ),
+        (ClusterConfig(policy=Policy(order=Order.FIFO, reserve_gangs=0)), False),
+    ],
+)
+def test_only_promises_and_learned_orders_ask_how_long_jobs_run(
+    config: ClusterConfig, asked: bool
+) -> None:
+    assert uses_forecasts(config) is asked
