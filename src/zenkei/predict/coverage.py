@@ -35,7 +35,7 @@ STEP: Final = 0.01
 """By which one miss moves the level, times what the target leaves."""
 FARTHEST: Final = 0.07
 """From the target, for the level: it does not wind up over a long bad time."""
-BELIEVED: Final = 100
+BELIEVED: Final = 50
 """Scores of a true estimate that take part."""
 NARROWEST: Final = 0.3
 WIDEST: Final = 2.5

@@ -130,7 +130,7 @@ class Durations:
             "latest_us": self._latest_us,
             "groups": [
                 [parent, label, row, _sparse(self._groups.counts[row])]
-                for (parent, label), row in self._groups.items()
+                for (parent, label), row in self._groups.rows.items()
             ],
             "bursts": [[list(key), kept] for key, kept in self._bursts.items()],
         }

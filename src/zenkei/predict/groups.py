@@ -9,7 +9,7 @@ touched from its end to the root: the group unused longest never has children.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -66,10 +66,6 @@ class Groups:
     def scale(self, named: int, by: float) -> None:
         """Multiply the weights of all groups that are named, or of all that are not."""
         self.counts[self.named == named] *= by
-
-    def items(self) -> Iterator[tuple[tuple[int, str], int]]:
-        """Groups, the one unused longest first."""
-        return iter(self.rows.items())
 
     def restore(self, kept: list[tuple[int, str, int]]) -> None:
         """Groups of a state that is read again, the one unused longest first; counts come after."""

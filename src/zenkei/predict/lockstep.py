@@ -141,8 +141,11 @@ class Lockstep:
         """Slots of what runs, in blocks of which the earliest end is kept."""
         line = self.line
         held = len(line.held_places)
-        smallest = max(int(line.gpus.min()), 1) if len(line.gpus) else 1
-        most = held + int(line.free.sum()) // smallest + int(line.held_gpus.sum()) // smallest
+        coming = int(line.parts[line.classes].sum(axis=1).max(initial=0))
+        smallest = int(line.gpus.min(initial=NOBODY))
+        if smallest > 0:
+            coming = min(coming, int(line.free.sum() + line.held_gpus.sum()) // smallest)
+        most = held + coming
         blocks = -(-(most + 1) // _BLOCK)
         self.ends_s = np.full((samples, blocks, _BLOCK), np.inf)
         self.place = np.zeros((samples, blocks * _BLOCK), dtype=np.int64)

@@ -165,5 +165,12 @@ def test_the_same_seed_gives_the_same_answer(forecaster):
     assert not np.array_equal(one_time, other)
 
 
+def test_jobs_without_gpus_start_beside_full_nodes(forecaster):
+    running = [Running(LONG, 0.0, (0,), 8000)]
+    starts = p50([8000], running, [one(gpus=8), one(gpus=0), one(gpus=0)], forecaster)
+    assert starts[0] > 12 * HOUR_S
+    assert starts[1:] == [0.0, 0.0]
+
+
 def test_an_empty_line_has_no_estimates(forecaster):
     assert p50([8000], [], [], forecaster) == []
