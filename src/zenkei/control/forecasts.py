@@ -15,6 +15,7 @@ a lookup for each row after that.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from hashlib import blake2b
 from math import ceil, log2
 from threading import Lock
@@ -90,6 +91,8 @@ class Forecasts:
         self._commands: dict[str, tuple[str, int]] = {}
         self._early: list[tuple[Facts, float, int, bool]] | None = None
         """What ended while the past is read; None: it has not been asked for."""
+        self._unheard: deque[Job] = deque(maxlen=MOST)
+        """What has ended while nobody asked."""
         self._read = False
         self._ended = self._ended_then = 0
         self._mean_s = 0.0
@@ -101,14 +104,18 @@ class Forecasts:
         return round(self._mean_s * 1e6)
 
     # -- what happens ----------------------------------------------------------------------------
-    def saw(self, news: PlanningDelta) -> bool:
-        """Take in what was committed; whether all forecasts may be others now."""
+    def saw(self, news: PlanningDelta, *, asked: bool = True) -> bool:
+        """Take in what was committed; whether all forecasts may be others now.
+
+        asked: whether anybody asks for them. While nobody does, what ended is only kept, the newest
+        MOST of it.
+        """
         with self._lock:
             is_first, self._early = self._early is None, self._early or []
-            for row in news.jobs:
-                if row.state in TERMINAL:
-                    self._over(row)
-            is_new = self._renew(news.now_us)
+            self._unheard.extend(row for row in news.jobs if row.state in TERMINAL)
+            while asked and self._unheard:
+                self._over(self._unheard.popleft())
+            is_new = asked and self._renew(news.now_us)
         if is_first:
             self._workers.submit(LANE, self._learn)
         return is_new

@@ -272,7 +272,7 @@ class PlanKeeper:
         """Jobs of which something else is likely now than before."""
         if self._forecasts is None:
             return set()
-        is_new = self._forecasts.saw(news)
+        is_new = self._forecasts.saw(news, asked=self._likely)
         if not self._likely:
             return set()
         due = set(self._told) if is_new else set()

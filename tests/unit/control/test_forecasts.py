@@ -197,3 +197,13 @@ def test_only_promises_and_learned_orders_ask_how_long_jobs_run(
     config: ClusterConfig, asked: bool
 ) -> None:
     assert uses_forecasts(config) is asked
+
+
+def test_what_ended_while_nobody_asked_is_known_when_somebody_does() -> None:
+    cluster = known("order: fifo, reserve_gangs: 0")
+    train = cluster.submit("train")
+    test = cluster.submit("test")
+    file = b"policy: {order: learned}"
+    ClusterCommands(cluster.store).apply(OPERATOR, file, file="cluster.yaml")
+    assert cluster.starts() == [test]
+    assert train != test
