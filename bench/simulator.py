@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import cProfile
 import csv
-import gc
 import json
 import pstats
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from bench.report import Row, machine
 from zenkei.sim.figures import figures
 from zenkei.sim.policies import cluster_file
+from zenkei.sim.running import collect_young
 from zenkei.sim.tracechecks import Check
 from zenkei.sim.traces import TraceJob, read_nodes, read_trace
 from zenkei.sim.traceworld import Setting, TraceWorld
@@ -66,9 +66,7 @@ def compare(traces: Path, told: dict[str, str], policy: str, check: Check) -> Ra
     """Play one and hold it against its line of the reference."""
     jobs = read_trace(traces / "jobs.csv.gz", queue=told["vc"])
     played = world(jobs, int(told["nodes"]), policy, check)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    collect_young()
     began_s = time.process_time()
     played.run()
     cpu_s = time.process_time() - began_s

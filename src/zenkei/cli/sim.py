@@ -6,7 +6,6 @@ Needs no daemon and touches no job. The room that simulates is imported when som
 from __future__ import annotations
 
 import errno
-import gc
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,11 +167,9 @@ def _write(path: str, text: str) -> None:
 
 
 def _play(script: Script, args: Any) -> int:
-    from zenkei.sim.running import play_or_tell
+    from zenkei.sim.running import collect_young, play_or_tell
 
-    # everything that is made lives to the end: looking for garbage finds none
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    collect_young()
     began_s = time.process_time()
     played = play_or_tell(script, Path(getattr(args, "script", SCRIPT)))
     cpu_s = time.process_time() - began_s

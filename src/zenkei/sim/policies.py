@@ -12,7 +12,10 @@ from zenkei.model.errors import InvalidInput, NotFound
 
 POLICIES: Final = {
     "fifo": "policy: {order: fifo, placement: best_fit, preempt: false, reserve_gangs: 0}",
-    "fifo-strict": "policy: {order: fifo, placement: best_fit, preempt: false, backfill: false}",
+    "fifo-strict": (
+        "policy: {order: fifo, placement: best_fit, preempt: false, reserve_gangs: 0,"
+        " backfill: false}"
+    ),
     "fairshare": "policy: {order: fair}",
 }
 """fifo: later jobs start whenever they fit. fifo-strict: who is blocked blocks all behind."""
