@@ -10,8 +10,7 @@ schedule of those present knows:
 - newcomers: those who will come while a job waits, and may pass it, are drawn from those who came
   lately: the same stream, begun at another point in each sample, so that its bursts stay whole;
 - what waits is not what ended lately: the run times of a group are longer or shorter together, in
-  each sample by another factor (`DRIFT`) and by ranks (`TOGETHER`), so that the errors of a long
-  line do not average out.
+  each sample by another factor (`DRIFT`), so that the errors of a long line do not average out.
 
 Cost: 1,000 waiting and 1,000 newcomers on 128 busy nodes, 64 samples: 0.5 to 0.9 s on one core of a
 shared 2-vCPU Xeon. The clock of all samples runs forward, so the head of the line is known first;
@@ -40,8 +39,6 @@ MOST_ROUNDS: Final = 20
 """How often the stream of newcomers is begun again."""
 MOST_LOAD: Final = 0.9
 """Share of all GPUs that newcomers ask for, at most and in the long run."""
-TOGETHER: Final = 0.1
-"""Correlation of the ranks of runs in a group, in a Gaussian copula: one user's all run long."""
 DRIFT: Final = 0.35
 """Of the logarithm: run times of a group that waits, beside those of it that ended lately."""
 
@@ -160,27 +157,20 @@ class Draws:
         self._forecaster = forecaster
         normal = NormalDist()
         self._normal = np.array([normal.inv_cdf((n + 0.5) / samples) for n in range(samples)])
-        self._common: dict[int, tuple[FloatArray, FloatArray]] = {}
+        self._drifts: dict[int, FloatArray] = {}
 
-    def uniform(self, law: Survival, jobs: int) -> FloatArray:
+    def uniform(self, jobs: int) -> FloatArray:
         """`[samples, jobs]`: of each job each of `samples` equal parts of [0, 1) is met once."""
-        common, _ = self._of(law)
-        own = self.dice.standard_normal((self.samples, jobs))
-        mixed = np.sqrt(TOGETHER) * common[:, None] + np.sqrt(1.0 - TOGETHER) * own
-        ranks = mixed.argsort(axis=0).argsort(axis=0)
-        drawn: FloatArray = (ranks + self.dice.random(ranks.shape)) / self.samples
+        parts = np.repeat(np.arange(self.samples)[:, None], jobs, axis=1)
+        shuffled = self.dice.permuted(parts, axis=0)
+        drawn: FloatArray = (shuffled + self.dice.random(parts.shape)) / self.samples
         return drawn
 
     def drift(self, law: Survival) -> FloatArray:
         """`[samples]`: by what those who have not started yet differ from those of the law."""
-        return np.exp(DRIFT * self._of(law)[1])
-
-    def _of(self, law: Survival) -> tuple[FloatArray, FloatArray]:
-        """`[samples]` twice, normal and stratified: what the runs of one law have in common."""
-        found = self._common.get(id(law))
+        found = self._drifts.get(id(law))
         if found is None:
-            one, other = (self.dice.permuted(self._normal) for _ in range(2))
-            found = self._common[id(law)] = (one, other)
+            found = self._drifts[id(law)] = np.exp(DRIFT * self.dice.permuted(self._normal))
         return found
 
     def runs(self, jobs: Sequence[Waiting], *, drifting: bool) -> FloatArray:
@@ -191,7 +181,7 @@ class Draws:
             law = self._forecaster.law(job.facts)
             groups.setdefault(id(law), (law, []))[1].append(place)
         for law, places in groups.values():
-            found[:, places] = law.totals(0.0, self.uniform(law, len(places)))
+            found[:, places] = law.totals(0.0, self.uniform(len(places)))
             if drifting:
                 found[:, places] *= self.drift(law)[:, None]
         caps: FloatArray = np.minimum(found, np.array([job.cap_s for job in jobs]))
@@ -200,7 +190,7 @@ class Draws:
     def rest(self, job: Running) -> FloatArray:
         """`[samples]`: how long a running job holds its places from now on."""
         law = self._forecaster.law(job.facts)
-        left = law.totals(job.age_s, self.uniform(law, 1)[:, 0]) - job.age_s
+        left = law.totals(job.age_s, self.uniform(1)[:, 0]) - job.age_s
         capped: FloatArray = np.minimum(left, job.cap_s)
         return capped
 
