@@ -1,7 +1,7 @@
 """A simulation as one page: figures, plots, tables. Everything is inside, nothing is fetched.
 
-Called by `zenkei sim --report`. Plots are SVG; their numbers stand in tables beside them. Pure.
-Cost: O(jobs log jobs).
+Called by `zenkei sim run --report FILE`. Plots are SVG; their numbers stand in tables beside them.
+Pure. Cost: O(jobs log jobs).
 """
 
 from __future__ import annotations
