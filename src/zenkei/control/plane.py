@@ -107,13 +107,9 @@ def assemble(
     feed = Feed(store)
     # followers are woken last: what they then look for has been handed on already
     store.listen(feed.heard)
+    blobs, trees = ports.blobs, ports.trees
     queries = Queries(
-        store=store,
-        cache=cache,
-        keeper=keeper,
-        engines=engines,
-        blobs=ports.blobs,
-        trees=ports.trees,
+        store=store, cache=cache, keeper=keeper, engines=engines, blobs=blobs, trees=trees
     )
     return ControlPlane(
         commands=Commands(store, cache, engines, datasets),
