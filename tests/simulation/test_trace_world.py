@@ -80,9 +80,9 @@ def test_first_come_first_served_waits_as_a_simulation_with_lists_says(
 
 
 def test_the_same_seed_gives_the_same_run_and_another_one_another() -> None:
-    jobs = generate(120, 48, CROWDED, seed=1)
+    jobs = generate(80, 48, CROWDED, seed=1)
     runs = [
-        played(jobs, "fairshare", rates=PROFILES["harsh"], seed=seed, check=Check.OFF)
+        played(jobs, "fifo", rates=PROFILES["harsh"], seed=seed, check=Check.OFF)
         for seed in (1, 1, 2)
     ]
     logs = [run.tables.events for run in runs]
@@ -90,10 +90,10 @@ def test_the_same_seed_gives_the_same_run_and_another_one_another() -> None:
     assert logs[0] != logs[2]
 
 
-@pytest.mark.parametrize("policy", ["fifo", "fifo-strict", "fairshare"])
-def test_whatever_goes_wrong_every_job_comes_to_its_end_once(policy: str) -> None:
+@pytest.mark.parametrize(("policy", "seeds"), [("fifo", 6), ("fifo-strict", 4), ("fairshare", 2)])
+def test_whatever_goes_wrong_every_job_comes_to_its_end_once(policy: str, seeds: int) -> None:
     crashes = failures = 0
-    for seed in range(tries(6, least=2)):
+    for seed in range(tries(seeds, least=2)):
         jobs = generate(100, 48, CROWDED, seed=seed)
         world = played(jobs, policy, rates=PROFILES["harsh"], seed=seed, check=Check.EVERY)
         crashes += world.faults.crashes
