@@ -29,6 +29,7 @@ from zenkei.ports.system import Workers
 from zenkei.predict.durations import Durations, Forecaster
 from zenkei.predict.facts import Facts
 from zenkei.scheduler.snapshot import WORTH
+from zenkei.scheduler.worth import aged
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +52,13 @@ _OWN_END: Final = frozenset(
 class Outlook(NamedTuple):
     """left_us: of a job that waits, what is left once it starts; 0: nobody knows, or it runs.
 
+    served_us: of it too, what earlier attempts did that it need not repeat.
     ends_us: of a job that runs, by when it has ended; 0: likewise. Both are rarely exceeded. worth:
     in `WORTH`. again_us: when to ask again; 0: when it has changed.
     """
 
     left_us: int = 0
+    served_us: int = 0
     ends_us: int = 0
     worth: int = 0
     again_us: int = 0
@@ -68,6 +71,7 @@ class _Case(NamedTuple):
     """A job that is not over. kept_us: service of earlier attempts that it need not repeat.
 
     since_us: since when it runs or has its place; 0: it waits. saved_us: of this attempt's service.
+    step: of the newest checkpoint that it can go on from.
     """
 
     facts: Facts
@@ -75,6 +79,7 @@ class _Case(NamedTuple):
     kept_us: int = 0
     since_us: int = 0
     saved_us: int = 0
+    step: int = -1
 
 
 class Forecasts:
@@ -183,7 +188,7 @@ class Forecasts:
             case = self._cases.get(job)
             if self._frozen is None or case is None:
                 return UNKNOWN
-            return _outlook(self._frozen, case, now_us)
+            return _outlook(self._frozen, case, now_us, self.mean_us)
 
     def _enter(self, row: Job) -> bool:
         """What is known of a job, with what it has kept of the attempt before this one."""
@@ -192,13 +197,13 @@ class Forecasts:
             facts = self._facts(row)
             if facts is None:
                 return False
-            case = _Case(facts, row.attempt)
+            case = _Case(facts, row.attempt, step=row.step)
         waits = row.state is JobState.PENDING
         if row.attempt != case.attempt or waits:
-            kept_us = case.kept_us + (case.saved_us if row.step >= 0 else 0)
-            case = case._replace(attempt=row.attempt, kept_us=kept_us, saved_us=0)
+            kept_us = case.kept_us + _kept_us(case, row)
+            case = case._replace(attempt=row.attempt, kept_us=kept_us, saved_us=0, step=row.step)
         if row.started_us and row.saved_us > row.started_us:
-            case = case._replace(saved_us=row.saved_us - row.started_us)
+            case = case._replace(saved_us=row.saved_us - row.started_us, step=row.step)
         since_us = 0 if waits else row.started_us or row.allocated_us
         self._cases[row.id.key] = case._replace(since_us=since_us)
         return True
@@ -232,16 +237,26 @@ def _asks(spec: JobSpec) -> tuple[str, int]:
     return blake2b(words, digest_size=12).hexdigest(), gpus
 
 
-def _outlook(frozen: Forecaster, case: _Case, now_us: int) -> Outlook:
+def _kept_us(case: _Case, row: Job) -> int:
+    """Of the attempt that is over: up to its last checkpoint, which it may have made at its end."""
+    if row.step < 0 or not case.since_us:
+        return 0
+    return max(0, row.changed_us - case.since_us) if row.step > case.step else case.saved_us
+
+
+def _outlook(frozen: Forecaster, case: _Case, now_us: int, mean_us: int) -> Outlook:
     ran_us = max(0, now_us - case.since_us) if case.since_us else 0
     law, age_us = frozen.law(case.facts), case.kept_us + ran_us
     left_us = round(1e6 * _rounded(law.quantile(RARELY, age_us / 1e6))) - case.kept_us
-    worth = max(1, round(_rounded(law.value(age_us / 1e6) / WORTH)))
+    worth = _rounded(law.value(age_us / 1e6) / WORTH)
     if not case.since_us:
-        return Outlook(left_us=max(1, left_us), worth=worth)
+        kept_us = case.kept_us
+        return Outlook(left_us=max(1, left_us), served_us=kept_us, worth=max(1, round(worth)))
+    waited_us = max(0, case.since_us - case.facts.submitted_us - case.kept_us)
+    worth = aged(worth, waited_us, mean_us)
     ends_us = max(case.since_us + left_us, now_us + 1)
     again_us = min(ends_us, now_us + max(SOON_US, round(age_us * (LATER - 1))))
-    return Outlook(ends_us=ends_us, worth=worth, again_us=again_us)
+    return Outlook(ends_us=ends_us, worth=max(1, round(worth)), again_us=again_us)
 
 
 def _rounded(value: float) -> float:

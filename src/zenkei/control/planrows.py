@@ -193,7 +193,9 @@ def recount(displaced: Displaced, now_us: int) -> Displaced:
 def expected(row: WaitingJob | RunningJob, likely: Outlook) -> WaitingJob | RunningJob:
     """The same row, with what is likely now."""
     if isinstance(row, WaitingJob):
-        return row._replace(likely_us=likely.left_us, worth=likely.worth)
+        return row._replace(
+            likely_us=likely.left_us, worth=likely.worth, served_us=likely.served_us
+        )
     return row._replace(likely_end_us=likely.ends_us, worth=likely.worth)
 
 
@@ -229,6 +231,7 @@ class _Reader:
             wish.limit_us,
             likely.left_us,
             likely.worth,
+            likely.served_us,
         )
 
     def running(self, row: Job, held: Allocation) -> RunningJob | None:

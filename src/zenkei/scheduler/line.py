@@ -29,8 +29,8 @@ _TIME_MASK: Final = (1 << _TIME_BITS) - 1
 _MERGE: Final = 16
 """From this many new jobs on, a segment is merged instead of searched for each."""
 
-SegmentKey: TypeAlias = tuple[int, int, int, int, int, int, int]
-"""Queue, class, user, priority, limit_us, likely_us, worth."""
+SegmentKey: TypeAlias = tuple[int, int, int, int, int, int, int, int]
+"""Queue, class, user, priority, limit_us, likely_us, worth, served_us."""
 GroupKey: TypeAlias = tuple[int, int]
 """User, priority."""
 
@@ -47,7 +47,7 @@ def order_of(row: WaitingJob) -> int:
 
 def _segment_of(row: WaitingJob) -> SegmentKey:
     key = row.queue, row.job_class, row.user, row.priority, row.limit_us
-    return *key, row.likely_us, row.worth
+    return *key, row.likely_us, row.worth, row.served_us
 
 
 def job_of(order: int) -> JobId:
@@ -159,8 +159,7 @@ class Loaded:
         for job, job_class, queue, priority, submitted_us, _, user, *known in zip(
             *columns, strict=True
         ):
-            limit_us, likely_us, worth = known
-            key = (queue, job_class, user, priority, limit_us, likely_us, worth)
+            key = (queue, job_class, user, priority, *known)
             order = (-priority << _TIME_BITS | submitted_us) << _ID_BITS | job
             found.setdefault(key, []).append(order)
         return found

@@ -83,7 +83,8 @@ class WaitingJob(NamedTuple):
 
     limit_us: how long it runs at most, once started; 0: it has no limit. likely_us: what it rarely
     exceeds, by what was learned of others; 0: nothing was. worth: how fast jobs would end by
-    serving it (its Gittins index), in WORTH of a job per second.
+    serving it (its Gittins index), in WORTH of a job per second. served_us: what earlier attempts
+    did of it: that is no waiting.
     """
 
     job: int
@@ -96,6 +97,7 @@ class WaitingJob(NamedTuple):
     limit_us: int = 0
     likely_us: int = 0
     worth: int = 0
+    served_us: int = 0
 
 
 class WaitingColumns(NamedTuple):
@@ -111,6 +113,7 @@ class WaitingColumns(NamedTuple):
     limit_us: IntArray
     likely_us: IntArray
     worth: IntArray
+    served_us: IntArray
 
 
 class RunningJob(NamedTuple):
@@ -119,7 +122,8 @@ class RunningJob(NamedTuple):
     since_us: when it got it. saved_us: up to when its work is safe (its newest checkpoint), at
     least since_us. limit_us: as in `WaitingJob`. preemptions: within the last hour. stopping: 1 if
     its attempt is already on its way out. nodes: how many it runs on. likely_end_us: by when it has
-    ended, by what was learned of others; 0: nothing was. worth: as in `WaitingJob`, now.
+    ended, by what was learned of others; 0: nothing was. worth: as in `WaitingJob`, now, raised by
+    how long it has waited (`worth.aged`).
     """
 
     job: int

@@ -36,21 +36,26 @@ Rank: TypeAlias = tuple[int, float, int]
 """-(priority), -(index), order: smaller comes first."""
 
 
+def aged(worth: float, waited_us: int, mean_us: int) -> float:
+    """What a job is worth that has waited so long, in all."""
+    return worth * (1 + waited_us / max(LEAST_AGE_US, MEANS * mean_us))
+
+
 class Indices:
     """The indices of one plan. sizes: GPUs by class, a thousandth of one for each CPU without."""
 
     def __init__(self, classes: Callable[[int], JobClass], *, now_us: int, mean_us: int) -> None:
         self._classes = classes
         self._now_us = now_us
-        self._ages_us = max(LEAST_AGE_US, MEANS * mean_us)
+        self._mean_us = mean_us
         self._sizes: dict[int, float] = {}
 
     def index(self, key: SegmentKey, order: int) -> float:
         """Of a waiting job; OVERDUE once it has waited so long."""
-        waited_us = max(0, self._now_us - submitted_of(order))
+        waited_us = max(0, self._now_us - submitted_of(order) - key[7])
         if waited_us >= OVERDUE_US:
             return OVERDUE
-        return key[6] / self._size(key[1]) * (1 + waited_us / self._ages_us)
+        return aged(key[6], waited_us, self._mean_us) / self._size(key[1])
 
     def rank(self, key: SegmentKey, order: int) -> Rank:
         return -key[3], -self.index(key, order), order

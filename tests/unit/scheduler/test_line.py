@@ -28,6 +28,7 @@ jobs = st.builds(
     limit_us=st.integers(0, 1),
     likely_us=st.integers(0, 1),
     worth=st.integers(0, 1),
+    served_us=st.integers(0, 1),
 )
 
 instants = st.integers(0, 9)
@@ -133,7 +134,9 @@ def test_many_jobs_that_come_at_once_are_merged_into_the_line() -> None:
         line.enter(reversed(rows))
         line.leave(start)
     assert said(line) == {
-        (0, 0, 0, 0, 0, 0, 0): [order_of(WaitingJob(k, 0, 0, 0, k)) for k in range(750) if k % 250]
+        (0, 0, 0, 0, 0, 0, 0, 0): [
+            order_of(WaitingJob(k, 0, 0, 0, k)) for k in range(750) if k % 250
+        ]
     }
 
 
@@ -159,12 +162,13 @@ def test_jobs_of_one_segment_differ_in_their_age_only() -> None:
         {"limit_us": 1},
         {"likely_us": 1},
         {"worth": 1},
+        {"served_us": 1},
     )
     line.enter(first._replace(job=job, **other) for job, other in enumerate(others, 2))
     line.enter([first])
-    assert sorted(map(len, said(line).values())) == [1, 1, 1, 1, 1, 1, 1, 2]
+    assert sorted(map(len, said(line).values())) == [1, 1, 1, 1, 1, 1, 1, 1, 2]
     assert [list(group.segments) for group in line.of_queue(1).values()] == [
-        [(1, 0, 0, 0, 0, 0, 0)]
+        [(1, 0, 0, 0, 0, 0, 0, 0)]
     ]
     assert set(line.of_queue(0)) == {(0, 0), (1, 0), (0, 1)}
     assert line.of_queue(2) == {}
