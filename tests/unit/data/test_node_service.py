@@ -103,6 +103,13 @@ def test_what_cannot_be_done_is_an_error_with_its_code(
     assert set(lines[-1]["error"]) == {"code", "message", "hint", "details", "kind"}
 
 
+def pending(pid: int) -> bool:
+    """Whether a signal has been sent to a process and not reached it."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    masks = [line.split()[1] for line in lines if line.startswith(("SigPnd:", "ShdPnd:"))]
+    return any(int(mask, 16) for mask in masks)
+
+
 def test_it_ends_when_it_is_told_to_and_leaves_nothing(base: dict[str, Any], depot: FolderDepot):
     digest = depot.keep(*version(TREE))
     pipe = depot.folder / "packs" / next((depot.folder / "packs").iterdir()).name
@@ -118,6 +125,10 @@ def test_it_ends_when_it_is_told_to_and_leaves_nothing(base: dict[str, Any], dep
         process.stdin.flush()
         writer = os.open(pipe, os.O_WRONLY)  # returns once it reads
         process.terminate()
+        for _ in range(1000):  # else it may find the end of the pipe first
+            if not pending(process.pid):
+                break
+            time.sleep(0.01)
         os.close(writer)
         output, _ = process.communicate(timeout=60)
     finally:
