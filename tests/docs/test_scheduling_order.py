@@ -8,11 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from tests.cluster_life import gpus
+from tests.cluster_life import Life, gpu_nodes, gpus, teams
 from tests.docs.pages import REPO
-from tests.docs.scheduling_page import PAGE, queue, says
+from tests.docs.scheduling_page import PAGE, obeyed, planned, queue, says, started
+from tests.planner_worlds import ask
 from tests.queue_worlds import HOUR, NOW, QueueWorld, shape
-from zenkei.model.queue import PastUsage, Policy, Queue
+from zenkei.model.ids import JobId
+from zenkei.model.queue import Order, PastUsage, Policy, Queue
+from zenkei.scheduler import Preempt, PreemptReason
+from zenkei.scheduler.snapshot import WORTH
 
 WEEK_S = 7 * 86_400
 MANY = 60
@@ -117,6 +121,33 @@ def test_caps() -> None:
     world.submit("guests", shape(4), user="bob")
     assert sorted(world.users[head.user] for head in world.fill()) == ["ann", "bob"]
     assert says("of Ann's two jobs of 4 GPUs one starts, and Bob's next one too")
+
+
+def test_order_by_what_was_learned() -> None:
+    policy = Policy(order=Order.LEARNED, protect_s=120)
+    life = Life(teams(policy), gpu_nodes(1, each=1))
+    one = ask(gpus=1)
+
+    def submit(runs_s: float) -> JobId:
+        job = life.submit(one, "vision")
+        worth = round(1 / runs_s / WORTH)
+        life.waiting[job.key] = life.waiting[job.key]._replace(worth=worth)
+        return job
+
+    assert says("of the first, one ends for each 4 hours of service, of the")
+    long, short = submit(4 * 3600), submit(60)
+    assert says("The second starts first, though it came later.")
+    assert started(obeyed(life)) == [short]
+    life.end(short.key)
+    assert started(obeyed(life)) == [long]
+    life.running[long.key] = life.running[long.key]._replace(worth=round(1 / 14_400 / WORTH))
+    submit(60)
+    assert says("it displaces one of them that has run longer than `protect`.")
+    life.passes(policy.protect_s - 1)
+    assert planned(life).decisions == ()
+    life.passes(2)
+    (told,) = [d for d in planned(life).decisions if isinstance(d, Preempt)]
+    assert (told.victim, told.reason) == (long, PreemptReason.WORTH)
 
 
 OWNER, BORROWER = queue("vision", quota=gpus(8)), queue("speech", quota=gpus(8))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.cluster_life import HOUR, Life, gpu_nodes, teams
+from tests.cluster_life import HOUR, Life, gpu_nodes, gpus, teams
 from tests.docs.scheduling_page import (
     code,
     nodes_of,
@@ -17,8 +17,9 @@ from tests.docs.scheduling_page import (
     says,
     started,
 )
-from tests.planner_worlds import ask
-from zenkei.model.queue import Policy, Reservation
+from tests.planner_worlds import SECOND, ask
+from zenkei.model.ids import JobId
+from zenkei.model.queue import Policy, Queue, Reservation
 
 NODE = ask(gpus=4)
 MINUTE_S = 60
@@ -104,6 +105,58 @@ def test_a_reservation_in_its_way() -> None:
     made = planned(life)
     assert says(f"which may take 2 hours, is promised {promised(made, gang)[0]}.")
     assert says("A job of 50 minutes starts meanwhile, one without a limit does not.")
+    assert started(made) == [short]
+
+
+def test_room_under_limits() -> None:
+    policy = Policy(preempt=False)
+    capped = teams(policy, guests=Queue(name="guests", cap=gpus(16)))
+    life = Life(capped, gpu_nodes(6))
+    four = ask(gpus=4)
+    busy = [life.submit(four, "guests") for _ in range(3)]
+    obeyed(life)
+    assert says("A queue with a cap of 16 GPUs holds 12 in jobs of 4, and more of these come in")
+    gang = life.submit(ask(gpus=4, nodes=4), "guests", "bob")
+    assert started(obeyed(life)) == []
+    life.passes(policy.starvation_s - 1)
+    busy.append(life.submit(four, "guests", "cho"))
+    assert says("For half an hour a job of 4 takes each place that falls free.")
+    assert started(obeyed(life)) == [busy[-1]]
+    life.passes(1)
+    free = []
+    for place, job in enumerate(busy):
+        other = life.submit(four, "guests", "cho")
+        life.end(job.key)
+        made = planned(life)
+        if place < 3:
+            free.append(4 * (place + 1))
+            assert (started(made), code(made, other)) == ([], "limit_kept")
+    assert says(f"Then {free[0]}, {free[1]}, {free[2]} GPUs stay free as jobs end, and the gang")
+    assert started(made) == [gang]
+
+
+def expects(life: Life, job: JobId, minutes: float) -> JobId:
+    """Nine of ten jobs like a waiting one end within so many minutes."""
+    likely_us = int(minutes * MINUTE_S * SECOND)
+    life.waiting[job.key] = life.waiting[job.key]._replace(likely_us=likely_us)
+    return job
+
+
+def test_without_time_limits() -> None:
+    life = Life(open_to_all(), gpu_nodes(2))
+    life.now_us = 9 * HOUR
+    long = life.submit(NODE, "vision")
+    obeyed(life)
+    row = life.running[long.key]
+    life.running[long.key] = row._replace(likely_end_us=13 * HOUR)
+    life.now_us = 10 * HOUR
+    gang = life.submit(ask(gpus=4, nodes=2), "vision")
+    other = expects(life, life.submit(NODE, "vision"), 240)
+    assert code(planned(life), other) == "would_delay"
+    short = expects(life, life.submit(NODE, "vision"), 5)
+    made = planned(life)
+    assert says(f"10:00 a gang of both is promised {promised(made, gang)[0]}.")
+    assert says("A job that likely ends within 5 minutes starts meanwhile, one that")
     assert started(made) == [short]
 
 
