@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from typing import IO, Any
 from zenkei.model import errors
 from zenkei.model.errors import Unavailable, ZenkeiError
 
+log = logging.getLogger("zenkei.data")
 END_WITHIN_S = 10.0
+MOST_LOGGED_BYTES = 20_000
 NOT_PASSED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT")
 
 
@@ -45,6 +48,7 @@ class ProcessWorks:
                 found: Mapping[str, Any] = answer["ok"]
                 return found
             if "error" in answer:
+                _log_defect(order, trouble)
                 raise error_of(answer["error"])
             raise self._died(order, process.returncode, trouble)
 
@@ -70,6 +74,14 @@ class ProcessWorks:
             hint="nothing that was stored is damaged; try again",
             details={"exit": code},
         )
+
+
+def _log_defect(order: Mapping[str, Any], trouble: IO[bytes]) -> None:
+    """Of its errors a worker writes to stderr only what is a defect."""
+    trouble.seek(max(0, trouble.seek(0, os.SEEK_END) - MOST_LOGGED_BYTES))
+    told = trouble.read().decode("utf-8", "replace").strip()
+    if told:
+        log.error("the process that did `%s` tells of a defect:\n%s", order.get("do"), told)
 
 
 def error_of(body: Mapping[str, Any]) -> ZenkeiError:

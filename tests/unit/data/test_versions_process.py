@@ -84,3 +84,14 @@ def test_a_full_disk_is_told_and_the_next_try_with_space_succeeds(tmp_path: Path
         check = {"do": "verify", "depot": f"file:{disk}", "deep": True}
         code, said, _ = ended(in_process({**check, "digests": [said[-1]["ok"]["digest"]]}))
         assert said[-1]["ok"]["damaged"] == []
+
+
+def test_an_export_that_fills_the_disk_says_so_and_leaves_nothing(tmp_path: Path):
+    place = Place(folder=tmp_path)
+    digest = place.commit({b"%d" % n: os.urandom(100_000) for n in range(60)})["digest"]
+    with given_or_small_disk(tmp_path / "disk", 4 << 20) as disk:
+        asked = {"do": "export", "depot": place.depot, "digest": digest, "to": str(disk / "out")}
+        code, said, err = ended(in_process(asked))
+        assert (code, err) == (1, "")
+        assert said[-1]["error"]["code"] == "disk-full"
+        assert not [name for name in os.listdir(disk) if "out" in name]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from zenkei.data.works import ProcessWorks
-from zenkei.model.errors import Conflict, InvalidInput, Unavailable
+from zenkei.model.errors import Conflict, InternalError, InvalidInput, Unavailable
 
 
 def quiet(_told: Any) -> None:
@@ -45,3 +45,13 @@ def test_what_may_be_better_later_is_told_as_such(tmp_path: Path) -> None:
 def test_a_worker_that_never_begins_is_told_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="No module named"):
         ProcessWorks("zenkei.nothing").run({"do": "commit"}, quiet)
+
+
+def test_of_a_defect_there_the_story_is_in_the_log_here(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    digest = commit(tmp_path)["digest"]
+    order = {"do": "export", "depot": str(tmp_path / "depot"), "digest": digest}
+    with pytest.raises(InternalError):
+        ProcessWorks().run({**order, "to": str(tmp_path / "a\0b")}, quiet)
+    assert "null byte" in caplog.text

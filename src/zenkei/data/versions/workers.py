@@ -9,6 +9,7 @@ parent.
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import os
 import signal
@@ -21,11 +22,13 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Final, Self
 
+from zenkei.data import disk
 from zenkei.model import errors
 
 FORK: Final = get_context("fork")
 MAX_WORKERS: Final = 16
 PR_SET_PDEATHSIG: Final = 1
+NO_DEFECT: Final = disk.FULL | {errno.EROFS}
 
 Work = Callable[[Any], Any]
 
@@ -113,6 +116,8 @@ def _receive(line: Connection) -> Any:
     if said == "error":
         name, code, message, hint, details = value
         raise getattr(errors, name)(code, message, hint=hint, details=details)
+    if said == "disk":  # whoever asked knows what it is that cannot be written
+        raise OSError(value, os.strerror(value))
     raise RuntimeError(value)
 
 
@@ -136,8 +141,10 @@ def _serve(line: Connection, others: list[Connection], parent: int, prepare: Any
         except errors.ZenkeiError as error:
             value = (type(error).__name__, error.code, error.message, error.hint, error.details)
             answer = ("error", value)
-        except Exception:  # noqa: BLE001 - the parent raises it
+        except Exception as error:  # noqa: BLE001 - the parent raises it
             answer = ("defect", traceback.format_exc())
+            if isinstance(error, OSError) and error.errno in NO_DEFECT:
+                answer = ("disk", error.errno)
         with suppress(BrokenPipeError):
             line.send(answer)
     close = getattr(work, "close", None)
