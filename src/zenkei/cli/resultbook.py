@@ -5,6 +5,7 @@ Actions of the noun `result`; those that list and fetch are in `result`.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -84,6 +85,8 @@ def get(argv: list[str]) -> int:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return 0
+    if args.force and os.path.lexists(args.to) and not os.path.isfile(args.to):
+        raise usage(f"`{args.to}` is no file: it is not replaced", "name a file")
     part = f"{args.to}.part-{os.getpid()}"
     try:
         with open(part, "xb") as file:
@@ -95,6 +98,8 @@ def get(argv: list[str]) -> int:
             os.link(part, args.to)
     except FileExistsError:
         raise usage(f"{args.to} is there already", "--force replaces it") from None
+    except OSError as error:
+        raise _not_written(args.to, error) from error
     finally:
         if os.path.exists(part):
             os.unlink(part)
@@ -205,8 +210,11 @@ def lineage(argv: list[str]) -> int:
         if args.svg == "-":
             sys.stdout.buffer.write(data)
             return 0
-        with open(args.svg, "wb") as file:
-            file.write(data)
+        try:
+            with open(args.svg, "wb") as file:
+                file.write(data)
+        except OSError as error:
+            raise _not_written(args.svg, error) from error
         return 0
     graph = client.get(path)
     if args.json:
@@ -214,6 +222,14 @@ def lineage(argv: list[str]) -> int:
         return 0
     print("\n".join(tree(graph)))
     return 0
+
+
+def _not_written(path: str, error: OSError) -> Exception:
+    """A full disk has an exit code of its own (`cli.errors`)."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    why = f"`{path[:200]}` cannot be written: {error.strerror}"
+    return usage(why, "name a file in a directory that is there and that you may write to")
 
 
 def tree(graph: Json) -> list[str]:

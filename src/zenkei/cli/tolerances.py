@@ -31,10 +31,14 @@ def add_tolerance(parser: Parser) -> None:
 
 def tolerance_of(args: argparse.Namespace) -> dict[str, Any]:
     """The form that the server takes."""
+    if "" in args.ignore:
+        raise usage("--ignore needs a name", "such as --ignore '*_seconds'")
     everywhere, named = 0.0, {}
     for text in args.tolerance:
         name, equals, value = text.rpartition("=")
         found = _number(value, text)
+        if equals and not name:
+            raise usage(f"--tolerance {text[:60]}: there is no name before `=`", HINT)
         if equals:
             named[name] = found
         else:

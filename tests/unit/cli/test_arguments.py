@@ -29,6 +29,8 @@ WRONG = {
     "prune --keep -1": "--keep -1: not a whole number",
     "du --top -1": "--top -1: not a whole number",
     "show": "JOB is missing",
+    "verify 1 --tolerance =1": "--tolerance =1: there is no name before `=`",
+    "verify 1 --ignore=": "--ignore needs a name",
     "logs 5/2": "`5/2` names an attempt, not a job",
     "--nonsense": "`--nonsense` is not a verb of zenkei",
     "run train.py": "train.py is a program, not a job file",

@@ -138,6 +138,15 @@ def test_a_file_that_is_there_is_replaced_only_if_asked(here: Installation, caps
     assert sorted(os.listdir(capsule.parent)) == ["capsule.zip", "files", "here"]
 
 
+def test_a_directory_or_a_device_is_never_replaced(here: Installation, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, what in {"pipe": "no file", "folder": "a directory"}.items():
+        with pytest.raises(Conflict, match=f"is {what}: it is not replaced"):
+            here.write(tmp_path / name, overwrite=True)
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_place_that_cannot_be_written_is_named(here: Installation, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be written: No such file"):
         here.write(tmp_path / "nowhere" / "capsule.zip")

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from tests.served import Served
+from zenkei.cli import session
+from zenkei.cli.resultbook import get, lineage
 from zenkei.client.failure import Failure
 from zenkei.model.verdict import Comparison, Difference, Verdict
 
@@ -116,3 +118,28 @@ def test_lineage_is_a_graph_and_a_drawing_in_which_nothing_is_executed(served):
     assert drawing.startswith(b"<svg ")
     assert b"<script>" not in drawing
     assert b"&lt;script&gt;&amp;" in drawing
+
+
+@pytest.mark.parametrize("place", ["", "nowhere/drawing"])
+def test_a_drawing_that_cannot_be_written_is_told_as_such(served, monkeypatch, tmp_path, place):
+    job = served.submit()
+    served.plant.settle()
+    monkeypatch.setattr(session, "open", lambda **_: served.client)
+    with pytest.raises(Failure, match="cannot be written") as refusal:
+        lineage([job, "--svg", str(tmp_path / place)])
+    assert refusal.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "why"), [("", "it is not replaced"), ("nowhere/file", "cannot be written")]
+)
+def test_a_file_of_a_result_goes_only_where_a_file_can_be(
+    served, monkeypatch, tmp_path, place, why
+):
+    job = served.submit()
+    served.plant.settle()
+    monkeypatch.setattr(session, "open", lambda **_: served.client)
+    with pytest.raises(Failure, match=why) as refusal:
+        get([job, "any", str(tmp_path / place), "--force"])
+    assert refusal.value.exit_code == 2
+    assert list(tmp_path.iterdir()) == []

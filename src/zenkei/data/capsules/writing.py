@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -35,8 +36,7 @@ def write(order: Mapping[str, Any], said: Said) -> dict[str, Any]:
     to = Path(order["to"])
     with disk.disk_errors(to):
         try:
-            if not order.get("overwrite") and os.path.lexists(to):
-                raise _is_there(to)
+            _look(to, overwrite=bool(order.get("overwrite")))
             descriptor, part = tempfile.mkstemp(
                 dir=to.parent, prefix=f".{to.name[:100]}.", suffix=".part"
             )
@@ -106,6 +106,21 @@ def _name(part: str, to: Path, *, overwrite: bool) -> None:
         os.link(part, to)
     except FileExistsError:
         raise _is_there(to) from None
+
+
+def _look(to: Path, *, overwrite: bool) -> None:
+    """Only a file, or a link to something, may be replaced: no directory, no device."""
+    if not os.path.lexists(to):
+        return
+    if not overwrite:
+        raise _is_there(to)
+    mode = to.lstat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        raise Conflict(
+            "file-exists",
+            f"`{to}` is {'a directory' if stat.S_ISDIR(mode) else 'no file'}: it is not replaced",
+            hint="name a file with -o, one in that directory for example",
+        )
 
 
 def _by_reference(name: str) -> InvalidInput:
