@@ -123,7 +123,7 @@ def test_room_under_limits() -> None:
     assert says("For half an hour a job of 4 takes each place that falls free.")
     assert started(obeyed(life)) == [busy[-1]]
     life.passes(1)
-    free = []
+    free, made = [], planned(life)
     for place, job in enumerate(busy):
         other = life.submit(four, "guests", "cho")
         life.end(job.key)
