@@ -90,7 +90,9 @@ def test_the_same_seed_gives_the_same_run_and_another_one_another() -> None:
     assert logs[0] != logs[2]
 
 
-@pytest.mark.parametrize(("policy", "seeds"), [("fifo", 6), ("fifo-strict", 4), ("fairshare", 2)])
+@pytest.mark.parametrize(
+    ("policy", "seeds"), [("fifo", 6), ("fifo-strict", 4), ("fairshare", 2), ("learned", 2)]
+)
 def test_whatever_goes_wrong_every_job_comes_to_its_end_once(policy: str, seeds: int) -> None:
     crashes = failures = 0
     for seed in range(tries(seeds, least=2)):
@@ -110,6 +112,31 @@ def test_a_start_costs_what_is_said_and_plans_are_made_at_rounds_only() -> None:
     world = played(jobs, "fifo", costs=costs, round_s=60.0)
     found = figures(world.stories, NODES, round_s=60.0, costs=costs)
     assert (found.wait_mean_s, found.jct_mean_s) == (50.0, 180.0)
+
+
+def test_short_jobs_wait_less_where_run_times_are_learned_and_nobody_is_told_them() -> None:
+    """Two kinds of jobs in turn, of 100 s and of 3,000 s: the later ones are known by the first."""
+    jobs = tuple(
+        TraceJob(
+            f"{kind}-{number}",
+            "u",
+            "q",
+            kind,
+            (60 * number + 10) * 1_000_000,
+            seconds * 1_000_000,
+            gpu_count=4,
+            gpu_milli=1000,
+        )
+        for number in range(60)
+        for kind, seconds in (("short", 100), ("long", 3000))
+    )
+    means = {}
+    for policy in ("fifo", "learned"):
+        world = played(jobs, policy)
+        found = figures(world.stories, NODES, round_s=0.0, costs=Costs())
+        means[policy] = found.jct_mean_s or 0.0
+        assert sum(one.displaced for one in world.stories) == 0 or policy == "learned"
+    assert 0 < means["learned"] < 0.8 * means["fifo"]
 
 
 def test_a_displaced_job_goes_on_where_it_was_and_pays_for_it() -> None:

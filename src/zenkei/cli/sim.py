@@ -42,7 +42,7 @@ def run(argv: list[str]) -> int:
         "--policy",
         default="fifo",
         metavar="POLICY",
-        help="fifo, fifo-strict, fairshare, or a cluster file; default fifo",
+        help="fifo, fifo-strict, fairshare, learned, or a cluster file; default fifo",
     )
     parser.add_argument("--queue", default="", metavar="NAME", help="only jobs of this queue")
     parser.whole("--limit", least=0, most=5_000_000, default=0, help="only the first N jobs")

@@ -17,8 +17,15 @@ POLICIES: Final = {
         " backfill: false}"
     ),
     "fairshare": "policy: {order: fair}",
+    "learned": (
+        "policy: {order: learned, protect: 3m, most_preemptions: 1000, reserve_gangs: 0,"
+        " restart: 30s}"
+    ),
 }
-"""fifo: later jobs start whenever they fit. fifo-strict: who is blocked blocks all behind."""
+"""fifo: later jobs start whenever they fit. fifo-strict: who is blocked blocks all behind.
+
+learned: who ends soonest for its GPUs is first and may displace others, by what has ended so far.
+"""
 SUFFIXES: Final = (".yaml", ".yml")
 
 
