@@ -22,7 +22,7 @@ from zenkei.model.access import Principal
 from zenkei.model.data import Digest, EntryKind, Result, ResultState
 from zenkei.model.errors import Conflict, InvalidInput, NotFound
 from zenkei.model.ids import AttemptId, JobId
-from zenkei.model.job import Job, JobSpec, JobState, Launcher, ResourceRequest
+from zenkei.model.job import Job, JobSpec, JobState, Launcher, ResourceRequest, StopReason
 from zenkei.model.resources import Request
 from zenkei.model.verdict import (
     Comparison,
@@ -224,10 +224,12 @@ def _comparable(a: Job, b: Job) -> None:
                 f"job {row.id} is {row.state}: there is nothing to compare yet",
                 hint=f"`zenkei wait {row.id}`",
             )
-        if row.state is JobState.CANCELLED or not row.attempt:
+        # a launch that failed says nothing of the program: two of them are not the same result
+        ran = row.attempt and row.stop is not StopReason.LAUNCH_FAILED
+        if row.state is JobState.CANCELLED or not ran:
             raise Conflict(
                 "could-not-run",
-                f"job {row.id} {'was cancelled' if row.attempt else 'never ran'}: "
+                f"job {row.id} {'was cancelled' if ran else 'never ran'}: "
                 "there is nothing to compare",
                 hint=f"`zenkei show {row.id}` says why",
             )

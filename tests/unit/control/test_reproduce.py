@@ -12,7 +12,7 @@ from tests.served import NoWorks
 from zenkei.control.capsules import Place
 from zenkei.control.resultuses import assemble_results
 from zenkei.model.data import Digest, Entry, EntryKind, Manifest
-from zenkei.model.errors import Conflict, InvalidInput, NotFound
+from zenkei.model.errors import Conflict, InvalidInput, NotFound, PermanentEngineError
 from zenkei.model.ids import JobId
 from zenkei.model.job import EnvRequest, Exit, JobSpec
 from zenkei.model.verdict import Comparison, Difference, Finding, Tolerance, Verdict, Verification
@@ -120,6 +120,22 @@ def test_a_repetition_that_fails_gives_no_verdict():
     bench = Bench(program=lambda _order: next(ends))
     a, b = bench.twice()
     with pytest.raises(Conflict, match=f"job {b}, which repeats job {a}, failed: exit code 4"):
+        bench.judge(a, b)
+    assert bench.uses.reproduction.verdicts(ALICE, a) == ()
+
+
+@pytest.mark.parametrize("first_ran", [True, False])
+def test_a_job_that_could_not_be_launched_gives_no_verdict(first_ran):
+    ends = iter([Exit(code=3)] if first_ran else [])
+
+    def program(_order):
+        for end in ends:
+            return end
+        raise PermanentEngineError("no such secret")
+
+    bench = Bench(program=program)
+    a, b = bench.twice()
+    with pytest.raises(Conflict, match=f"job {b if first_ran else a} never ran"):
         bench.judge(a, b)
     assert bench.uses.reproduction.verdicts(ALICE, a) == ()
 
