@@ -32,6 +32,11 @@ open(os.path.join(folder, "結果.txt"), "w", encoding="utf-8").write("done")
 os.makedirs(os.path.join(folder, "empty"))
 os.symlink("結果.txt", os.path.join(folder, "link"))
 """
+TRACE = """\
+job_id,user,queue,group,submit_s,duration_s,nodes,gpus_per_node,cpus,mem_gib,gpu_type
+a,ann,q,bert,0,600,1,4,4,16,
+b,bob,q,bert,60,600,2,4,4,16,
+"""
 JOB = """\
 name: 学習
 command: python 学習.py
@@ -46,6 +51,8 @@ def place() -> Iterator[Place]:
         found.ok("up", "--nodes", "2", "--gpus-per-node", "2", "--cpus-per-node", "4")
         found.write("学習.py", SCRIPT)
         found.write("job.yaml", JOB)
+        found.write("trace.csv", TRACE)
+        found.write("bad-trace.csv", TRACE.replace("60,600", "60,minutes"))
         found.write("bad.yaml", "command: x\nresources: {gpu: 1}\nsed: 3\n")
         found.ok("run", "--name", "hello", "--", "echo", "hello world")
         found.ok("run", "job.yaml")
@@ -70,6 +77,8 @@ TEXTS = {
     "unknown-verb-far": ("xyzzy",),
     "ps": ("ps",),
     "ps-all": ("ps", "--all"),
+    "sim-run-bad": ("sim", "run", "bad-trace.csv", "--nodes", "2x4"),
+    "sim-run-policy": ("sim", "run", "trace.csv", "--nodes", "2x4", "--policy", "lerned"),
     "ps-none": ("ps", "--name", "nobody"),
     "show-done": ("show", TRAINED),
     "show-failed": ("show", FAILED),
@@ -197,6 +206,7 @@ UNORDERED = ("logs", "logs-array-follow", "run-array", "run-array-counts", "even
 NOW_AND_THEN = ("progress", "reason", "members")
 """Messages of a stream that depend on how fast things go."""
 KEYS = {
+    "sim-run": ("sim", "run", "trace.csv", "--nodes", "2x4"),
     "stacks": ("stacks", RUNNING),
     "version": ("version",),
     "ps": ("ps", "--all"),
