@@ -42,6 +42,7 @@ def verify(argv: list[str]) -> int:
     try:
         first = client.get(f"/v1/jobs/{segment(args.job)}")
         job = str(first["id"])
+        _comparable(first)
         against = args.against or _repeated(client, job, args)
         if against is None:
             return INTERRUPTED
@@ -61,6 +62,21 @@ def verify(argv: list[str]) -> int:
         return code
     tell(verdict)
     return code
+
+
+def _comparable(first: Json) -> None:
+    """Before anything is run: of what left nothing there is no verdict. The server has the word."""
+    state, result = first.get("state"), first.get("result") or {}
+    if state == "cancelled":
+        why = "was cancelled"
+    elif state == "failed" and (not first.get("attempt") or first.get("stop") == "launch_failed"):
+        why = "never ran"
+    elif result.get("state") == "removed":
+        why = "has no result any more: its files were given up"
+    else:
+        return
+    text = f"job {first['id']} {why}: there is nothing to compare"
+    raise Failure("could-not-run", text, hint=f"`zenkei show {first['id']}` says why")
 
 
 def _repeated(client: session.Session, job: str, args: Any) -> str | None:

@@ -7,6 +7,7 @@ import pytest
 from tests.served import Served
 from zenkei.cli import session
 from zenkei.cli.resultbook import get, lineage
+from zenkei.cli.verify import verify
 from zenkei.client.failure import Failure
 from zenkei.model.verdict import Comparison, Difference, Verdict
 
@@ -143,3 +144,27 @@ def test_a_file_of_a_result_goes_only_where_a_file_can_be(
         get([job, "any", str(tmp_path / place), "--force"])
     assert refusal.value.exit_code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def removed(served):
+    job = served.submit()
+    served.plant.settle()
+    served.client.delete(f"/v1/jobs/{job}/result")
+    return job
+
+
+def cancelled(served):
+    job = served.submit()
+    served.client.post(f"/v1/jobs/{job}/cancel", {})
+    served.plant.settle(60)
+    return job
+
+
+@pytest.mark.parametrize("made", [removed, cancelled])
+def test_a_job_of_which_nothing_is_left_is_not_run_again_to_be_compared(served, monkeypatch, made):
+    job = made(served)
+    monkeypatch.setattr(session, "open", lambda **_: served.client)
+    with pytest.raises(Failure, match="there is nothing to compare") as refusal:
+        verify([job])
+    assert refusal.value.exit_code == 2
+    assert [row["id"] for row in served.client.get("/v1/jobs")["jobs"]] == [job]
