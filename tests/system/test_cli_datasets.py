@@ -125,7 +125,7 @@ def test_space_is_freed_by_gc_and_what_a_job_had_is_kept(
     assert place.ok("logs", str(again)).stdout == "woof\n"
 
 
-def test_damage_is_found_and_the_same_files_repair_it(
+def test_damage_is_found_and_the_same_files_repair_it_once_it_is_taken_away(
     place: Place, name: str, source: Path
 ) -> None:
     (source / "unique").write_text(name * 100)
@@ -143,6 +143,10 @@ def test_damage_is_found_and_the_same_files_repair_it(
     refused = place.run("dataset", "export", name, str(place.work / f"{name}-out"))
     assert refused.code != 0
     assert not (place.work / f"{name}-out").exists()
+    pack.unlink()
+    place.ok("dataset", "commit", name, str(source))
+    assert place.run("dataset", "verify", name).code == 0
+    place.ok("dataset", "export", name, str(place.work / f"{name}-out"))
 
 
 def test_a_commit_that_is_interrupted_leaves_nothing_half_done(

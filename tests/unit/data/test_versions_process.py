@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -11,6 +12,8 @@ import pytest
 
 from tests.dataset_trees import Place, ended, in_process, read_tree, write_tree
 from tests.testbeds.small_disk import given_or_small_disk
+
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24
 
 
 @pytest.fixture
@@ -95,3 +98,20 @@ def test_an_export_that_fills_the_disk_says_so_and_leaves_nothing(tmp_path: Path
         assert (code, err) == (1, "")
         assert said[-1]["error"]["code"] == "disk-full"
         assert not [name for name in os.listdir(disk) if "out" in name]
+
+
+def without_roots_privilege() -> None:
+    """Of the process that is about to start: modes count for it, also if it is root's."""
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o600])
+def test_a_directory_that_cannot_be_read_ends_the_commit_and_is_named(place: Place, mode: int):
+    write_tree(place.source, {b"ok/a": b"1", b"closed/b": b"2"})
+    (place.source / "closed").chmod(mode)
+    asked = {"do": "commit", "depot": place.depot, "source": str(place.source)}
+    code, said, err = ended(in_process(asked, preexec_fn=without_roots_privilege))
+    (place.source / "closed").chmod(0o700)
+    assert (code, err) == (1, "")
+    assert said[-1]["error"]["message"] == "`closed` cannot be read: Permission denied"

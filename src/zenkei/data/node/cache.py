@@ -341,8 +341,8 @@ def _damaged(name: str, depot: Depot, why: str = "it does not have its digest") 
     return Unavailable(
         "content-damaged",
         f"`{name}`, fetched twice from {depot.location}, is refused: {why}",
-        hint="`zenkei dataset verify` names what is damaged; committing the same files again "
-        "repairs it",
+        hint="`zenkei dataset verify` names what is damaged; if you have the files, remove it from "
+        "the store and commit them again: what is missing is stored anew",
         details={"object": name, "depot": depot.location},
     )
 

@@ -356,8 +356,8 @@ def damaged(pack: str, why: str) -> Unavailable:
     return Unavailable(
         "content-damaged",
         f"the pack {pack[:16]}… of the dataset store is damaged: {why}",
-        hint="`zenkei dataset verify` says which files are lost; committing a directory that has "
-        "them brings them back",
+        hint="`zenkei dataset verify` says which files are lost; if you have all of that pack, "
+        "remove it from the store and commit them again: what is missing is stored anew",
         details={"object": f"packs/{pack}"},
     )
 

@@ -253,7 +253,10 @@ class _Walker:
         if self._rules:
             entries = [entry for entry in entries if not self._excluded(path, entry)]
         entries.sort(key=_name)
-        stats, entries = _stats(entries)
+        try:
+            stats, entries = _stats(entries)
+        except PermissionError as error:  # it may be listed, and not entered
+            raise reasons.cannot_read(path_text(path) or ".", error) from error
         kind = stats[:, MODE] & 0o170000
         if (kind == stat.S_IFREG).all():
             names = [os.fsencode(entry.name) for entry in entries]
