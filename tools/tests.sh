@@ -8,7 +8,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 workers=${ZENKEI_TEST_WORKERS:-2}
-pure="tests/unit tests/property tests/table tests/architecture tests/simulation"
+pure="tests/unit tests/property tests/table tests/architecture tests/simulation tests/mutants"
 
 case "${1:-}" in
   quick) groups=("not slow and not postgres:$pure"); export ZENKEI_TEST_QUICK=1 ;;

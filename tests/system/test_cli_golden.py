@@ -276,6 +276,10 @@ def test_json_has_the_keys_of_its_golden(place, name):
     found = set().union(*map(keys, lines))
     # a machine's own Python may import more by itself
     found = {key for key in found if not key.startswith("imported.")}
+    # how far members have come when they are counted first depends on how fast things go
+    found = {
+        re.sub(r"^members\.(preparing|pending|starting|running)", "members.…", key) for key in found
+    }
     compare(f"json/{name}", f"exit {done.code}\n" + "".join(f"{key}\n" for key in sorted(found)))
     assert done.stderr == "" or not name.startswith("error"), done.stderr
 
