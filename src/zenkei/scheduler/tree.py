@@ -147,7 +147,8 @@ class QueueTree:
 
     def _grow(self, wish: Queue, above: Branch) -> Branch:
         branch = Branch(wish, len(self.branches), self.size, above)
-        branch.learned = (wish.order or self.config.policy.order) is Order.LEARNED
+        policy = self.config.policy.order  # one line of all queues has no order within one
+        branch.learned = policy is not Order.FIFO and (wish.order or policy) is Order.LEARNED
         above.children.append(branch)
         self.branches.append(branch)
         self._by_name[wish.name] = branch

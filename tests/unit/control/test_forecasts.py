@@ -44,7 +44,7 @@ class Cluster:
         self.store = MemoryStore(lambda: self.now_us, tables=Tables())
         self.cache = SpecCache(self.store)
         put(self.store, Changes(nodes=[node(f"n{i}") for i in range(nodes)]))
-        config = f"policy: {{{policy}}}".encode()
+        config = f"{{policy: {{{policy}}}}}".encode()
         ClusterCommands(self.store).apply(OPERATOR, config, file="cluster.yaml")
         self.keeper = self.another()
 
@@ -161,6 +161,17 @@ def test_what_runs_longer_than_was_likely_is_thought_to_run_on() -> None:
         cluster.passes(10 * MINUTE)
         (promised,) = (d for d in cluster.plan().decisions if isinstance(d, Reserve))
         assert promised.at_us > cluster.now_us
+
+
+def test_a_queue_asks_for_no_order_of_its_own_where_all_are_in_one_line() -> None:
+    cluster = Cluster("order: fifo, protect: 0s}, queues: {default: {order: learned}")
+    cluster.history("train", 4 * HOUR)
+    cluster.history("test", MINUTE)
+    train = cluster.submit("train")
+    assert cluster.starts() == [train]
+    cluster.submit("test")
+    cluster.passes(HOUR)
+    assert not [d for d in cluster.plan().decisions if isinstance(d, Preempt)]
 
 
 def test_a_users_limit_is_not_an_estimate() -> None:
