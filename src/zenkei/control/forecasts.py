@@ -162,7 +162,9 @@ class Forecasts:
             log.exception("nothing was learned from the jobs that ended earlier")
         with self._lock:
             early, self._early, self._read = self._early or [], [], True
+            known: set[tuple[Facts | None, int]]
             known = {(facts, now_us) for facts, _, now_us, _ in early}
+            known |= {(self._facts(row), row.ended_us) for row in self._unheard}
             ended = [one for one in ended if (one[0], one[2]) not in known]
             for facts, served_s, now_us, is_cut in sorted(ended, key=lambda one: one[2]) + early:
                 self._end(facts, served_s, now_us, is_cut)

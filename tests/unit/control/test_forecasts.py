@@ -6,6 +6,7 @@ import pytest
 
 from tests.builders import do, exited, put, released, started
 from tests.planner_worlds import node
+from tests.unit.control.test_learning import LaterWorkers
 from zenkei.control.apply import apply_plan
 from zenkei.control.cluster import ClusterCommands
 from zenkei.control.commands import Commands
@@ -172,6 +173,20 @@ def test_a_queue_asks_for_no_order_of_its_own_where_all_are_in_one_line() -> Non
     cluster.submit("test")
     cluster.passes(HOUR)
     assert not [d for d in cluster.plan().decisions if isinstance(d, Preempt)]
+
+
+def test_what_ends_while_the_past_is_read_is_learned_once() -> None:
+    """Nobody asks for forecasts yet: what ended is kept beside the store, which has it too."""
+    cluster, later = Cluster("order: fifo, reserve_gangs: 0"), LaterWorkers()
+    forecasts = Forecasts(cluster.store, cluster.cache, later)
+    before = cluster.store.planning(0)
+    cluster.history("test", MINUTE, times=1)
+    news = cluster.store.planning(before.seq)
+    forecasts.saw(news, asked=False)
+    later.run()
+    cluster.history("train", HOUR, times=1)
+    forecasts.saw(cluster.store.planning(news.seq), asked=True)
+    assert forecasts.mean_us == (MINUTE + HOUR) * 1_000_000 // 2
 
 
 def test_a_users_limit_is_not_an_estimate() -> None:
